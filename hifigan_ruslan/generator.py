@@ -4,10 +4,12 @@
 
 # %% auto #0
 __all__ = ['LRELU_SLOPE', 'ResBlock1', 'ResBlock2', 'Generator', 'count_params', 'remove_weight_norm', 'receptive_field',
-           'load_generator']
+           'load_generator', 'read_checkpoint']
 
-# %% ../nbs/03_generator.ipynb #58679a7d
-import math, torch, torch.nn.functional as F
+# %% ../nbs/03_generator.ipynb #b2027cb1
+import pickle, zipfile
+from pathlib import Path
+import torch, torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.parametrize import remove_parametrizations
@@ -130,3 +132,20 @@ def load_generator(cfg:Config, # The model that the weights belong to
     bad = [k for k,v in g.state_dict().items() if not v.isfinite().all()]
     if bad: raise ValueError(f'The weights hold NaN or infinity, first in {bad[0]}: the training that wrote them had diverged')
     return remove_weight_norm(g).eval()
+
+# %% ../nbs/03_generator.ipynb #8d72f182
+def read_checkpoint(path:str|Path # A .pt file, ours or official (`g_02500000`, `generator_v1`)
+                   )->dict: # Its content, tensors on the CPU
+    "Read a checkpoint without running anything in it; ValueError says what is wrong with the file"
+    path = Path(path)
+    if not path.is_file(): raise FileNotFoundError(f'There is no checkpoint file {path}')
+    if not path.stat().st_size: raise ValueError(f'{path} is empty (0 bytes): the copy or the save was interrupted; use another checkpoint')
+    try:
+        if zipfile.is_zipfile(path) and (bad := zipfile.ZipFile(path).testzip()): raise ValueError(f'wrong checksum of {bad}') # torch does not look
+        ck = torch.load(path, map_location='cpu', weights_only=True)
+    except pickle.UnpicklingError as e:
+        raise ValueError(f'{path} is not a checkpoint of tensors and plain values, so it was not opened: a file like this could run any program. ({str(e).splitlines()[0][:150]})') from e
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as e:
+        raise ValueError(f'{path} is damaged or cut off ({path.stat().st_size:,} bytes) and cannot be read; use another checkpoint. ({str(e).splitlines()[0][:150]})') from e
+    if not isinstance(ck, dict): raise ValueError(f'{path} holds a {type(ck).__name__}, expected a dict with "generator" in it')
+    return ck
