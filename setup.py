@@ -10,7 +10,7 @@ pythons = '3.11 3.12 3.13'.split()
 
 setup(
     name=cfg['lib_name'], version=cfg['version'], description=cfg['description'], keywords=cfg['keywords'],
-    author=cfg['author'], author_email=cfg['author_email'], url=cfg['git_url'], license='MIT',
+    author=cfg['author'], license='MIT',
     long_description=open('README.md', encoding='utf-8').read(), long_description_content_type='text/markdown',
     python_requires='>=' + cfg['min_python'],
     classifiers=['Programming Language :: Python :: ' + v for v in pythons[pythons.index(cfg['min_python']):]],

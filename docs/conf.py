@@ -1,0 +1,39 @@
+"Sphinx settings; tools/build_docs.py makes the pages and calls Sphinx"
+from configparser import ConfigParser
+from pathlib import Path
+from docutils import nodes
+from latex2mathml.converter import convert
+
+settings = ConfigParser(delimiters=['='])
+settings.read(Path(__file__).parent.parent/'settings.ini', encoding='utf-8')
+settings = settings['DEFAULT']
+
+project, author, release, copyright = (settings[k] for k in 'title author version copyright'.split())
+extensions = ['myst_nb']
+
+nb_execution_mode = 'off' # the pages come executed
+nb_merge_streams = True
+nb_render_markdown_format = 'myst'
+nb_code_prompt_show = nb_code_prompt_hide = 'Source'
+myst_enable_extensions = ['colon_fence', 'dollarmath']
+myst_dmath_double_inline = True
+myst_heading_anchors = 4
+
+html_theme = 'furo'
+html_title = project
+html_math_renderer = 'mathml'
+html_static_path = ['_static']
+html_css_files = ['extra.css']
+html_copy_source = html_show_sourcelink = False
+html_theme_options = dict(
+    light_css_variables={'color-brand-primary': '#2f5d8a', 'color-brand-content': '#2f5d8a'},
+    dark_css_variables={'color-brand-primary': '#8db8e2', 'color-brand-content': '#8db8e2'})
+
+def math(display):
+    "Visitor that writes a formula as MathML, which browsers draw by themselves: no script, no network"
+    def visit(translator, node):
+        translator.body.append(convert(node.astext(), display=display))
+        raise nodes.SkipNode
+    return visit, None
+
+def setup(app): app.add_html_math_renderer('mathml', math('inline'), math('block'))

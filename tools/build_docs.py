@@ -1,0 +1,170 @@
+"""Build the documentation site from nbs/: run copies of the notebooks, turn them into plain pages, let Sphinx make HTML of these.
+
+    python tools/build_docs.py              the site in _docs/
+    python tools/build_docs.py --out DIR    the site in DIR
+
+The notebooks themselves are not changed. Their `#|` directives mean here what they mean to nbdev: hidden cells are left out, cells under a
+flag of tst_flags or `eval: false` are not run and keep their stored outputs. An exported cell becomes an API entry (signature, parameters,
+docstring) with its source folded underneath; dataclasses and constants show theirs. Any warning of Sphinx, such as a link to a page that is not there, fails the build.
+"""
+import ast, os, re, shutil, subprocess, sys, tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+import nbformat
+from fastcore.script import call_parse
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbdev.config import get_config
+from nbdev.doclinks import NbdevLookup
+from nbdev.showdoc import showdoc_nm
+from traitlets.config import Config
+from nbformat.v4 import new_code_cell, new_markdown_cell
+
+ROOT = Path(__file__).parent.parent.absolute()
+ANSI = re.compile(r'\x1b\[[0-9;?]*[A-Za-z]')
+DIRECTIVE = re.compile(r'^[ \t]*#\|[ \t]*([\w-]+):?[ \t]*(.*)$', re.M)
+EXPORT, DROP = {'export', 'exports', 'exporti'}, {'hide', 'default_exp'}
+TAGS = {('echo','false'): 'remove-input', ('output','false'): 'remove-output', ('include','false'): 'remove-cell', ('code-fold','true'): 'hide-input'}
+DEFINITION = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+def directives(cell):
+    "name -> value of the `#|` lines of a cell"
+    return dict(DIRECTIVE.findall(cell.source)) if cell.cell_type=='code' else {}
+
+def page_name(path):
+    "02_mel.ipynb -> mel"
+    return re.sub(r'^\d+[a-z]?_', '', Path(path).stem)
+
+# before the run
+
+def is_skipped(cell, flags):
+    "Is this a cell that nbdev_test does not run?"
+    d = directives(cell)
+    return 'nbdev_export(' in cell.source or d.get('eval', '').strip().lower()=='false' or bool(flags & d.keys())
+
+def public_names(cell):
+    "Names of the public functions, classes and patched methods that the cell defines"
+    return [showdoc_nm(o) for o in ast.parse(cell.source).body if isinstance(o, DEFINITION) and not o.name.startswith('_')]
+
+def is_dataclass(cell):
+    "Does the cell define a dataclass? Its fields carry the comments that a signature would lose, so its source is shown instead"
+    return bool(re.search(r'^@dataclass', cell.source, re.M))
+
+def is_constants(cell):
+    "Does the cell define public names and no function or class? There is no signature to show, so its source is shown"
+    body = ast.parse(cell.source).body
+    names = [t.id for o in body if isinstance(o, ast.Assign) for t in o.targets if isinstance(t, ast.Name)]
+    return any(not n.startswith('_') for n in names) and not any(isinstance(o, DEFINITION) for o in body)
+
+def with_api(cells):
+    "The cells with a `show_doc` after each exported definition that the author has not shown elsewhere"
+    shown = {n for c in cells if c.cell_type=='code' for n in re.findall(r'^show_doc\(([\w.]+)', c.source, re.M)}
+    out = [new_code_cell('from nbdev.showdoc import show_doc', metadata={'role': 'setup'})]
+    for c in cells:
+        if 'export' not in directives(c): out.append(c); continue
+        names = [n for n in public_names(c) if n not in shown]
+        out += [c] + [new_code_cell(f'show_doc({n})', metadata={'role': 'fields'} if is_dataclass(c) else {}) for n in names]
+    return out
+
+def execute(nb, cwd, flags):
+    "Run the notebook in a fresh kernel, in the folder `cwd`; the skipped cells keep the outputs that they have"
+    for c in nb.cells:
+        if c.cell_type=='code' and is_skipped(c, flags): c.metadata.setdefault('tags', []).append('skip-execution')
+    with tempfile.TemporaryDirectory() as tmp: # talk to the kernel through a socket file, not over a port that others can read
+        config = Config({'KernelManager': {'transport': 'ipc', 'connection_file': f'{tmp}/kernel.json'}})
+        NotebookClient(nb, timeout=600, kernel_name='python3', resources={'metadata': {'path': str(cwd)}}, config=config).execute()
+
+# after the run
+
+def relink(md, site):
+    "Links to our own pages, in nbdev's absolute form or relative as .html or numbered .ipynb, become Sphinx document links"
+    md = re.sub(rf'\[(`_[^`]*`)\]\({re.escape(site)}[^)]*\)', r'\1', md) # nbdev links private names too, which have no entry
+    md = md.replace(f']({site}', '](')
+    def link(m): return f']({page_name(m[1])}.ipynb{(m[2] or "").split(".")[0]})' # a method is described with its class
+    return re.sub(r'\]\(([\w-]+)\.(?:html|ipynb)(#[\w.-]*)?\)', link, md)
+
+def api_entry(cell):
+    "The markdown that `show_doc` printed, without its rule and its link to a code host"
+    md = '\n'.join(''.join(o.data['text/markdown']) for o in cell.outputs if 'text/markdown' in o.get('data', {}))
+    md = re.sub(r'^---\s*$', '', md, flags=re.M)
+    if cell.metadata.get('role')=='fields': md = re.sub(r'^```python.*?^```\n', '', md, flags=re.M|re.S)
+    md = re.sub(r'^\[source\]\(\S*\)(\{[^}]*\})?\s*$', '', md, flags=re.M)
+    return re.sub(r'^def (?=[A-Z])', 'class ', md, flags=re.M).strip()
+
+def fit_headings(cells):
+    "Put the heading of each API entry one level below the author's heading above it; drop it when that one already says the name"
+    last, level = '', 1
+    for c in cells:
+        heads = re.findall(r'^(#+) (.+)$', re.sub(r'^```.*?^```', '', c.source, flags=re.M|re.S), re.M) if c.cell_type=='markdown' else []
+        if c.metadata.get('role')!='api': last, level = (heads[-1][1].strip(), len(heads[-1][0])) if heads else (last, level)
+        elif heads:
+            new = '' if heads[0][1].strip()==last else '#'*min(level+1, 4)+f' {heads[0][1]}'
+            c.source = re.sub(r'^#+ .+$', lambda m: new, c.source, count=1, flags=re.M).strip()
+    return cells
+
+def plain_code(cell):
+    "A visible code cell without its directives; those that Sphinx knows become tags"
+    d = directives(cell)
+    tags = [TAGS[k, v.strip().lower()] for k,v in d.items() if (k, v.strip().lower()) in TAGS] + ['hide-input']*bool(EXPORT & d.keys() and not is_dataclass(cell) and not is_constants(cell))
+    src = '\n'.join(l for l in cell.source.splitlines() if not re.search(r'#\|\s*hide_line\s*$', l))
+    for o in cell.outputs:
+        if o.output_type=='stream': o.text = ANSI.sub('', o.text)
+    return new_code_cell(DIRECTIVE.sub('', src).strip('\n'), outputs=cell.outputs, metadata={'tags': tags} if tags else {})
+
+def page_cell(cell, link):
+    "What a reader sees of a cell, or None"
+    if cell.cell_type=='markdown': return None if re.search(r'^#+ .* -\s*$', cell.source) else new_markdown_cell(link(cell.source))
+    d = directives(cell)
+    if cell.cell_type!='code' or DROP & d.keys() or cell.metadata.get('role')=='setup': return None
+    if re.search(r'^show_doc\(', cell.source, re.M): return new_markdown_cell(link(api_entry(cell)), metadata={'role': 'api'})
+    if 'export' in d and is_imports(cell): return None
+    cell = plain_code(cell)
+    return cell if cell.source else None
+
+def is_imports(cell):
+    "Does the cell hold nothing but imports?"
+    return all(isinstance(o, (ast.Import, ast.ImportFrom)) for o in ast.parse(cell.source).body)
+
+def source_last(cells):
+    "Move each folded source below the API entries that follow it, so that the entry comes first"
+    out = list(cells)
+    for i in range(len(out)-1, -1, -1):
+        if not EXPORT & directives(out[i]).keys(): continue
+        j = i
+        while j+1<len(out) and out[j+1].source.startswith('show_doc('): j += 1
+        out.insert(j, out.pop(i))
+    return out
+
+def make_page(path, out, cfg, pages):
+    "Run one notebook and write its page"
+    nb = nbformat.read(path, 4)
+    nb.cells = with_api(nb.cells)
+    try: execute(nb, path.parent, set(cfg.tst_flags.split()))
+    except CellExecutionError as e: raise SystemExit(ANSI.sub('', f'{path.name} failed:\n{e}')) from None
+    lookup, site = NbdevLookup(), cfg.doc_host.rstrip('/')+cfg.doc_baseurl.rstrip('/')+'/'
+    cells = [page_cell(c, lambda md: relink(lookup.linkify(md), site)) for c in source_last(nb.cells)]
+    nb.cells = fit_headings([c for c in cells if c is not None])
+    if path.stem=='index': nb.cells.append(new_markdown_cell('\n'.join(['```{toctree}', ':hidden:', '', *pages, '```'])))
+    nbformat.write(nb, out/f'{page_name(path)}.ipynb')
+    return path.name
+
+@call_parse
+def main(
+    out:str='_docs', # Folder of the site, from the repository root; an older site there is replaced
+    jobs:int=2, # Notebooks that run at the same time
+):
+    "Build the documentation site"
+    os.chdir(ROOT)
+    cfg, out = get_config(), Path(out).absolute()
+    if out.exists() and any(out.iterdir()) and not (out/'objects.inv').exists(): sys.exit(f'{out} is not empty and not an older site: give another folder')
+    paths = sorted(cfg.nbs_path.glob('[!_.]*.ipynb'))
+    pages = [page_name(p) for p in paths if p.stem!='index']
+    threads = max(1, (os.cpu_count() or 1)//jobs) # more would only get into each other's way
+    os.environ |= {'MPLBACKEND': 'module://matplotlib_inline.backend_inline', 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': str(threads)}
+    with tempfile.TemporaryDirectory() as tmp:
+        with ThreadPoolExecutor(jobs) as pool:
+            for name in pool.map(lambda p: make_page(p, Path(tmp), cfg, pages), paths): print(f'ran {name}', flush=True)
+        shutil.rmtree(out, ignore_errors=True)
+        done = subprocess.run([sys.executable, '-m', 'sphinx', '-q', '-W', '--keep-going', '-b', 'html', '-d', f'{tmp}/.doctrees', '-c', 'docs', tmp, str(out)])
+    if done.returncode: sys.exit('the site was not built: Sphinx stopped at the warnings above')
+    print(f'{len(paths)} pages: {out}/index.html')
