@@ -126,13 +126,14 @@ def _json_rows(path):
     raw = _read_text(path)
     try: d = json.loads(raw)
     except ValueError: d = [json.loads(l) for l in raw.split('\n') if l.strip()]
-    if isinstance(d, dict): d = [d] if _pick(d, _NAME_KEYS) else [dict(id=k, text=o) if isinstance(o, str) else dict(id=k)|o for k,o in d.items() if isinstance(o, (str, dict))]
+    if isinstance(d, dict): d = [d] if _pick(d, _NAME_KEYS) else [dict(id=k) | (o if isinstance(o, dict) else dict(text=o)) for k,o in d.items()]
     pairs = [(_pick(o, _NAME_KEYS), _pick(o, _TEXT_KEYS).strip()) for o in d if isinstance(o, dict)] if isinstance(d, list) else []
     return [(PurePosixPath(n).name if n.startswith('/') else n, t) for n,t in pairs if n] # a manifest's absolute path: its last part is the name
 
 def _is_metadata(p):
     name, ext = p.stem.lower(), p.suffix.lower()
-    return ext in ('.csv','.tsv','.txt') and 'metadata' in name or p.name.lower()=='marks.txt' or ext in ('.json','.jsonl') and ('manifest' in name or 'index' in name)
+    if ext in ('.json','.jsonl'): return 'manifest' in name or 'index' in name
+    return p.name.lower()=='marks.txt' or ext in ('.csv','.tsv','.txt') and 'metadata' in name
 
 # %% ../nbs/01_data.ipynb #62da29b4
 def _nfc(s): return unicodedata.normalize('NFC', s)
@@ -169,9 +170,9 @@ def _join(rows, index, folder):
     found = [(n, t, 'refused' if _unsafe(n) else _match(n, index, folder)) for n,t in rows]
     def shape(s): return re.sub(r'\d', '0', s)
     if len(found)>1 and found[0][2]==[] and shape(found[0][0])!=shape(found[1][0]): found = found[1:] # a header row
-    refused = tuple(n for n,_,m in found if m=='refused')
-    texts = {m[0]: t for _,t,m in found if m!='refused' and len(m)==1 and t}
-    return texts, refused, dict(missing=sum(m==[] for *_,m in found), refused=len(refused), ambiguous=sum(m!='refused' and len(m)>1 for *_,m in found))
+    refused, matched = tuple(n for n,_,m in found if m=='refused'), [(t, m) for _,t,m in found if m!='refused']
+    counts = dict(missing=sum(len(m)==0 for _,m in matched), refused=len(refused), ambiguous=sum(len(m)>1 for _,m in matched))
+    return {m[0]: t for t,m in matched if len(m)==1 and t}, refused, counts
 
 # %% ../nbs/01_data.ipynb #6561f38c
 def find_corpus(root:str|Path # Folder with sound files (.wav, .flac) at any depth
@@ -189,7 +190,9 @@ def find_corpus(root:str|Path # Folder with sound files (.wav, .flac) at any dep
     single = _single_texts(found, [i for i in ids if i not in texts], index)
     if single: notes.append(f'{len(single):,} texts from single .txt files')
     counts['same_name'] = sum(len(v)>1 for k,v in index.items() if '/' not in k)
-    if counts['same_name']: notes.append(f"{counts['same_name']:,} names occur more than once: if these are copies, give only one of the folders, or training clips will be among the test clips")
+    if counts['same_name']:
+        notes.append(f"{counts['same_name']:,} names occur more than once: if these are copies, give only one of the folders, "
+                     'or training clips will be among the test clips')
     folders = Counter(r.rpartition('/')[0] or '.' for r in rels)
     where = ', '.join(f'{_printable(d)}/' for d,_ in folders.most_common(3)) + (f' and {len(folders)-3} more folders' if len(folders)>3 else '')
     layout = '; '.join([f'{len(sounds):,} sound files in {where}'] + (notes or ['no texts (a vocoder does not need them)']))
@@ -199,12 +202,13 @@ def _check_folder(root):
     if not root.exists():
         near = next(p for p in root.absolute().parents if p.is_dir())
         raise FileNotFoundError(f'There is no folder {_printable(root)}. {_printable(near)} holds:\n{_tree(near)}')
-    if not root.is_dir(): raise ValueError(f'{_printable(root)} is a file; give the folder that holds the sound files (unpack it first if it is an archive)')
+    if not root.is_dir(): raise ValueError(f'{_printable(root)} is a file; give the folder that holds the sound files (unpack an archive first)')
 
 def _no_sounds(root, found):
     kinds = ', '.join(f'{n:,} {k or "without suffix"}' for k,n in Counter(p.suffix.lower() for p in found).most_common(5)) or 'no files at all'
-    hint = ' Unpack the archive first.' if any(p.suffix.lower() in ('.zip','.tar','.gz','.rar','.7z','.tgz') for p in found) else ' Give a folder with .wav or .flac files in it or below it.'
-    return f'No sound files in {_printable(root)} ({kinds}).{hint} It holds:\n{_tree(root)}'
+    packed = any(p.suffix.lower() in ('.zip','.tar','.gz','.rar','.7z','.tgz') for p in found)
+    hint = 'Unpack the archive first' if packed else 'Give a folder with .wav or .flac files in it or below it'
+    return f'No sound files in {_printable(root)} ({kinds}). {hint}. It holds:\n{_tree(root)}'
 
 def _metadata(root, found, index):
     "Texts of all metadata files; the one that fits most files goes first and gives the counts"
@@ -240,7 +244,8 @@ def _sound(raw):
 
 def _check_complete(f, n):
     m = re.search(r'^data : (\d+) \(should be (\d+)\)', f.extra_info, re.M)
-    if m and 8 < int(m[1])-int(m[2]) and int(m[1]) < 0x7f000000: raise _Skip(f'truncated: the header promises {int(m[1]):,} bytes of sound, the file has {int(m[2]):,}')
+    said, there = map(int, m.groups()) if m else (0, 0)
+    if there+8 < said < 0x7f000000: raise _Skip(f'truncated: the header promises {said:,} bytes of sound, the file has {there:,}')
     if n < f.frames: raise _Skip(f'truncated: {n:,} of {f.frames:,} samples')
 
 def _decode(path, min_seconds, min_rate):
@@ -271,8 +276,8 @@ def _clip(path, sample_rate, gain, min_seconds, min_rate):
     x = np.rint(wav*(32768*gain))
     clipped = int(((x>32767) | (x< -32768)).sum())
     x = x.clip(-32768, 32767)
-    row = dict(samples=len(x), source_rate=rate, clipped=clipped, peak_dbfs=round(_db(np.abs(x).max()/32768), 2), rms_dbfs=round(_db(np.sqrt(np.square(x/32768).mean())), 2))
-    return x.astype('<i2'), row
+    peak, rms = np.abs(x).max()/32768, np.sqrt(np.square(x/32768).mean())
+    return x.astype('<i2'), dict(samples=len(x), source_rate=rate, clipped=clipped, peak_dbfs=round(_db(peak), 2), rms_dbfs=round(_db(rms), 2))
 
 # %% ../nbs/01_data.ipynb #da945a8f
 _SMALL = 400 # Fewer clips than this are split one by one
@@ -284,22 +289,25 @@ def _split(n, # Utterances, in natural order
     want = {k: max(1, round(n*v)) if v else 0 for k,v in (('valid', valid), ('test', test))}
     held = sum(want.values())
     if held>=n or not n:
-        raise ValueError(f'{n} usable utterances are too few to hold out {want["valid"]} for validation and {want["test"]} for test: at least {held+1} are needed, or fewer held out (--valid 0 --test 0)')
+        raise ValueError(f'{n} usable utterances are too few to hold out {want["valid"]} for validation and {want["test"]} for test: '
+                         f'at least {held+1} are needed, or fewer held out (--valid 0 --test 0)')
     rng, parts, block = np.random.default_rng([seed, 11]), np.full(n, 'train', dtype=object), max(2, min(10, held//20))
     blocks = [(k, min(block, w-i)) for k,w in want.items() for i in range(0, w, block)]
     slots = n//(block+2)
     if n<_SMALL or len(blocks)>slots:
         for k,i in zip([k for k,w in want.items() for _ in range(w)], rng.permutation(n)): parts[i] = k
-        return parts, 'single', (f'{n} clips are fewer than {_SMALL}' if n<_SMALL else f'{held} of {n} clips held out leave no room') + ': blocks and guards would take too much, so a held-out clip may have a training clip of the same chapter beside it'
+        why = f'{n} clips are fewer than {_SMALL}' if n<_SMALL else f'{held} of {n} clips held out leave no room'
+        return parts, 'single', f'{why} for blocks and guards, so a held-out clip may have a training clip of the same chapter beside it'
     first = rng.integers(n-slots*(block+2)+1)
     for (k,w),slot in zip(blocks, rng.permutation(slots)):
         i = first + slot*(block+2)
         parts[i], parts[i+1:i+1+w], parts[i+1+w] = 'guard', k, 'guard'
-    return parts, 'blocks', f'up to {block} neighbouring clips at a time from random places, with an unused guard clip on each side: neighbours come from one chapter'
+    return parts, 'blocks', f'up to {block} neighbours (of one chapter) at a time from random places, with an unused guard clip on each side'
 
 # %% ../nbs/01_data.ipynb #59174b12
 _AUDIO, _TABLE, _SKIPPED, _META, _JOURNAL, _PARTIAL = 'audio.npy', 'utterances.csv', 'skipped.csv', 'dataset.json', 'journal.jsonl', 'audio.partial'
 _FORMAT = 1 # Of the prepared folder
+_META_KEYS = set('sample_rate samples hours sha256 table_sha256 counts splits plan'.split()) # What others rely on
 _HEAD = 128 # Bytes before the samples in audio.npy
 SPLITS = ('train', 'valid', 'test', 'guard') # Parts of a prepared corpus; nothing uses the guards
 
@@ -349,7 +357,8 @@ class SpeechData:
 
     def __getstate__(self): return self.__dict__ | {'_audio': None}
     def __repr__(self):
-        return f'SpeechData({str(self.path)!r}: {len(self.utterances):,} utterances, {self.hours:.2f} h at {self.sample_rate} Hz; ' + ', '.join(f'{k} {n:,}' for k,n in self.meta['splits'].items()) + ')'
+        parts = ', '.join(f'{k} {n:,}' for k,n in self.meta['splits'].items())
+        return f'SpeechData({str(self.path)!r}: {len(self.utterances):,} utterances, {self.hours:.2f} h at {self.sample_rate} Hz; {parts})'
 
     @classmethod
     def open(cls, path:str|Path # Folder made by `prepare`
@@ -358,20 +367,34 @@ class SpeechData:
         path = Path(path)
         meta = _read_meta(path)
         data = cls(path, meta, _read_table(path/_TABLE))
-        size, want = (path/_AUDIO).stat().st_size if (path/_AUDIO).exists() else 0, _HEAD+2*meta['samples']
-        if size!=want: raise ValueError(f'{path/_AUDIO} has {size:,} bytes, {want:,} are expected: it is damaged or not copied whole. Copy it again, or delete {path} and prepare anew')
-        ends = np.cumsum([u.length for u in data.utterances])
-        if len(ends)!=meta['counts']['used'] or ends[-1]!=meta['samples'] or any(u.start!=e-u.length for u,e in zip(data.utterances, ends)):
-            raise ValueError(f'{path/_TABLE} does not fit {_META}: {len(ends):,} utterances, {meta["counts"]["used"]:,} expected. Copy it again, or delete {path} and prepare anew')
+        _check_audio(path, meta['samples'])
+        ends, used = np.cumsum([u.length for u in data.utterances]), meta['counts']['used']
+        if len(ends)!=used or ends[-1]!=meta['samples'] or any(u.start!=e-u.length for u,e in zip(data.utterances, ends)):
+            raise ValueError(f'{path/_TABLE} does not fit {_META}: {len(ends):,} utterances, {used:,} expected. {_again(path)}')
         return data
 
     def verify(self)->'SpeechData': # Itself
         "Read everything and compare with the stored hashes"
         for name,key in ((_AUDIO, 'sha256'), (_TABLE, 'table_sha256')):
-            if _sha(self.path/name)!=self.meta[key]: raise ValueError(f'{self.path/name} is not what was prepared (its SHA-256 differs): copy it again, or delete {self.path} and prepare anew')
+            if _sha(self.path/name)!=self.meta[key]: raise ValueError(f'{self.path/name} is not what was prepared (its SHA-256 differs). {_again(self.path)}')
         return self
 
-# %% ../nbs/01_data.ipynb #13a2b709
+# %% ../nbs/01_data.ipynb #e516e768
+def _header(n):
+    "The first bytes of an .npy file of n int16 samples"
+    f = io.BytesIO()
+    np.lib.format.write_array_header_1_0(f, dict(descr='<i2', fortran_order=False, shape=(n,)))
+    assert f.tell()==_HEAD, f.tell()
+    return f.getvalue()
+
+def _again(path): return f'Copy it again, or delete {path} and prepare anew'
+
+def _check_audio(path, samples):
+    size, want = (path/_AUDIO).stat().st_size if (path/_AUDIO).exists() else 0, _HEAD+2*samples
+    if size!=want: raise ValueError(f'{path/_AUDIO} has {size:,} bytes, {want:,} are expected: it is damaged or not copied whole. {_again(path)}')
+    with open(path/_AUDIO, 'rb') as f: head = f.read(_HEAD)
+    if head!=_header(samples): raise ValueError(f'{path/_AUDIO} does not begin as it should: it is damaged. {_again(path)}')
+
 def _sha(path):
     with open(path, 'rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()
 
@@ -380,11 +403,12 @@ def _read_meta(path):
     if not path.is_dir(): raise FileNotFoundError(f'There is no folder {path}. Make it with: hifigan-prepare CORPUS {path}')
     if not (path/_META).exists():
         if (path/_JOURNAL).exists(): raise ValueError(f'{path} is not finished: run the same hifigan-prepare command again, it goes on where it stopped')
-        raise FileNotFoundError(f'{path} is not a prepared corpus (no {_META}). Run: hifigan-prepare CORPUS OUT, and give OUT here. It holds:\n{_tree(path)}')
+        raise FileNotFoundError(f'{path} is not a prepared corpus (no {_META}). '
+                                f'Run: hifigan-prepare CORPUS OUT, and give OUT here. It holds:\n{_tree(path)}')
     try: meta = json.loads((path/_META).read_text(encoding='utf-8'))
-    except ValueError as e: raise ValueError(f'{path/_META} is damaged ({e}): delete {path} and prepare anew') from e
-    if not isinstance(meta, dict) or meta.get('format')!=_FORMAT:
-        raise ValueError(f'{path/_META} is not of format {_FORMAT}, the one that this version reads: prepare anew in another folder')
+    except ValueError as e: raise ValueError(f'{path/_META} is damaged ({e}). {_again(path)}') from e
+    if not isinstance(meta, dict) or meta.get('format')!=_FORMAT or not _META_KEYS<=set(meta):
+        raise ValueError(f'{path/_META} is not a whole description in format {_FORMAT}, which this version reads: prepare anew in another folder')
     return meta
 
 def _utterance(i, row):
@@ -393,10 +417,11 @@ def _utterance(i, row):
 
 def _read_table(path):
     "Utterances of utterances.csv"
-    if not path.exists(): raise ValueError(f'{path} is missing: copy the folder again, or delete it and prepare anew')
+    if not path.exists(): raise ValueError(f'{path} is missing. {_again(path.parent)}')
     try:
-        with open(path, encoding='utf-8', errors='surrogateescape', newline='') as f: return [_utterance(i, row) for i,row in enumerate(csv.DictReader(f), 1)]
-    except (KeyError, ValueError, csv.Error) as e: raise ValueError(f'{path} is damaged ({type(e).__name__}: {e}): delete {path.parent} and prepare anew') from e
+        with open(path, encoding='utf-8', errors='surrogateescape', newline='') as f:
+            return [_utterance(i, row) for i,row in enumerate(csv.DictReader(f), 1)]
+    except (KeyError, ValueError, csv.Error) as e: raise ValueError(f'{path} is damaged ({type(e).__name__}: {e}). {_again(path.parent)}') from e
 
 def _atomic(path, text):
     "Write a text file so that it is there whole or not at all"
@@ -442,7 +467,8 @@ class _Lines:
 
 def _bar(total, done, progress):
     tty = sys.stderr.isatty()
-    return tqdm(total=total, initial=done, disable=not progress, unit='clip', desc='prepare', file=None if tty else _Lines(), mininterval=.3 if tty else 10, dynamic_ncols=tty)
+    how = dict(mininterval=.3, dynamic_ncols=True) if tty else dict(mininterval=10, file=_Lines())
+    return tqdm(total=total, initial=done, disable=not progress, unit='clip', desc='prepare', **how)
 
 # %% ../nbs/01_data.ipynb #b0224576
 def _plan(c, **kw):
@@ -451,11 +477,14 @@ def _plan(c, **kw):
         try: s = p.stat(); return s.st_size, s.st_mtime_ns
         except OSError: return -1, 0
     def digest(x): return hashlib.sha256(json.dumps(x).encode()).hexdigest()
-    return dict(format=_FORMAT, **kw, files=len(c.files), files_sha256=digest([(id, c.rel(id), *stat(p)) for id,p in c.files.items()]), texts_sha256=digest(c.texts))
+    files = [(id, c.rel(id), *stat(p)) for id,p in c.files.items()]
+    return dict(format=_FORMAT, **kw, files=len(files), files_sha256=digest(files), texts_sha256=digest(c.texts))
 
 def _differences(old, new):
     names = dict(files_sha256='names, sizes or dates of the sound files changed', texts_sha256='the texts changed')
     return '; '.join(names.get(k) or f'{k}: {old.get(k)} there, {new[k]} asked for' for k in new if old.get(k)!=new[k])
+
+_UNCHANGED = 'Nothing was changed: choose another folder, or delete this one'
 
 def _check_out(out, c, plan):
     "The finished data if `out` holds just this; ValueError if it holds anything else"
@@ -463,17 +492,17 @@ def _check_out(out, c, plan):
     if out.resolve()==c.root.resolve(): raise ValueError(f'{out} is the corpus itself; give another folder for the prepared data')
     if (out/_META).exists():
         data = SpeechData.open(out)
-        if diff := _differences(data.meta['plan'], plan): raise ValueError(f'{out} holds a corpus that was prepared otherwise ({diff}). Nothing was changed: choose another folder, or delete this one')
+        if diff := _differences(data.meta['plan'], plan): raise ValueError(f'{out} holds a corpus that was prepared otherwise ({diff}). {_UNCHANGED}')
         (out/_JOURNAL).unlink(missing_ok=True)
         return data
     if not (out/_JOURNAL).exists() and (there := [n for n in (_AUDIO, _TABLE, _SKIPPED, _PARTIAL) if (out/n).exists()]):
-        raise ValueError(f'{out} holds {", ".join(there)} that no unfinished preparation explains. Nothing was changed: choose another folder, or delete this one')
+        raise ValueError(f'{out} holds {", ".join(there)} that no unfinished preparation explains. {_UNCHANGED}')
 
 def _read_journal(out, plan):
     "Finished blocks of an interrupted run with the same plan"
     lines = (out/_JOURNAL).read_bytes().split(b'\n')[:-1] # the last line, if it was cut off, has no end
     if not lines or (diff := _differences(json.loads(lines[0]), plan)):
-        raise ValueError(f'{out} holds an unfinished preparation of something else ({diff if lines else "its journal is empty"}). Nothing was changed: choose another folder, or delete this one')
+        raise ValueError(f'{out} holds an unfinished preparation of something else ({diff if lines else "its journal is empty"}). {_UNCHANGED}')
     return [json.loads(l) for l in lines[1:]]
 
 def _intact(path, blocks):
@@ -502,7 +531,8 @@ def _check_bad(out, c, blocks, max_bad):
     if len(bad)<=max_bad*len(c.files): return
     _atomic(out/_SKIPPED, _csv(('path','reason'), bad))
     more = f'\n  ... and {len(bad)-20} more in {out/_SKIPPED}' if len(bad)>20 else ''
-    raise ValueError(f'{len(bad):,} of {sum(len(b["rows"]) for b in blocks):,} clips looked at (of {len(c.files):,}) cannot be used, more than {max_bad:.0%} of the corpus; nothing was published:\n'
+    raise ValueError(f'{len(bad):,} of {len(_rows(blocks)):,} clips looked at (of {len(c.files):,}) cannot be used, '
+                     f'more than {max_bad:.0%} of the corpus; nothing was published:\n'
                      + '\n'.join(f'  {_printable(p)}: {why}' for p,why in bad[:20]) + more
                      + f'\nMend or remove them, delete {out} and start again; or allow more with --max_bad, then the run goes on from here')
 
@@ -522,7 +552,8 @@ def _convert(c, out, plan, workers, max_bad, progress):
     kw, todo = {k: plan[k] for k in ('sample_rate','gain','min_seconds','min_rate')}, list(c.files.values())[done:]
     jobs = [(todo[i:i+_BLOCK], kw) for i in range(0, len(todo), _BLOCK)]
     results = _results(jobs, min(workers, len(jobs)))
-    with contextlib.closing(results), _bar(len(c.files), done, progress) as bar, open(out/_PARTIAL, 'ab') as audio, open(out/_JOURNAL, 'a', encoding='utf-8') as journal:
+    with (contextlib.closing(results), _bar(len(c.files), done, progress) as bar,
+          open(out/_PARTIAL, 'ab') as audio, open(out/_JOURNAL, 'a', encoding='utf-8') as journal):
         for samples,rows in results:
             _append(audio, samples)
             blocks.append(dict(samples=len(samples)//2, crc=zlib.crc32(samples), rows=rows))
@@ -537,32 +568,40 @@ def _append(f, x): f.write(x); f.flush(); os.fsync(f.fileno())
 def _publish(c, out, plan, blocks):
     "Turn the finished partial files into a prepared corpus; dataset.json comes last"
     if _intact(out/_PARTIAL, blocks)<len(blocks):
-        raise RuntimeError(f'{out/_PARTIAL} does not read back as it was written: is another hifigan-prepare at work in {out}, or the disk failing? Run it again, alone')
+        raise RuntimeError(f'{out/_PARTIAL} does not read back as it was written: is another hifigan-prepare at work in {out}, '
+                           'or the disk failing? Run it again, alone')
     utts, skipped, why = _utterances(c, plan, _rows(blocks))
     n = sum(u.length for u in utts)
     with open(out/_PARTIAL, 'r+b') as f:
-        np.lib.format.write_array_header_1_0(f, dict(descr='<i2', fortran_order=False, shape=(n,)))
-        assert f.tell()==_HEAD, f.tell()
-        f.flush(); os.fsync(f.fileno())
+        _append(f, _header(n))
     os.replace(out/_PARTIAL, out/_AUDIO)
     _atomic(out/_TABLE, _csv([f.name for f in fields(Utterance)], (asdict(u).values() for u in utts)))
     _atomic(out/_SKIPPED, _csv(('path','reason'), skipped))
-    clipped = [r['clipped'] for r in _rows(blocks) if r.get('clipped')]
-    meta = dict(format=_FORMAT, version=__version__, sample_rate=plan['sample_rate'], samples=n, hours=n/plan['sample_rate']/3600, sha256=_sha(out/_AUDIO), table_sha256=_sha(out/_TABLE),
-                counts=dict(found=len(c.files), used=len(utts), skipped=len(skipped), texts=sum(u.text!='' for u in utts), clipped_clips=len(clipped), clipped_samples=sum(clipped), **c.counts),
-                skipped=dict(Counter(w.split(':')[0] for _,w in skipped)), splits={k: sum(u.split==k for u in utts) for k in SPLITS}, split_method=why[0], split_reason=why[1],
-                seed=plan['seed'], gain=plan['gain'], source_rates={str(k): v for k,v in sorted(Counter(u.source_rate for u in utts).items())},
-                source=_printable(c.root.resolve()), layout=c.layout, plan=plan)
+    meta = _describe(c, out, plan, utts, skipped, [r['clipped'] for r in _rows(blocks) if r.get('clipped')], *why)
     _atomic(out/_META, json.dumps(meta, ensure_ascii=False, indent=1)+'\n')
     (out/_JOURNAL).unlink()
     return SpeechData.open(out)
 
 def _utterances(c, plan, rows):
     "Utterances with their parts, the skipped clips, and how it was split"
-    used, skipped = [(id, r) for id,r in zip(c.files, rows) if 'skipped' not in r], [(c.rel(id), r['skipped']) for id,r in zip(c.files, rows) if 'skipped' in r]
+    used = [(id, r) for id,r in zip(c.files, rows) if 'skipped' not in r]
+    skipped = [(c.rel(id), r['skipped']) for id,r in zip(c.files, rows) if 'skipped' in r]
     parts, *why = _split(len(used), plan['valid'], plan['test'], plan['seed'])
     starts = np.cumsum([0]+[r['samples'] for _,r in used]).tolist()
-    return [Utterance(id, c.texts.get(id, ''), s, r['samples'], part, r['source_rate'], r['peak_dbfs'], r['rms_dbfs'], c.rel(id)) for (id,r),s,part in zip(used, starts, parts)], skipped, why
+    utts = [Utterance(id, c.texts.get(id, ''), start, r['samples'], part, r['source_rate'], r['peak_dbfs'], r['rms_dbfs'], c.rel(id))
+            for (id,r),start,part in zip(used, starts, parts)]
+    return utts, skipped, why
+
+def _describe(c, out, plan, utts, skipped, clipped, method, reason):
+    "Content of dataset.json"
+    n = sum(u.length for u in utts)
+    counts = dict(found=len(c.files), used=len(utts), skipped=len(skipped), texts=sum(u.text!='' for u in utts),
+                  clipped_clips=len(clipped), clipped_samples=sum(clipped), **c.counts)
+    return dict(format=_FORMAT, version=__version__, sample_rate=plan['sample_rate'], samples=n, hours=n/plan['sample_rate']/3600,
+                sha256=_sha(out/_AUDIO), table_sha256=_sha(out/_TABLE), counts=counts, skipped=dict(Counter(w.split(':')[0] for _,w in skipped)),
+                splits={k: sum(u.split==k for u in utts) for k in SPLITS}, split_method=method, split_reason=reason, seed=plan['seed'], gain=plan['gain'],
+                source_rates={str(k): v for k,v in sorted(Counter(u.source_rate for u in utts).items())},
+                source=_printable(c.root.resolve()), layout=c.layout, plan=plan)
 
 # %% ../nbs/01_data.ipynb #6baf644f
 def prepare(corpus:str|Path|Corpus, # Folder of the corpus, or what `find_corpus` found there
@@ -606,10 +645,16 @@ def _report(data):
     m, n = data.meta, data.meta['counts']
     print(data)
     print(f"split by {m['split_method']}: {m['split_reason']}")
-    if m['skipped']: print(f"skipped {n['skipped']} of {n['found']} clips ({', '.join(f'{v} {k}' for k,v in m['skipped'].items())}); see {data.path/_SKIPPED}")
+    kinds = ', '.join(f'{v} {k}' for k,v in m['skipped'].items())
+    if kinds: print(f"skipped {n['skipped']} of {n['found']} clips ({kinds}); see {data.path/_SKIPPED}")
     if n['clipped_samples']: print(f"{n['clipped_samples']:,} samples in {n['clipped_clips']} clips were clipped; a lower --gain avoids it")
     low = {int(r): k for r,k in m['source_rates'].items() if int(r)<m['sample_rate']}
     if low: print(f"{sum(low.values()):,} clips come from {min(low):,} Hz: there is no sound above {min(low)//2:,} Hz in them, and none will be learnt")
+
+# %% ../nbs/01_data.ipynb #c0f8577e
+def _tensor(x):
+    import torch
+    return torch.from_numpy(x)
 
 # %% ../nbs/01_data.ipynb #02f92781
 class SegmentDataset:
@@ -621,7 +666,8 @@ class SegmentDataset:
                  random_gain_db:float=0., # Each segment is scaled by a random gain within +- this, dB, but never beyond full scale
                  split:str='train' # Part of the corpus
                 ):
-        self.data, self.segment_size, self.seed, self.random_gain_db, self.utterances, self.epoch = data, segment_size, seed, random_gain_db, data.split(split), 0
+        self.data, self.segment_size, self.seed, self.random_gain_db = data, segment_size, seed, random_gain_db
+        self.utterances, self.epoch = data.split(split), 0
 
     def set_epoch(self, epoch:int # Counted from 0; worker processes that run already do not notice
                  ):
@@ -633,7 +679,6 @@ class SegmentDataset:
     def __getitem__(self, i:int # Index of the utterance
                    ): # (1, segment_size) float32 wave; a shorter utterance is followed by zeros
         "The segment of utterance `i` in this epoch"
-        import torch
         if not 0<=i<len(self): raise IndexError(i)
         u, rng = self.utterances[i], np.random.default_rng([self.seed, self.epoch, i, 1])
         start = u.start + int(rng.integers(max(1, u.length-self.segment_size+1)))
@@ -641,7 +686,7 @@ class SegmentDataset:
         n = min(self.segment_size, u.length)
         wav[:n] = self.data.audio[start:start+n].astype(np.float32)/32768
         if self.random_gain_db: wav *= min(10**(rng.uniform(-1, 1)*self.random_gain_db/20), 1/max(np.abs(wav).max(), 1e-5))
-        return torch.from_numpy(wav)[None]
+        return _tensor(wav)[None]
 
 def epoch_order(n:int, # Number of utterances
                 seed:int, # Of the run

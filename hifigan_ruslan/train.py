@@ -315,7 +315,7 @@ def save_samples(out:Path, # samples/ of a run
     for id,real,fake in kept:
         folder = out/re.sub(r'[^\w.-]+', '_', id)
         folder.mkdir(parents=True, exist_ok=True)
-        if not (folder/'real.wav').exists(): sf.write(folder/'real.wav', real, cfg.sample_rate)
+        sf.write(folder/'real.wav', real, cfg.sample_rate)
         sf.write(folder/f'step_{step:08d}.wav', fake, cfg.sample_rate)
         fig = Figure(figsize=(9,4.5), layout='constrained')
         for ax,wav,title in zip(fig.subplots(2), (fake, real), (f'generated, step {step}', f'original: {id}')):
@@ -338,7 +338,7 @@ def fit(data:SpeechData|str|Path, # Prepared corpus, or its folder
        )->TrainState: # At the end of training
     "Train until `steps` or `epochs`, validating, logging, sampling and saving on the way"
     data, out = data if isinstance(data, SpeechData) else SpeechData.open(data), Path(out)
-    _check_data(data, cfg)
+    _check_run(data, cfg, steps=steps, epochs=epochs, hours=hours, log_every=log_every)
     device, why = choose_device(device)
     print(f'device: {why}')
     s = _start(data, out, cfg, resume, init, device)
@@ -377,10 +377,12 @@ def fit(data:SpeechData|str|Path, # Prepared corpus, or its folder
     print(f'done: step {s.step}, best mel L1 {s.best:.4f} on unseen utterances; checkpoints, samples and curves are in {out}')
     return s
 
-# %% ../nbs/06_train.ipynb #0b8bcd64
+# %% ../nbs/06_train.ipynb #918e9330
 _FREE = {'epochs', 'save_every_epochs', 'valid_every', 'valid_clips'} # What a continued run may change
 
-def _check_data(data, cfg):
+def _check_run(data, cfg, **limits):
+    for k,v in limits.items():
+        if v is not None and not v>0: raise ValueError(f'{k} must be above 0, found {v}')
     if data.sample_rate!=cfg.sample_rate:
         raise ValueError(f'The data is at {data.sample_rate} Hz, the configuration at {cfg.sample_rate} Hz: prepare it again with --sample_rate {cfg.sample_rate}')
     if not data.split('train'): raise ValueError('The prepared data has no training utterances')
