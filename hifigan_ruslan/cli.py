@@ -15,7 +15,7 @@ def _command(f):
     @functools.wraps(f)
     def _f(*args, **kwargs):
         try: f(*args, **kwargs)
-        except (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError) as e:
+        except (ValueError, OSError) as e:
             print(f'error: {e}', file=sys.stderr); sys.exit(1)
         except KeyboardInterrupt: print('\nstopped; what was saved is whole, and the same command goes on from there', file=sys.stderr); sys.exit(130)
     return call_parse(_f)

@@ -151,7 +151,7 @@ _PARTS = 'generator mpd msd opt_g opt_d sched_g sched_d'.split()
 
 def save_checkpoint(s:TrainState, # What to save
                     path:str|Path, # The .pt file
-                    data_sha256:str='' # Fingerprint of the training data, from its dataset.json
+                    data_sha256:str='' # Fingerprint of the training data, from its dataset.json: audio and table
                    ):
     "Write a checkpoint atomically"
     ck = dict(format='hifigan_ruslan', version=1, config=config_dict(s.cfg), step=s.step, epoch=s.epoch, batch=s.batch, best=float(s.best), data_sha256=data_sha256,
@@ -342,7 +342,7 @@ def fit(data:SpeechData|str|Path, # Prepared corpus, or its folder
     device, why = choose_device(device)
     print(f'device: {why}')
     s = _start(data, out, cfg, resume, init, device)
-    cfg, sha = s.cfg, data.meta['sha256']
+    cfg = s.cfg
     save_config(cfg, out/'config.json')
     ds, clips = SegmentDataset(data, cfg.segment_size, cfg.seed, cfg.random_gain_db), valid_clips(data, cfg)
     per_epoch = max(1, len(ds)//cfg.batch_total)
@@ -351,7 +351,7 @@ def fit(data:SpeechData|str|Path, # Prepared corpus, or its folder
     if s.step>=total: print(f'nothing to do: step {s.step} is reached already; ask for more --steps or --epochs'); return s
     log, meter, begin, over = RunLog(out, _columns(cfg), s.step), _Meter(cfg, total, hours), time.monotonic(), False
     saved = begin
-    def save(name): save_checkpoint(s, out/'checkpoints'/f'{name}.pt', sha)
+    def save(name): save_checkpoint(s, out/'checkpoints'/f'{name}.pt', _fingerprint(data))
 
     while not over:
         for wavs in meter.waiting(_epoch_batches(s, ds, per_epoch)):
@@ -387,6 +387,10 @@ def _check_run(data, cfg, **limits):
         raise ValueError(f'The data is at {data.sample_rate} Hz, the configuration at {cfg.sample_rate} Hz: prepare it again with --sample_rate {cfg.sample_rate}')
     if not data.split('train'): raise ValueError('The prepared data has no training utterances')
 
+def _fingerprint(data):
+    "Of the audio and of the table, which holds the split"
+    return f"{data.meta['sha256']} {data.meta['table_sha256']}"
+
 def _start(data, out, cfg, resume, init, device):
     "A state to train: continued, from given weights, or new"
     folder = out/'checkpoints'
@@ -405,8 +409,8 @@ def _continue(s, rest, path, data, cfg):
     old, new = config_dict(s.cfg), config_dict(cfg)
     differ = [f'{k}: {old[k]} there, {new[k]} asked for' for k in new if old[k]!=new[k] and k not in _FREE]
     if differ: raise ValueError(f'{path} was trained with other numbers ({"; ".join(differ)}). Give the same preset, or another output folder (with --init {path} to start from its weights)')
-    if rest['data_sha256']!=data.meta['sha256']:
-        raise ValueError(f'{path} was trained on other data. Give the same data, or another output folder (with --init {path} to start from its weights)')
+    if rest['data_sha256']!=_fingerprint(data):
+        raise ValueError(f'{path} was trained on other data, or on another split of it. Give the same data, or another output folder (with --init {path} to start from its weights)')
     print(f'continuing from {path}, step {s.step}')
     s.cfg = cfg
     return s
