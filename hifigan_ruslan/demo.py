@@ -67,12 +67,18 @@ def demo(out:str|Path='hifigan-demo', # Folder for everything; must be new, or l
     print(f'4. Open {page.resolve()} in a browser and listen')
     return page
 
-# %% ../nbs/10_demo.ipynb #389ae82f
+# %% ../nbs/10_demo.ipynb #a651a825
+def _heard(mel):
+    "What to expect from a model with this mel L1"
+    if mel>=1.2: return 'This machine was too slow or too busy for the time: what you hear is little more than noise. Try again with more --minutes. '
+    if mel>=.6:  return ('What you can hear: the rhythm, the pauses and the loudness of the sentence, in a hoarse buzz. The words can hardly be made out, '
+                         'and there is no pitch yet: the picture of the original has fine lines, the harmonics of the voice, where the other has even bands. ')
+    return 'What you can hear: the words and the melody of the sentence. What you also hear: buzz, hoarseness and a metallic ring. '
+
 def _words(state, minutes, scores, log):
     "The paragraphs of the page"
     mel, first = sum(o['mel_l1'] for o in scores)/len(scores), read_log(log)['mel'][0]
-    heard = ('What you can hear: the words, the melody and the pauses are there, because the mel spectrogram carries them. What you also hear: buzz, hoarseness and a metallic ring. '
-             if mel<1.2 else 'This machine was too slow or too busy for one minute: what you hear is mostly noise in the rhythm of speech. Try again with more --minutes. ')
+    heard = _heard(mel)
     return [f'{state.step} training steps in {minutes:g} min on a CPU, from nothing. Mel L1 on the clips below, which the training has not heard: {mel:.2f}. '
             f'(In the first steps of the training it was {first:.2f}; a HiFi-GAN V1 that was trained for days on a GPU reaches 0.21 to 0.27.)',
             heard + 'Most of the buzz goes by some 100,000 steps on a GPU, most of the rest by 400,000. No minute on a CPU can sound better; this one only shows that the whole chain works on your machine.',
