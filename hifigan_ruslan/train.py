@@ -374,7 +374,8 @@ def fit(data:SpeechData|str|Path, # Prepared corpus, or its folder
             if checked or end and s.epoch%cfg.save_every_epochs==0 or time.monotonic()-saved>60*save_minutes: save('last'); saved = time.monotonic()
             if checked: _atomic(out/'curves.png', lambda f: plot_curves(log.path).savefig(f, dpi=80, format='png'))
             if over: break
-    print(f'done: step {s.step}, best mel L1 {s.best:.4f} on unseen utterances; checkpoints, samples and curves are in {out}')
+    best = f'best mel L1 {s.best:.4f} on unseen utterances' if clips else 'no best.pt, as the data has no validation part'
+    print(f'done: step {s.step}, {best}; checkpoints, samples and curves are in {out}')
     return s
 
 # %% ../nbs/06_train.ipynb #918e9330
