@@ -362,11 +362,13 @@ def fit(data:SpeechData|str|Path, # Prepared corpus, or its folder
             meter.add(logs)
             over = s.step==total or hours is not None and time.monotonic()-begin>3600*hours
             checked = s.step%cfg.valid_every==0 or over
+            if checked or s.step%log_every==0: row = dict(step=s.step, epoch=s.epoch, lr_g=s.opt_g.param_groups[0]['lr']) | meter.row()
             if checked and clips:
-                row, kept = validate(s, clips)
+                valid, kept = validate(s, clips)
                 save_samples(out/'samples', kept, cfg, s.step)
-            if checked or s.step%log_every==0:
-                row = dict(step=s.step, epoch=s.epoch, lr_g=s.opt_g.param_groups[0]['lr']) | meter.row() | row
+                row |= valid
+                meter.restart()     # validation is no part of steps/s
+            if row:
                 log.add(row); meter.show(row)
                 for f in on_log: f(s.step, row)
             if clips and checked and row['valid_mel']<s.best: s.best = row['valid_mel']; save('best')
@@ -457,6 +459,8 @@ class _Meter:
             yield wavs
 
     def add(self, logs): self.logs.append(logs)
+
+    def restart(self): self.last = time.monotonic()
 
     def row(self):
         "Means since the last row; starts a new count"
