@@ -7,15 +7,15 @@ __all__ = ['TrainState', 'new_state', 'train_step', 'disc_names', 'disc_health',
            'load_checkpoint', 'find_checkpoint', 'valid_clips', 'validate', 'RunLog', 'read_log', 'plot_curves',
            'save_samples', 'fit']
 
-# %% ../nbs/06_train.ipynb #ab016ede
-import csv, importlib.util, math, os, platform, re, sys, time
+# %% ../nbs/06_train.ipynb #598794ae
+import csv, importlib.util, io, math, os, platform, re, sys, time
 from collections import deque
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 import numpy as np, soundfile as sf, torch
 from matplotlib.figure import Figure
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import DataLoader
 from . import __version__
@@ -255,7 +255,6 @@ class RunLog:
 
 def _csv_lines(rows, columns):
     "Rows as CSV text"
-    import io
     f = io.StringIO(newline='')
     csv.DictWriter(f, columns, restval='').writerows(rows)
     return f.getvalue()
@@ -312,6 +311,7 @@ def save_samples(out:Path, # samples/ of a run
                  step:int # For the names
                 ):
     "Write each kept clip as WAV, with a picture of its mel above the original's"
+    logmel = LogMel(cfg, fmax=cfg.fmax_loss)
     for id,real,fake in kept:
         folder = out/re.sub(r'[^\w.-]+', '_', id)
         folder.mkdir(parents=True, exist_ok=True)
@@ -319,7 +319,7 @@ def save_samples(out:Path, # samples/ of a run
         sf.write(folder/f'step_{step:08d}.wav', fake, cfg.sample_rate)
         fig = Figure(figsize=(9,4.5), layout='constrained')
         for ax,wav,title in zip(fig.subplots(2), (fake, real), (f'generated, step {step}', f'original: {id}')):
-            plot_mel(LogMel(cfg, fmax=cfg.fmax_loss)(torch.from_numpy(wav)[None])[0], cfg, ax, title)
+            plot_mel(logmel(torch.from_numpy(wav)[None])[0], cfg, ax, title)
         fig.savefig(folder/f'step_{step:08d}.png', dpi=70)
 
 # %% ../nbs/06_train.ipynb #65fe3a0c
@@ -466,7 +466,7 @@ class _Meter:
         "Means since the last row; starts a new count"
         def mean(logs): return {k: torch.stack([o[k] for o in logs]).mean().item() for k in logs[0]}
         row, now, n = mean(self.logs), time.monotonic(), len(self.logs)
-        self.recent += [{k: v for k,v in o.items()} for o in self.logs]
+        self.recent += self.logs
         health, text = disc_health(mean(self.recent)) if len(self.recent)==self.recent.maxlen else ('ok', '')
         if health!=self.health and health!='ok': print(f'\nALARM at the discriminators: {text}\n', flush=True)
         if health!=self.health and health=='ok': print(f'\nthe alarm is over: {text}\n', flush=True)
