@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['prepare_cli', 'train_cli', 'generate_cli', 'eval_cli', 'demo_cli']
 
-# %% ../nbs/11_cli.ipynb #a603d24c
-import functools, sys
+# %% ../nbs/11_cli.ipynb #9f1acba4
+import functools, os, sys, time, uuid
+from pathlib import Path
 from fastcore.script import Param, call_parse, store_true
 
 # %% ../nbs/11_cli.ipynb #37f33481
@@ -45,28 +46,62 @@ def prepare_cli(
 def train_cli(
     data:str, # Folder made by hifigan-prepare
     out:str, # Folder of the run: checkpoints, samples, log.csv, curves.png, tensorboard
-    preset:str='V1', # V1, V2, V3 (official), SEED (V1 at batch 4 x 2, 50 epochs) or TINY
+    preset:str='V1', # V1, V2, V3 (official), SEED (V1 at batch 4 x 2, 50 epochs), V1_44K (44.1 kHz) or TINY
     config:str=None, # A config.json in place of the preset, ours or official
     steps:int=None, # Stop at this optimiser step
     epochs:int=None, # Stop after so many epochs; default: as in the preset
-    hours:float=None, # Stop after so much time, h
-    init:str=None, # Start a new run from the weights of this checkpoint
+    hours:float=None, # Stop within so much time, validated and saved, h
+    init:str=None, # Start a new run from the weights of this checkpoint: ours, or an official g_* (its do_* beside it)
     resume:store_true=False, # Continue from the newest checkpoint in OUT (this is the default)
     no_resume:store_true=False, # Refuse to start if OUT already holds checkpoints
     device:str=None, # cpu or cuda; default: the GPU if there is one
-    batch_size:int=None, # In place of the preset's
+    precision:str=None, # fp32, bf16 or fp16; default: what suits the device
+    procs:int=None, # Processes that train together on this machine; default: one per GPU
+    batch_size:int=None, # In place of the preset's: segments of a forward pass, in each process
     grad_accum:int=None, # In place of the preset's: batches in one optimiser step
+    lr:float=None, # In place of the preset's: learning rate of both networks
+    cosine_steps:int=None, # Let the learning rate fall along a cosine until this step
+    mel_warmup:int=None, # First steps with the mel loss alone, the discriminators idle
+    disc_warmup:int=None, # First steps in which only the discriminators learn; default: 500 where --init brings none
     valid_every:int=None, # In place of the preset's: steps between validations
-    log_every:int=10 # Steps between lines of the log
+    log_every:int=10, # Steps between lines of the log
+    save_minutes:float=10. # Time between saves of last.pt, besides those at validations
 ):
     "Train a vocoder; the same command goes on where an earlier one stopped"
+    started = time.monotonic()
     from dataclasses import replace
     from hifigan_ruslan.config import load_config, preset as named
-    from hifigan_ruslan.train import fit
     if resume and no_resume: raise ValueError('--resume and --no_resume exclude each other')
     cfg = load_config(config) if config else named(preset)
-    given = {k: v for k,v in dict(batch_size=batch_size, grad_accum=grad_accum, valid_every=valid_every).items() if v is not None}
-    fit(data, out, replace(cfg, **given), steps=steps, epochs=epochs, hours=hours, init=init, resume=not no_resume, device=device, log_every=log_every)
+    given = dict(batch_size=batch_size, grad_accum=grad_accum, lr_g=lr, lr_d=lr, cosine_steps=cosine_steps, mel_warmup=mel_warmup, valid_every=valid_every)
+    cfg = replace(cfg, **{k: v for k,v in given.items() if v is not None})
+    _train(procs, data=data, out=out, cfg=cfg, steps=steps, epochs=epochs, hours=hours, init=init, resume=not no_resume, device=device, precision=precision,
+           disc_warmup=disc_warmup, log_every=log_every, save_minutes=save_minutes, started=started)
+
+# %% ../nbs/11_cli.ipynb #a70f91f5
+def _train(procs, **kw):
+    "`fit` in this process, or in several that this one starts"
+    import torch
+    if procs is not None and procs<1: raise ValueError(f'procs must be above 0, found {procs}')
+    several = procs or (torch.cuda.device_count() if kw['device'] in (None, 'cuda') else 1)
+    if several<2 or torch.distributed.is_torchelastic_launched(): return _rank(kw)
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+    os.environ.setdefault('OMP_NUM_THREADS', str(max(1, os.cpu_count()//several)))
+    begin = time.time()
+    try: elastic_launch(LaunchConfig(1, 1, several, run_id=uuid.uuid4().hex, rdzv_backend='c10d', rdzv_endpoint='localhost:0', max_restarts=0), _rank)(kw)
+    except SignalException:
+        last = Path(kw['out'])/'checkpoints'/'last.pt'
+        if not last.exists() or last.stat().st_mtime<begin: raise OSError('stopped by a signal before anything was saved') from None
+    except ChildFailedError as e:
+        rank, failure = e.get_first_failure()
+        raise OSError(f'process {rank} of {several} ended with exit code {failure.exitcode}; the checkpoints in {kw["out"]} are whole, and the same command goes on from the newest') from None
+
+def _rank(kw):
+    "Train as one of the processes, or alone"
+    from hifigan_ruslan.train import fit
+    fit(**kw)
 
 # %% ../nbs/11_cli.ipynb #7675dde7
 @_command

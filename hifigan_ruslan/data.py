@@ -6,7 +6,7 @@
 __all__ = ['SPLITS', 'synth_wav', 'synth_corpus', 'Corpus', 'find_corpus', 'Utterance', 'SpeechData', 'prepare', 'SegmentDataset',
            'epoch_order']
 
-# %% ../nbs/01_data.ipynb #8270fbea
+# %% ../nbs/01_data.ipynb #1d58372d
 import contextlib, csv, hashlib, io, json, math, multiprocessing, os, re, sys, threading, unicodedata, zlib
 from collections import Counter, defaultdict, deque
 from concurrent.futures import ProcessPoolExecutor
@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np, soundfile as sf, soxr
 from tqdm import tqdm
 from . import __version__
+from .files import new_file
 
 # %% ../nbs/01_data.ipynb #b1ca8911
 _FORMANTS = dict(zip('аоуэиы', ((700,1200,2500), (500,850,2400), (320,700,2300), (480,1800,2500), (290,2250,3000), (310,1500,2400))))
@@ -425,9 +426,7 @@ def _read_table(path):
 
 def _atomic(path, text):
     "Write a text file so that it is there whole or not at all"
-    part = path.with_name(path.name+'.tmp')
-    with open(part, 'w', encoding='utf-8', errors='surrogateescape', newline='') as f: f.write(text); f.flush(); os.fsync(f.fileno())
-    os.replace(part, path)
+    with new_file(path) as part, open(part, 'w', encoding='utf-8', errors='surrogateescape', newline='') as f: f.write(text)
 
 # %% ../nbs/01_data.ipynb #eb50898c
 _BLOCK = 32 # Clips that a process converts at a time
@@ -651,14 +650,9 @@ def _report(data):
     low = {int(r): k for r,k in m['source_rates'].items() if int(r)<m['sample_rate']}
     if low: print(f"{sum(low.values()):,} clips come from {min(low):,} Hz: there is no sound above {min(low)//2:,} Hz in them, and none will be learnt")
 
-# %% ../nbs/01_data.ipynb #c0f8577e
-def _tensor(x):
-    import torch
-    return torch.from_numpy(x)
-
 # %% ../nbs/01_data.ipynb #02f92781
 class SegmentDataset:
-    "One random segment per utterance and epoch: a map-style dataset for torch's DataLoader"
+    "One random segment per utterance and epoch; a map-style dataset for torch"
     def __init__(self,
                  data:SpeechData, # Prepared corpus
                  segment_size:int, # Samples of a segment
@@ -667,26 +661,38 @@ class SegmentDataset:
                  split:str='train' # Part of the corpus
                 ):
         self.data, self.segment_size, self.seed, self.random_gain_db = data, segment_size, seed, random_gain_db
-        self.utterances, self.epoch = data.split(split), 0
+        self.utterances = data.split(split)
+        self._spans = [(u.start, u.length) for u in self.utterances]
+        self.set_epoch(0)
 
-    def set_epoch(self, epoch:int # Counted from 0; worker processes that run already do not notice
+    def set_epoch(self, epoch:int # Counted from 0
                  ):
         "Choose the segments of another epoch"
-        self.epoch = epoch
+        self.epoch, self._random = epoch, np.random.default_rng([self.seed, epoch, 0, 1]).random((len(self), 2))
 
     def __len__(self)->int: return len(self.utterances)
 
+    def batch(self, indices # Indices of utterances
+             ): # (len(indices), 1, segment_size) float32 tensor; shorter utterances are followed by zeros
+        "The segments of several utterances in this epoch"
+        size, audio, pcm = self.segment_size, self.data.audio, np.zeros((len(indices), self.segment_size), np.int16)
+        for row,i in zip(pcm, indices):
+            if not 0<=i<len(self): raise IndexError(i)
+            start, length = self._spans[i]
+            if length>size: start += int(self._random[i,0]*(length-size+1))
+            n = min(size, length)
+            row[:n] = audio[start:start+n]
+        wavs = pcm*np.float32(1/32768)
+        if self.random_gain_db:
+            gain, peak = 10**((2*self._random[indices,1]-1)*self.random_gain_db/20), np.abs(wavs).max(1).clip(1e-5)
+            wavs *= np.minimum(gain, 1/peak).astype(np.float32)[:,None]
+        import torch # not before: the worker processes of `prepare` start without it
+        return torch.from_numpy(wavs)[:,None]
+
     def __getitem__(self, i:int # Index of the utterance
-                   ): # (1, segment_size) float32 wave; a shorter utterance is followed by zeros
+                   ): # (1, segment_size) float32 wave
         "The segment of utterance `i` in this epoch"
-        if not 0<=i<len(self): raise IndexError(i)
-        u, rng = self.utterances[i], np.random.default_rng([self.seed, self.epoch, i, 1])
-        start = u.start + int(rng.integers(max(1, u.length-self.segment_size+1)))
-        wav = np.zeros(self.segment_size, np.float32)
-        n = min(self.segment_size, u.length)
-        wav[:n] = self.data.audio[start:start+n].astype(np.float32)/32768
-        if self.random_gain_db: wav *= min(10**(rng.uniform(-1, 1)*self.random_gain_db/20), 1/max(np.abs(wav).max(), 1e-5))
-        return _tensor(wav)[None]
+        return self.batch([i])[0]
 
 def epoch_order(n:int, # Number of utterances
                 seed:int, # Of the run

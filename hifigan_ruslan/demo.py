@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CLIPS', 'DEMO', 'demo_page', 'demo']
 
-# %% ../nbs/10_demo.ipynb #f8e6d859
+# %% ../nbs/10_demo.ipynb #2205b4df
 import html, shutil
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,8 @@ from .config import TINY, Config
 from .data import prepare
 from .eval import compare
 from .mel import LogMel, plot_mel
-from .train import fit, read_log
+from .runlog import read_log
+from .train import fit
 from .vocoder import Vocoder, write_wav
 
 # %% ../nbs/10_demo.ipynb #59cb00f1

@@ -36,7 +36,7 @@ def top_imports(tree):
 
 def violations(notebooks):
     "What is wrong with the imports of `notebooks`, a dict from file stem, such as 02_mel, to the list of code cells"
-    number = {default_exp(cells): int(stem.split('_')[0]) for stem,cells in notebooks.items() if re.match(r'\d+_', stem) and default_exp(cells)}
+    number = {default_exp(cells): stem.split('_')[0] for stem,cells in notebooks.items() if re.match(r'\d\d[a-z]?_', stem) and default_exp(cells)} # 05 < 05a < 06
     out = []
     for stem,cells in notebooks.items():
         me = default_exp(cells)
@@ -79,7 +79,7 @@ def cells(name, *srcs): return [f'#| default_exp {name}', *srcs]
                                  'from hifigan_ruslan import config, mel', 'def f():\n    from hifigan_ruslan.mel import LogMel', '%matplotlib inline\nfrom .mel import *'])
 def test_checker_sees_an_import_from_above(src):
     nbs = {'00_config': cells('config', '#| export\n'+src), '02_mel': cells('mel', '#| export\nfrom hifigan_ruslan.config import V1')}
-    assert any('00_config imports mel, which is number 2' in v for v in violations(nbs))
+    assert any('00_config imports mel, which is number 02' in v for v in violations(nbs))
     assert violations({'00_config': cells('config'), '02_mel': nbs['02_mel']})==[]
 
 def test_checker_sees_the_other_rules():
@@ -89,7 +89,7 @@ def test_checker_sees_the_other_rules():
     assert violations(base | {'11_cli': cells('cli', '#| export\nfrom .train import fit')})==["11_cli imports ['train'] outside a function"]
     assert violations(base | {'11_cli': cells('cli', '#| export\ndef f():\n    from .train import fit')})==[]
     assert violations(base | {'11_cli': cells('cli', '#| export\nfrom .tarin import fit')})[0]=='11_cli imports tarin, which no numbered notebook makes'
-    assert violations({'02_mel': cells('mel', '#| export\nfrom hifigan_ruslan.mel import LogMel')})==['02_mel imports mel, which is number 2']
+    assert violations({'02_mel': cells('mel', '#| export\nfrom hifigan_ruslan.mel import LogMel')})==['02_mel imports mel, which is number 02']
     assert violations({'02_mel': cells('mel', 'import hifigan_ruslan.mel', '#| export\nfrom hifigan_ruslan import __version__')})==[]
 
 def test_checker_sees_nbdev(tmp_path):
