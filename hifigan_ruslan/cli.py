@@ -89,19 +89,24 @@ def _train(procs, **kw):
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
     os.environ.setdefault('OMP_NUM_THREADS', str(max(1, os.cpu_count()//several)))
-    begin = time.time()
     try: elastic_launch(LaunchConfig(1, 1, several, run_id=uuid.uuid4().hex, rdzv_backend='c10d', rdzv_endpoint='localhost:0', max_restarts=0), _rank)(kw)
-    except SignalException:
+    except SignalException: # the processes were told, and had half a minute to save
         last = Path(kw['out'])/'checkpoints'/'last.pt'
-        if not last.exists() or last.stat().st_mtime<begin: raise OSError('stopped by a signal before anything was saved') from None
+        if not last.exists(): raise OSError('stopped by a signal before anything was saved') from None
+        age = time.time()-last.stat().st_mtime
+        if age>60: raise OSError(f'the processes did not finish their step and save within 30 s, and were killed; {last} is whole, and {age/60:.0f} minutes old') from None
     except ChildFailedError as e:
         rank, failure = e.get_first_failure()
         raise OSError(f'process {rank} of {several} ended with exit code {failure.exitcode}; the checkpoints in {kw["out"]} are whole, and the same command goes on from the newest') from None
 
 def _rank(kw):
     "Train as one of the processes, or alone"
+    from torch.distributed import is_torchelastic_launched
     from hifigan_ruslan.train import fit
-    fit(**kw)
+    try: fit(**kw).ranks.leave()
+    except (ValueError, OSError) as e:
+        if not is_torchelastic_launched(): raise
+        print(f'error in process {os.environ["RANK"]}: {e}', file=sys.stderr, flush=True); sys.exit(1)
 
 # %% ../nbs/11_cli.ipynb #7675dde7
 @_command

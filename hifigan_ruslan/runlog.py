@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['RunLog', 'read_log', 'plot_curves', 'log_columns', 'Meter', 'save_samples']
 
-# %% ../nbs/05d_runlog.ipynb #5ae425a7
-import csv, importlib.util, io, math, re, sys, time
+# %% ../nbs/05d_runlog.ipynb #a6eb88d7
+import csv, importlib.util, io, math, re, shutil, sys, time
 from collections import deque
 from contextlib import contextmanager
 from pathlib import Path
@@ -158,12 +158,12 @@ class Meter:
             )->str: # One line
         "The numbers of a row for people"
         def num(k, f): return format(row[k], f) if math.isfinite(row.get(k, math.nan)) else '-'
-        eta, parts = int(self.eta(row)), [f"step {row['step']}/{self.total} epoch {row['epoch']}",
-            f"D {num('disc','.2f')} adv {num('gen','.2f')} fm {num('fm','.2f')} mel {num('mel','.3f')}", f"grad G {num('norm_g','.3g')} D {num('norm_d','.3g')}"]
+        eta = int(self.eta(row))
+        parts = [f"step {row['step']}/{self.total} epoch {row['epoch']}", f"D {num('disc','.2f')} adv {num('gen','.2f')} fm {num('fm','.2f')} mel {num('mel','.3f')}",
+                 f'{eta//3600}:{eta//60%60:02d}:{eta%60:02d} left', f"{row['steps_per_s']:.2f} steps/s, {row['audio_per_s']:.1f} s of audio/s, waiting for data {row['wait']:.1%}"]
         if row.get('skipped'): parts.append(f"skipped {row['skipped']}")
-        parts.append(f"{row['steps_per_s']:.2f} steps/s, {row['audio_per_s']:.1f} s of audio/s, waiting for data {row['wait']:.1%}")
+        parts.append(f"grad G {num('norm_g','.3g')} D {num('norm_d','.3g')}")
         if 'gpu_gb' in row: parts.append(f"GPU {row['gpu_gb']:.1f} GB")
-        parts.append(f'{eta//3600}:{eta//60%60:02d}:{eta%60:02d} left')
         if 'valid_mel' in row: parts.append(f"unseen mel {row['valid_ema']:.3f}, raw {row['valid_mel']:.3f} (0-8 kHz {row['valid_ema_8k']:.3f})")
         if 'valid_mel' in row and 'real_'+disc_names(self.cfg)[0] in row: parts.append(f'D hears {disc_gaps(row)}')
         return ' | '.join(parts)
@@ -174,7 +174,8 @@ class Meter:
         "A line that is rewritten (terminal), a line of its own (batch log), or the curves (notebook)"
         line = self.text(row)
         if self.view=='lines': return print(line, flush=True)
-        if self.view=='line': return print('\r\033[K'+line, end='\n' if 'valid_mel' in row else '', flush=True)
+        if self.view=='line': # one that wrapped could not be rewritten
+            return print('\r\033[K'+(line+'\n' if 'valid_mel' in row else line[:shutil.get_terminal_size().columns-1]), end='', flush=True)
         from IPython.display import Image, display
         picture = io.BytesIO(); plot_curves(log).savefig(picture, dpi=70, format='png')
         shown = Image(picture.getvalue(), metadata=dict(alt=line))

@@ -201,7 +201,7 @@ def fit(data:SpeechData|str|Path, # Prepared corpus, or its folder
                 if s.skips_in_a_row>=MAX_SKIPS: raise ValueError(_not_finite(s, out))
                 if rehearse: _rehearse(s, clips, budget, save)
                 if check: row |= look()
-                if first and 'disc' in row or 'mel' in row:
+                if first and row:
                     log.add(row); meter.show(row, log.path)
                     for f in on_log: f(s.step, row)
                 if keep: save(f'epoch_{s.epoch:05d}'); _keep_newest(out, cfg, ranks)
