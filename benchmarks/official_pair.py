@@ -37,7 +37,7 @@ def compare(o, s, wav, what):
     def flat(m): return torch.cat([p.detach().flatten() for p in m.parameters()])
     weights = {k: (flat(getattr(o, k))-flat(getattr(s, k))).abs().max().item() for k in ('generator', 'mpd', 'msd')}
     print(f'{what}: losses agree to {losses:.1e}, weights to ' + ', '.join(f'{k} {v:.1e}' for k,v in weights.items()))
-    assert losses<1e-4 and max(weights.values())<2.1*s.cfg.lr_g, 'they do not agree'   # AdamW's step where a gradient is rounding alone is lr, either way
+    assert losses<1e-5 and max(weights.values())<1e-5, 'they do not agree'
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -47,8 +47,6 @@ def main():
     code, cfg, work = official.load(a.checkout), replace(preset(a.preset), batch_size=1), Path(tempfile.mkdtemp())
     wav = batch(cfg, torch.device('cpu'))
     o = official.Official(code, cfg)
-    with torch.no_grad():
-        for _ in range(200): o.msd(wav, wav) # the estimate of the spectral norm settles; torch's older and newer code differ by half an iteration until then
     for _ in range(2): o.step(wav)
     save_as_train_py(o, work, 2)
     s = new_state(replace(cfg, seed=7))

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['prepare_cli', 'train_cli', 'generate_cli', 'eval_cli', 'demo_cli']
 
-# %% ../nbs/11_cli.ipynb #9f1acba4
-import functools, os, sys, time, uuid
+# %% ../nbs/11_cli.ipynb #ca96a255
+import functools, logging, os, sys, time, traceback, uuid
 from pathlib import Path
 from fastcore.script import Param, call_parse, store_true
 
@@ -89,6 +89,7 @@ def _train(procs, **kw):
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
     os.environ.setdefault('OMP_NUM_THREADS', str(max(1, os.cpu_count()//several)))
+    logging.getLogger('torch.distributed.elastic').setLevel(logging.CRITICAL) # thirty lines of its own inside; what went wrong is said by `_rank`
     try: elastic_launch(LaunchConfig(1, 1, several, run_id=uuid.uuid4().hex, rdzv_backend='c10d', rdzv_endpoint='localhost:0', max_restarts=0), _rank)(kw)
     except SignalException: # the processes were told, and had half a minute to save
         last = Path(kw['out'])/'checkpoints'/'last.pt'
@@ -107,6 +108,9 @@ def _rank(kw):
     except (ValueError, OSError) as e:
         if not is_torchelastic_launched(): raise
         print(f'error in process {os.environ["RANK"]}: {e}', file=sys.stderr, flush=True); sys.exit(1)
+    except Exception: # ours: the whole traceback, here, as the launcher's report is switched off
+        if not is_torchelastic_launched(): raise
+        traceback.print_exc(); sys.exit(1)
 
 # %% ../nbs/11_cli.ipynb #7675dde7
 @_command

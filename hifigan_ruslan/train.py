@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['MAX_SKIPS', 'epoch_batches', 'advance', 'valid_clips', 'validate', 'Budget', 'fit']
 
-# %% ../nbs/06_train.ipynb #b3c88396
-import math, shutil, signal, threading, time
+# %% ../nbs/06_train.ipynb #f994dae8
+import math, os, shutil, signal, threading, time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
 import numpy as np, torch
@@ -17,7 +17,7 @@ from .checkpoint import find_checkpoint, init_weights, save_checkpoint
 from .config import V1, Config, config_dict, save_config
 from .data import SegmentDataset, SpeechData, epoch_order
 from .device import choose_device, choose_precision
-from .files import new_file
+from .files import new_file, only_one
 from .generator import count_params, weights_once
 from .losses import mel_loss
 from .mel import LogMel
@@ -118,7 +118,7 @@ class Budget:
 
     @property
     def spare(self)->float: # Seconds that training may still use
-        return self.end-time.monotonic()-self.step-1.5*self.save-min(1.2*self.check, .25*self.seconds)-self._margin
+        return self.end-time.monotonic()-1.5*self.step-1.5*self.save-min(1.2*self.check, .25*self.seconds)-self._margin
 
     @property
     def check_until(self)->float: # time.monotonic()
@@ -131,11 +131,13 @@ class Budget:
 
 # %% ../nbs/06_train.ipynb #826aaba4
 class _Signals:
-    "SIGTERM and SIGINT as a request that can be read"
-    def __init__(self, say): self.asked, self.say, self.old = '', say, {}
+    "SIGTERM, SIGINT and the end of the parent process as a request that can be read"
+    def __init__(self, say, parent=None): self._asked, self.say, self.old, self.parent = '', say, {}, parent
+    @property
+    def asked(self): return self._asked or ('the end of the parent process' if self.parent and os.getppid()!=self.parent else '')
     def _ask(self, number, frame):
-        if not self.asked: self.say(f'\n{signal.Signals(number).name}: the step is finished and saved, then the run stops')
-        self.asked = signal.Signals(number).name
+        if not self._asked: self.say(f'\n{signal.Signals(number).name}: the step is finished and saved, then the run stops')
+        self._asked = signal.Signals(number).name
     def __enter__(self):
         if threading.current_thread() is threading.main_thread(): self.old = {n: signal.signal(n, self._ask) for n in (signal.SIGTERM, signal.SIGINT)}
         return self
@@ -166,13 +168,22 @@ def fit(data:SpeechData|str|Path, # Prepared corpus, or its folder
     budget = Budget(hours, time.monotonic() if started is None else started)
     data, out = data if isinstance(data, SpeechData) else SpeechData.open(data), Path(out)
     _check_run(data, cfg, steps=steps, epochs=epochs, hours=hours, log_every=log_every)
-    s = _start(data, out, cfg, resume, init, disc_warmup, _where(device, precision))
+    where = _where(device, precision)
+    with only_one(out) if where['ranks'].first else nullcontext():
+        s = _start(data, out, cfg, resume, init, disc_warmup, where)
+        n, per_step, say = len(data.split('train')), s.cfg.batch_total*s.ranks.world, s.ranks.say
+        total = steps if steps is not None else (epochs or s.cfg.epochs)*max(1, n//per_step)
+        say(f'{n} training utterances ({data.hours:.2f} h in all), {max(1, n//per_step)} steps an epoch, {min(s.cfg.valid_clips, len(data.split("valid")))} validation clips, '
+            f'from step {s.step} to {total}')
+        if s.step>=total: say(f'nothing to do: step {s.step} is reached already; ask for more --steps or --epochs')
+        else: _loop(s, data, out, total, budget, log_every, save_minutes, view, on_log)
+    return s
+
+# %% ../nbs/06_train.ipynb #e124268b
+def _loop(s, data, out, total, budget, log_every, save_minutes, view, on_log):
+    "The training loop, from the state as it is until `total` steps, the end of the budget or a signal"
     cfg, ranks, first, say = s.cfg, s.ranks, s.ranks.first, s.ranks.say
     ds, clips = SegmentDataset(data, cfg.segment_size, cfg.seed, cfg.random_gain_db), valid_clips(data, cfg)
-    per_epoch = max(1, len(ds)//(cfg.batch_total*ranks.world))
-    total = steps if steps is not None else (epochs or cfg.epochs)*per_epoch
-    say(f'{len(ds)} training utterances ({data.hours:.2f} h in all), {per_epoch} steps an epoch, {len(clips)} validation clips, from step {s.step} to {total}')
-    if s.step>=total: say(f'nothing to do: step {s.step} is reached already; ask for more --steps or --epochs'); return s
     log = RunLog(out, log_columns(cfg), s.step) if first else None
     meter, saved, over = Meter(cfg, total, budget.end, ranks.world, view), time.monotonic(), False
 
@@ -185,15 +196,15 @@ def fit(data:SpeechData|str|Path, # Prepared corpus, or its folder
             valid, kept, whole = validate(s, clips, stop=lambda: signals.asked or time.monotonic()>budget.check_until)
             if not whole: return {}
             if first: save_samples(out/'samples', kept, cfg, s.step)
-            if valid['valid_ema']<s.best: s.best = valid['valid_ema']; save('best')
+            s.best = min(s.best, valid['valid_ema'])
         return valid
 
-    with _Signals(say) as signals, _contact(ranks):
+    with _Signals(say, os.getppid() if ranks.world>1 else None) as signals, _contact(ranks):
         while not over:
             for wavs in meter.waiting(epoch_batches(s, ds)):
                 with budget.measure('step'): logs = train_step(wavs, s)
                 if first: meter.add(logs)
-                end, row = advance(s, len(ds)), {}
+                end, row, best = advance(s, len(ds)), {}, s.best
                 stop, late, due, rehearse = ranks.any(signals.asked, budget.spare<0, time.monotonic()-saved>60*save_minutes, budget.rehearse())
                 over = s.step>=total or stop or late
                 check, keep = not stop and (s.step%cfg.valid_every==0 or over), end and s.epoch%cfg.save_every_epochs==0
@@ -204,14 +215,14 @@ def fit(data:SpeechData|str|Path, # Prepared corpus, or its folder
                 if first and row:
                     log.add(row); meter.show(row, log.path)
                     for f in on_log: f(s.step, row)
+                if s.best<best: save('best')
                 if keep: save(f'epoch_{s.epoch:05d}'); _keep_newest(out, cfg, ranks)
                 if check or keep or due or over: save('last'); saved = time.monotonic()
                 if first and (check or over): _draw(out, log)
                 if over: break
-    best = f'best mel L1 {s.best:.4f} on unseen utterances' if clips else 'no best.pt, as the data has no validation part'
+    found = f'best mel L1 {s.best:.4f} on unseen utterances' if clips else 'no best.pt, as the data has no validation part'
     if stop: say(f'stopped at step {s.step}: all is saved in {out}, and the same command goes on from there')
-    else: say(f'{"out of time" if late else "done"}: step {s.step}, {best}; checkpoints, samples and curves are in {out}')
-    return s
+    else: say(f'{"out of time" if late else "done"}: step {s.step}, {found}; checkpoints, samples and curves are in {out}')
 
 # %% ../nbs/06_train.ipynb #918e9330
 _FREE = {'epochs', 'save_every_epochs', 'keep_epochs', 'valid_every', 'valid_clips'} # What a continued run may change
