@@ -36,6 +36,7 @@ def epoch_batches(s:TrainState, # Says where in which epoch the run is, and whic
                  ): # Yields for each step the list of its `grad_accum` batches (B, 1, segment_size), on the device
     "What is left of the epoch, for this rank"
     cfg, (left, whole) = s.cfg, _left(s, len(ds))
+    if left<whole: s.epoch, s.seen = s.epoch+1, 0; left = _left(s, len(ds))[0] # the rest is too little for a step, now that there are more processes
     ds.set_epoch(s.epoch)
     order = np.resize(epoch_order(len(ds), cfg.seed, s.epoch), s.seen+left)  # repeats where there is less than one step
     steps = order[s.seen:s.seen+left//whole*whole].reshape(-1, s.ranks.world, cfg.grad_accum, cfg.batch_size)[:,s.ranks.rank]
