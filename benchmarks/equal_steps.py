@@ -10,21 +10,14 @@ from pathlib import Path
 import numpy as np, torch
 sys.path.insert(0, str(Path(__file__).parent))
 import official
+from loader import segments
 from hifigan_ruslan.config import preset
-from hifigan_ruslan.data import SegmentDataset, SpeechData, epoch_order
+from hifigan_ruslan.data import SpeechData
 from hifigan_ruslan.losses import mel_loss
 from hifigan_ruslan.mel import LogMel
+from hifigan_ruslan.runlog import read_log
 from hifigan_ruslan.step import new_state, train_step
 from hifigan_ruslan.train import valid_clips
-
-def segments(data, cfg):
-    "Batches without end: an epoch after another"
-    ds, epoch = SegmentDataset(data, cfg.segment_size, cfg.seed), 0
-    while True:
-        ds.set_epoch(epoch)
-        order = epoch_order(len(ds), cfg.seed, epoch)
-        for i in range(0, len(order)-cfg.batch_size+1, cfg.batch_size): yield ds.batch(order[i:i+cfg.batch_size])
-        epoch += 1
 
 @torch.no_grad()
 def unseen_mel(generate, clips, cfg):
@@ -57,8 +50,8 @@ def picture(out):
     from matplotlib.figure import Figure
     fig = Figure(figsize=(8,4), layout='constrained'); ax = fig.subplots()
     for name,k,c,label in (('official','valid_mel','C7','official code'), ('ours','valid_mel','C0','ours, raw weights'), ('ours','valid_ema','C3','ours, EMA')):
-        rows = list(csv.DictReader((out/f'{name}.csv').open()))
-        ax.plot([int(r['step']) for r in rows], [float(r[k]) for r in rows], c=c, lw=1.3, label=f"{label}: {float(rows[-1][k]):.3f}")
+        log = read_log(out/f'{name}.csv')
+        ax.plot(log['step'], log[k], c=c, lw=1.3, label=f'{label}: {log[k][-1]:.3f}')
     ax.set(xlabel='step', ylabel='full-band mel L1, unseen utterances', yscale='log'); ax.legend(); ax.grid(alpha=.3, which='both')
     fig.savefig(out/'equal_steps.png', dpi=90)
 

@@ -6,6 +6,7 @@ import sys, types
 from pathlib import Path
 from types import SimpleNamespace
 import torch, torch.nn.functional as F
+from hifigan_ruslan.checkpoint import _old_names
 from hifigan_ruslan.config import official_dict
 
 _MENDS = {
@@ -67,17 +68,7 @@ class Official:
     def start_from(self, s # A TrainState of ours
                   ):
         "Take over our weights, so that both do the same step"
-        def old(sd):
-            names = dict(original0='weight_g', original1='weight_v')
-            out = {}
-            for k,v in sd.items():
-                if '.parametrizations.weight.0.' in k: k = k.replace('parametrizations.weight.0._', 'weight_')     # spectral norm: u and v
-                elif k.endswith('.parametrizations.weight.original'): k = k.replace('parametrizations.weight.original', 'weight_orig')
-                else:
-                    for a,b in names.items(): k = k.replace(f'parametrizations.weight.{a}', b)
-                out[k] = v.clone()
-            return out
-        for name in ('generator', 'mpd', 'msd'): getattr(self, name).load_state_dict(old(getattr(s, name).state_dict()))
+        for name in ('generator', 'mpd', 'msd'): getattr(self, name).load_state_dict(_old_names(getattr(s, name).state_dict()))
         return self
 
     def step(self, wav, marks=None, autocast=None):

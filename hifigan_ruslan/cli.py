@@ -104,13 +104,10 @@ def _rank(kw):
     "Train as one of the processes, or alone"
     from torch.distributed import is_torchelastic_launched
     from hifigan_ruslan.train import fit
+    if not is_torchelastic_launched(): return fit(**kw)
     try: fit(**kw).ranks.leave()
-    except (ValueError, OSError) as e:
-        if not is_torchelastic_launched(): raise
-        print(f'error in process {os.environ["RANK"]}: {e}', file=sys.stderr, flush=True); sys.exit(1)
-    except Exception: # ours: the whole traceback, here, as the launcher's report is switched off
-        if not is_torchelastic_launched(): raise
-        traceback.print_exc(); sys.exit(1)
+    except (ValueError, OSError) as e: print(f'error in process {os.environ["RANK"]}: {e}', file=sys.stderr, flush=True); sys.exit(1)
+    except Exception: traceback.print_exc(); sys.exit(1) # ours: all of it, here, as the launcher's report is switched off
 
 # %% ../nbs/11_cli.ipynb #7675dde7
 @_command

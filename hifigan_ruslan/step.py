@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['TrainState', 'new_state', 'train_step', 'update_ema', 'set_lr', 'disc_health', 'disc_gaps']
 
-# %% ../nbs/05b_step.ipynb #6f6b791b
+# %% ../nbs/05b_step.ipynb #5d24cf89
 import copy, math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 import torch
 from torch import Tensor
