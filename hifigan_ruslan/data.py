@@ -340,6 +340,12 @@ class SpeechData:
     def hours(self)->float: return self.meta['hours'] # Of all utterances
 
     @property
+    def fingerprint(self)->str: # Two SHA-256: of the ids, lengths and parts of the utterances, and of the audio
+        "By the first a run knows its utterances and their split again, by the second each sample of them"
+        names = json.dumps([(u.id, u.length, u.split) for u in self.utterances])
+        return f"{hashlib.sha256(names.encode()).hexdigest()} {self.meta['sha256']}"
+
+    @property
     def audio(self)->np.ndarray: # int16, memory-mapped, opened at first use and again in each worker process
         "All samples, end to end"
         if self._audio is None: self._audio = np.load(self.path/_AUDIO, mmap_mode='r')

@@ -146,15 +146,17 @@ def load_generator(cfg:Config, # The model that the weights belong to
     return remove_weight_norm(g).eval()
 
 # %% ../nbs/03_generator.ipynb #8d72f182
-def read_checkpoint(path:str|Path # A .pt file, ours or official (`g_02500000`, `generator_v1`)
+def read_checkpoint(path:str|Path, # A .pt file, ours or official (`g_02500000`, `generator_v1`)
+                    whole:bool=True # Read and check every byte; False = only the plain values, tensors when they are used
                    )->dict: # Its content, tensors on the CPU
     "Read a checkpoint without running anything in it; ValueError says what is wrong with the file"
     path = Path(path)
     if not path.is_file(): raise FileNotFoundError(f'There is no checkpoint file {path}')
     if not path.stat().st_size: raise ValueError(f'{path} is empty (0 bytes): the copy or the save was interrupted; use another checkpoint')
     try:
-        if zipfile.is_zipfile(path) and (bad := zipfile.ZipFile(path).testzip()): raise ValueError(f'wrong checksum of {bad}') # torch does not look
-        ck = torch.load(path, map_location='cpu', weights_only=True)
+        packed = zipfile.is_zipfile(path)
+        if whole and packed and (bad := zipfile.ZipFile(path).testzip()): raise ValueError(f'wrong checksum of {bad}') # torch does not look
+        ck = torch.load(path, map_location='cpu', weights_only=True, mmap=packed and not whole)
     except pickle.UnpicklingError as e:
         raise ValueError(f'{path} is not a checkpoint of tensors and plain values, so it was not opened: a file like this could run any program. ({str(e).splitlines()[0][:150]})') from e
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as e:
