@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MAX_SKIPS', 'epoch_batches', 'advance', 'valid_clips', 'validate', 'Budget', 'fit']
 
-# %% ../nbs/06_train.ipynb #f994dae8
+# %% ../nbs/06_train.ipynb #6206a90c
 import math, os, shutil, signal, threading, time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -13,8 +13,8 @@ from contextlib import contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
 import numpy as np, torch
-from .checkpoint import find_checkpoint, init_weights, save_checkpoint
-from .config import V1, Config, config_dict, save_config
+from .checkpoint import find_checkpoint, init_weights, save_checkpoint, why_other
+from .config import V1, Config, save_config
 from .data import SegmentDataset, SpeechData, epoch_order
 from .device import choose_device, choose_precision
 from .files import new_file, only_one
@@ -189,7 +189,7 @@ def _loop(s, data, out, total, budget, log_every, save_minutes, view, on_log):
     meter, saved, over = Meter(cfg, total, budget.end, ranks.world, view), time.monotonic(), False
 
     def save(name):
-        with meter.pause(), budget.measure('save'): save_checkpoint(s, out/'checkpoints'/f'{name}.pt', _fingerprint(data))
+        with meter.pause(), budget.measure('save'): save_checkpoint(s, out/'checkpoints'/f'{name}.pt', data.fingerprint)
 
     def look(): # at unseen utterances; numbers for the log
         if not clips: return {}
@@ -226,18 +226,12 @@ def _loop(s, data, out, total, budget, log_every, save_minutes, view, on_log):
     else: say(f'{"out of time" if late else "done"}: step {s.step}, {found}; checkpoints, samples and curves are in {out}')
 
 # %% ../nbs/06_train.ipynb #918e9330
-_FREE = {'epochs', 'save_every_epochs', 'keep_epochs', 'valid_every', 'valid_clips'} # What a continued run may change
-
 def _check_run(data, cfg, **limits):
     for k,v in limits.items():
         if v is not None and not v>0: raise ValueError(f'{k} must be above 0, found {v}')
     if data.sample_rate!=cfg.sample_rate:
         raise ValueError(f'The data is at {data.sample_rate} Hz, the configuration at {cfg.sample_rate} Hz: prepare it again with --sample_rate {cfg.sample_rate}')
     if not data.split('train'): raise ValueError('The prepared data has no training utterances')
-
-def _fingerprint(data):
-    "Of the audio and of the table, which holds the split"
-    return f"{data.meta['sha256']} {data.meta['table_sha256']}"
 
 def _where(device, precision):
     "Device, precision and ranks, each with its reason said"
@@ -268,12 +262,10 @@ def _start(data, out, cfg, resume, init, disc_warmup, where):
 
 def _continue(s, rest, path, data, cfg):
     "The found state, if it belongs to this configuration and this data"
-    old, new = config_dict(s.cfg), config_dict(cfg)
-    differ = [f'{k}: {old[k]} there, {new[k]} asked for' for k in new if old[k]!=new[k] and k not in _FREE]
-    if differ: raise ValueError(f'{path} was trained with other numbers ({"; ".join(differ)}). Give the same preset, or another output folder (with --init {path} to start from its weights)')
-    if rest['data_sha256']!=_fingerprint(data):
-        raise ValueError(f'{path} was trained on other data, or on another split of it. Give the same data, or another output folder (with --init {path} to start from its weights)')
+    if other := why_other(rest, cfg, data.fingerprint):
+        raise ValueError(f'{path} was {other}. Give the same preset and data, or another output folder (with --init {path} to start from its weights)')
     s.ranks.say(f'continuing from {path}, step {s.step}')
+    if rest['data_sha256']!=data.fingerprint: s.ranks.say('the utterances and their split are those of the run, though some samples of the audio differ: it was prepared by another program or machine')
     if len(rest['rng'])!=s.ranks.world: s.ranks.say(f'the run had {len(rest["rng"])} processes and now has {s.ranks.world}: a step takes {s.cfg.batch_total*s.ranks.world} segments from now on')
     s.cfg = cfg
     return s
