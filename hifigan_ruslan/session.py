@@ -232,7 +232,6 @@ class Session:
         "Find the recordings among what is attached"
         print(tree(self.input))
         corpus = find_corpus(find_speech(self.input, where))
-        print(corpus.layout)
         if not self.short or len(corpus.files)<=300: return corpus
         keep = sorted(corpus.files)[::math.ceil(len(corpus.files)/300)]
         print(f'a try: {len(keep)} of the {len(corpus.files):,} clips')
@@ -259,8 +258,9 @@ class Session:
         self.run.rename(to); print(f'{self.run} belongs to another run or cannot be read: it is in {to} now')
 
     def train(self, data:SpeechData # From `prepare`
-             )->str: # How it ended
+             ):
         "Train until the time is over but for what the end needs; in child processes, with one process if several fail"
+        self.utterances = len(data.split('train'))
         self.resume(data)
         save_config(self.cfg, self.scratch/'config.json')
         n, env = processes(self.procs)
@@ -268,7 +268,6 @@ class Session:
         if code and n>1 and self.left>.1*self.seconds: self.problem(f'{n} processes failed; one goes on alone from the last checkpoint'); code = self._fit(data, 1, {})
         self.outcome = 'trained' if code==0 else 'failed'
         if code: self.problem(f'training ended with exit code {code}; its last words: {self._words}')
-        return self.outcome
 
     def _fit(self, data, n, env):
         "hifigan-train as a child"
@@ -299,7 +298,7 @@ class Session:
               ):
         "Players for the recording of some samples and for what was generated last"
         for name,sounds in self.samples()[:clips]:
-            for label,path in (sounds[0], sounds[-1]): display(f'{name}: {label}', Audio(filename=str(path)))
+            for label,path in (sounds[0], sounds[-1]): print(f'{name}: {label}', flush=True); display(Audio(filename=str(path)))
 
     def samples(self)->list: # [(clip, [(label, sound)])], paths
         "The recording of each sample and what was generated at up to four moments of the training, the last among them"
@@ -311,8 +310,8 @@ class Session:
         return out
 
     def page(self, texts:dict|None=None # id -> text of the corpus
-            )->Path|None: # index.html in the working folder
-        "Write a page to listen to"
+            ):
+        "Write a page to listen to, index.html"
         def rel(p): return p.relative_to(self.working).as_posix()
         def picture(p): return rel(q) if (q := p.with_suffix('.png')).exists() else ''
         rows = [(name, (texts or {}).get(name, ''), [(label, rel(p), picture(p)) for label,p in sounds]) for name,sounds in self.samples()]
@@ -320,7 +319,7 @@ class Session:
         with self.trouble('the page is missing, the checkpoints are not'):
             with new_file(self.working/'index.html') as part:
                 part.write_text(listening_page('HiFi-GAN: a training session', words, rows, 'run/curves.png' if (self.run/'curves.png').exists() else ''), encoding='utf-8')
-            return self.working/'index.html'
+            print(f'a page to listen to: {self.working/"index.html"}')
 
     def facts(self)->dict: # step, epoch, mel L1 (last and best), steps_per_s; what the log has
         "How far the run is"
@@ -345,7 +344,7 @@ class Session:
         for p in self.problems: print(f'PROBLEM: {p}')
         files = sorted((p for p in (self.run/'checkpoints').glob('*.pt')), key=lambda p: p.name)
         print('\n'.join(f'{p}: {p.stat().st_size/2**20:,.0f} MiB' for p in files) or 'no checkpoint was written')
-        if 'steps_per_s' in facts and self.outcome=='trained': print(budget_table(facts['steps_per_s'], facts['batch'], session_hours=11.))
+        if 'steps_per_s' in facts and self.outcome=='trained': print(budget_table(facts['steps_per_s'], facts['batch'], **{} if self.short else dict(utterances=self.utterances, session_hours=self.seconds/3600)))
         if files: print('Next: hifigan-kaggle pull brings the results to you, hifigan-kaggle continue trains on from here.')
 
 # %% ../nbs/05e_session.ipynb #919c12bc

@@ -46,6 +46,7 @@ class TrainState:
     hold_g:int=0 # Until this step only the discriminators learn
     skipped:int=0 # Steps in which an update was left out, because a loss or a gradient was not finite
     skips_in_a_row:int=0 # Of these, the last ones without a good step between
+    stopped:bool=False # Did a signal end the training?
 
     def autocast(self)->torch.autocast: # Context in which convolutions run in `precision`
         "Half precision where it was chosen, else nothing"

@@ -222,6 +222,7 @@ def _loop(s, data, out, total, budget, log_every, save_minutes, view, on_log):
                 if first and (check or over): _draw(out, log)
                 if over: break
     found = f'best mel L1 {s.best:.4f} on unseen utterances' if clips else 'no best.pt, as the data has no validation part'
+    s.stopped = stop
     if stop: say(f'stopped at step {s.step}: all is saved in {out}, and the same command goes on from there')
     else: say(f'{"out of time" if late else "done"}: step {s.step}, {found}; checkpoints, samples and curves are in {out}')
 
