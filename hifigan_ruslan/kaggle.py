@@ -133,7 +133,7 @@ def stale(root:str|Path='.' # A clone of the repository
     path = Path(root)/KERNEL
     if not path.is_file(): return f'{path} is missing: hifigan-kaggle build makes it'
     try: there, old = _unpacked(path.read_text(encoding='utf-8'))
-    except (ValueError, KeyError, zipfile.BadZipFile) as e: return f'{path} is damaged ({e}): hifigan-kaggle build makes it anew'
+    except (ValueError, KeyError, TypeError, zipfile.BadZipFile) as e: return f'{path} is damaged ({e}): hifigan-kaggle build makes it anew'
     wanted, new = _unpacked(compiled(root))
     if there==wanted: return ''
     return f'{path} is out of date: {"the package has changed since" if old!=new else f"{SOURCE} has changed since"}. hifigan-kaggle build brings it up to date'

@@ -1,0 +1,142 @@
+"""A stub of Kaggle's API on loopback, for the real `kaggle` command: strict about what it is asked, with a record of all of it.
+What Kaggle's server is not known to do is refused here: unknown routes, methods and fields, requests without a name and a key."""
+import base64, json, os, re, site, threading
+from datetime import datetime, timezone
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+API = '/api/v1/'
+FIELDS = dict(slug=str, newTitle=str, text=str, language=str, kernelType=str, isPrivate=bool, enableGpu=bool, enableTpu=bool, enableInternet=bool, machineShape=str,
+              datasetDataSources=list, competitionDataSources=list, kernelDataSources=list, modelDataSources=list, categoryIds=list, sessionTimeoutSeconds=int)
+NEEDED = ('slug', 'newTitle', 'text', 'language', 'kernelType')
+LIMIT = 1_000_000 # Bytes of text
+
+class Refused(Exception):
+    "An answer with an HTTP status of its own"
+    def __init__(self, status, message): super().__init__(message); self.status = status
+
+def slug_of(title): return re.sub(r'[^a-z0-9]+', '-', title.lower()).strip('-')
+
+class KaggleStub:
+    "`with KaggleStub() as kaggle`: set what it answers, run the command in the environment `kaggle.env(home)`, look into `kaggle.requests`"
+    def __init__(self, user='alice', key='0'*32, datasets=('freezerainml/ruslan',)):
+        self.user, self.key, self.datasets = user, key, set(datasets)
+        self.tokens = {}                          # token -> user name
+        self.requests = []                        # (path, body) of every request, in order
+        self.kernels = {}                         # id -> the bodies pushed, one a version
+        self.save_answer = None                   # a dict, or (HTTP status, dict), in place of the answer to a push
+        self.statuses = ['COMPLETE']              # answered one after the other; the last one stays. A dict is the whole answer
+        self.output = {}                          # name -> bytes, or the HTTP status that its download ends with
+        self.modified = datetime.now(timezone.utc)
+        self.log = []                             # events: {stream_name, time, data}
+        self.is_running = False                   # the log is followed as a stream of events, else it is one JSON list
+
+    def __enter__(self):
+        self.server = ThreadingHTTPServer(('127.0.0.1', 0), type('Handler', (_Handler,), dict(stub=self)))
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+    def __exit__(self, *args): self.server.shutdown(); self.server.server_close()
+    @property
+    def url(self): return f'http://127.0.0.1:{self.server.server_port}'
+
+    def env(self, home, login=True):
+        "The environment for the `kaggle` command: this process's, with another home, and this stub for Kaggle; `login`: with the name and key of `user`"
+        home = Path(home); (home/'.kaggle').mkdir(parents=True, exist_ok=True)
+        kept = {k: v for k,v in os.environ.items() if not k.startswith(('KAGGLE_', 'XDG_')) and not k.lower().endswith('_proxy')}
+        name = dict(KAGGLE_USERNAME=self.user, KAGGLE_KEY=self.key) if login else {}
+        return kept | name | dict(KAGGLE_API_ENVIRONMENT='LOCALHOST', http_proxy=self.url, HTTP_PROXY=self.url, HOME=str(home), USERPROFILE=str(home),
+                                  KAGGLE_CONFIG_DIR=str(home/'.kaggle'), PYTHONUSERBASE=site.getuserbase())
+
+    def asked(self, name): return [body for path,body in self.requests if path.endswith('/'+name)]
+    @property
+    def pushed(self): return self.asked('SaveKernel')[-1]
+
+    # the routes
+
+    def save(self, user, body):
+        bad = [k for k,v in body.items() if k not in FIELDS or type(v) is not FIELDS[k]] + [k for k in NEEDED if not body.get(k)]
+        if bad: raise Refused(400, f'Invalid fields: {bad}')
+        if isinstance(self.save_answer, tuple): raise Refused(self.save_answer[0], self.save_answer[1]['message'])
+        if self.save_answer: return self.save_answer
+        if len(body['text'].encode())>=LIMIT: raise Refused(400, 'The kernel source must be less than 1 megabytes in size.')
+        if body['kernelType']=='notebook': json.loads(body['text'])
+        id = body['slug']; owner, _, slug = id.partition('/')
+        if owner!=user: raise Refused(403, "Permission 'kernels.update' was denied")
+        if id not in self.kernels and slug!=slug_of(body['newTitle']): return dict(error='Notebook not found')
+        without_version = lambda s: '/'.join(s.split('/')[:2])
+        answer = dict(ref=f'/code/{id}', url=f'https://www.kaggle.com/code/{id}', versionNumber=len(self.kernels.get(id, ()))+1,
+                      invalidDatasetSources=[s for s in body.get('datasetDataSources', ()) if without_version(s) not in self.datasets],
+                      invalidKernelSources=[s for s in body.get('kernelDataSources', ()) if without_version(s) not in self.kernels],
+                      invalidCompetitionSources=body.get('competitionDataSources', []))
+        self.kernels.setdefault(id, []).append(body)
+        return answer
+
+    def known(self, owner, slug):
+        if f'{owner}/{slug}' not in self.kernels: raise Refused(403, "Permission 'kernels.get' was denied")
+
+    def status(self, user, body):
+        self.known(body['userName'], body['kernelSlug'])
+        s = self.statuses.pop(0) if len(self.statuses)>1 else self.statuses[0]
+        return s if isinstance(s, dict) else dict(status=s)
+
+    def list_output(self, user, body):
+        self.known(body['userName'], body['kernelSlug'])
+        names, start, size = list(self.output), int(body.get('pageToken') or 0), body.get('pageSize', 20)
+        if not 1<=size<=200: raise Refused(400, f'Invalid page size: {size}')
+        files = [dict(fileName=n, url=f'{self.url}/files/{quote(n)}') for n in names[start:start+size]]
+        return dict(files=files, log=json.dumps(self.log) if self.log else '') | (dict(nextPageToken=str(start+size)) if start+size<len(names) else {})
+
+    def introspect(self, user, body): return dict(active=body['token'] in self.tokens, username=self.tokens.get(body['token'], ''))
+
+    routes = {f'{API}kernels.KernelsApiService/SaveKernel': save, f'{API}kernels.KernelsApiService/GetKernelSessionStatus': status,
+              f'{API}kernels.KernelsApiService/ListKernelSessionOutput': list_output, f'{API}security.OAuthService/IntrospectToken': introspect}
+
+class _Handler(BaseHTTPRequestHandler):
+    stub = None
+    def log_message(self, *args): pass
+
+    def answer(self, status, data, kind='application/json'):
+        data = json.dumps(data).encode() if not isinstance(data, bytes) else data
+        self.send_response(status)
+        for k,v in {'Content-Type': kind, 'Content-Length': len(data), 'Last-Modified': self.stub.modified.strftime('%a, %d %b %Y %H:%M:%S GMT')}.items(): self.send_header(k, v)
+        self.end_headers(); self.wfile.write(data)
+
+    def user(self):
+        "Whose name and key, or token, came with the request"
+        kind, _, value = self.headers.get('Authorization', '').partition(' ')
+        if kind=='Bearer' and value in self.stub.tokens: return self.stub.tokens[value]
+        if kind=='Basic' and base64.b64decode(value).decode()==f'{self.stub.user}:{self.stub.key}': return self.stub.user
+        raise Refused(401, 'Unauthenticated')
+
+    def do_GET(self): self.reply('GET')
+    def do_POST(self): self.reply('POST')
+
+    def reply(self, method):
+        path = unquote(urlsplit(self.path).path) # asked as a proxy: the path comes with http://host
+        body = self.rfile.read(int(self.headers.get('Content-Length') or 0))
+        try:
+            body = json.loads(body or '{}')
+            self.stub.requests.append((path, body))
+            self.route(method, path, body)
+        except Refused as e: self.answer(e.status, dict(code=e.status, message=str(e)))
+        except (KeyError, ValueError, TypeError) as e: self.answer(400, dict(code=400, message=f'Bad request: {e!r}'))
+
+    def route(self, method, path, body):
+        stub, stream = self.stub, f'{API}kernels/logs/stream/'
+        wanted = 'POST' if path in stub.routes else 'GET' if path.startswith((stream, '/files/')) else None
+        if wanted is None: raise Refused(404, f'Not found: {path}')
+        if method!=wanted: raise Refused(405, f'Method not allowed: {method} {path}')
+        if path.startswith('/files/'): return self.file(path.removeprefix('/files/'))
+        user = None if path.endswith('/IntrospectToken') else self.user()
+        if wanted=='POST': return self.answer(200, stub.routes[path](stub, user, body))
+        stub.known(*path.removeprefix(stream).split('/'))
+        if stub.is_running: self.answer(200, ''.join(f'data: {d}\n\n' for d in (*map(json.dumps, stub.log), 'END_OF_LOG')).encode(), 'text/event-stream')
+        else: self.answer(200, stub.log)
+
+    def file(self, name):
+        if name not in self.stub.output: raise Refused(404, f'Not found: {name}')
+        data = self.stub.output[name]
+        if isinstance(data, int): return self.answer(data, b"<?xml version='1.0'?><Error><Code>ExpiredToken</Code></Error>", 'application/xml')
+        self.answer(200, data, 'application/octet-stream')
