@@ -55,7 +55,8 @@ def test_kernel_metadata():
     assert owner and slug==re.sub(r'[^a-z0-9]+', '-', meta['title'].lower()).strip('-') # else Kaggle makes a second kernel from the title
     assert 5<=len(meta['title'])<=50
     assert (meta['language'], meta['kernel_type']) == ('python', 'notebook') and meta['code_file'].endswith('.ipynb')
-    assert meta['enable_gpu'] is True and meta['enable_internet'] is False
+    assert meta['enable_gpu'] is True and meta['enable_internet'] is False and meta['is_private'] is True and meta['machine_shape']=='NvidiaTeslaT4'
+    assert (ROOT/meta['code_file']).is_file() and meta['dataset_sources']==['freezerainml/ruslan']
     for k in ('dataset_sources', 'competition_sources', 'kernel_sources', 'model_sources', 'keywords'): assert isinstance(meta[k], list), k
     assert all(re.fullmatch(r'[\w-]+/[\w-]+', s) for s in meta['dataset_sources'])
 
