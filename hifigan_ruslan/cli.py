@@ -192,7 +192,7 @@ def kaggle_cli(*args:str # Action and options; none = those of the process
         print('usage: hifigan-kaggle ACTION [options]; hifigan-kaggle ACTION --help tells the options\n' + '\n'.join(f'  {k:<9} {f.__doc__}' for k,f in actions.items()), file=None if known else sys.stderr)
         sys.exit(0 if known else 2)
     out = actions[action](**_parsed(actions[action], rest, f'hifigan-kaggle {action}'))
-    if action=='check' and out: raise ValueError('\n- '.join([f'{len(out)} things are not right', *out]))
+    if action=='check' and out: raise ValueError('\n- '.join(['This is not right:', *out]))
     print('all is as it should be' if action=='check' else out if out is not None else 'done')
 
 # %% ../nbs/11_cli.ipynb #575f22cc

@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['sent', 'check', 'meaning', 'verdict', 'push', 'status', 'logs', 'pull', 'proceed']
 
-# %% ../nbs/10a_push.ipynb #fd7abf1d
+# %% ../nbs/10a_push.ipynb #1565ce1b
 import csv, filecmp, json, os, re, subprocess, sys, tempfile, zipfile
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from .config import preset as named
 from .kaggle import KERNEL, build, compiled, stale
 
 # %% ../nbs/10a_push.ipynb #fedceccb
@@ -237,6 +238,7 @@ def _settings(minutes, hours, preset, corpus, train):
     "Names in the kernel's settings cell -> values, of what was given"
     if minutes is not None and minutes<=0: raise ValueError(f'minutes must be above 0, found {minutes}')
     if hours is not None and not 0<hours<=12: raise ValueError(f'hours must be above 0 and at most 12, when Kaggle ends a session, found {hours}')
+    if preset is not None: named(preset) # it would be refused on Kaggle too, after waiting for a machine
     given = dict(MINUTES=minutes, HOURS=hours, PRESET=preset, CORPUS=corpus, TRAIN=train)
     return {k: v for k,v in given.items() if v is not None}
 
