@@ -1,6 +1,7 @@
 """The compiled kernel as Kaggle runs it: the pushed text, executed by papermill where nothing but the image's packages can be imported.
 NB_FLAGS=slow runs every layout; else two sessions that together have one of each."""
 import json, os, shutil, signal, subprocess, sys, sysconfig, time
+from contextlib import contextmanager
 from pathlib import Path
 import pytest
 from hifigan_ruslan.data import synth_corpus
@@ -62,6 +63,15 @@ def attach(place, mount, layout, metadata=True, n=24, seconds=1.):
     return folder
 
 def read_only(folder): subprocess.run(['chmod', '-R', 'a-w', folder], check=True)
+
+@contextmanager
+def mounted_read_only(folder):
+    "As Kaggle mounts it, where this user may mount; even root cannot write then"
+    if subprocess.run(['mount', '--bind', folder, folder], capture_output=True).returncode: pytest.skip('this user may not mount')
+    try:
+        subprocess.run(['mount', '-o', 'remount,bind,ro', folder], check=True)
+        yield
+    finally: subprocess.run(['umount', folder], check=True)
 
 def files(place): return {p.relative_to(place/'working').as_posix() for p in (place/'working').rglob('*') if p.is_file()}
 
@@ -157,10 +167,26 @@ def test_corrupt_checkpoint_and_one_gpu_missing(python, pushed, tmp_path):
     attach(tmp_path, 'new', 'A')
     old = tmp_path/'input/notebooks/alice/hifigan-ruslan-train/run/checkpoints'; old.mkdir(parents=True)
     (old/'last.pt').write_bytes(b'PK'*5000); (old/'best.pt').touch()
-    read_only(tmp_path/'input')
-    log, code = execute(python, pushed, tmp_path, PROCS=2, TRAIN='--steps 20', env=dict(GLOO_SOCKET_IFNAME='none0'))
+    with mounted_read_only(tmp_path/'input'): log, code = execute(python, pushed, tmp_path, PROCS=2, TRAIN='--steps 20', env=dict(GLOO_SOCKET_IFNAME='none0'))
     trained(tmp_path, log, code, 20)
     assert log.count('passed over:')==2 and '2 processes could not work together' in log and 'one process trains alone' in log and 'a new run' in log
+
+@slow
+def test_go_on_from_a_read_only_mount(python, pushed, tmp_path):
+    for i,name in enumerate(('first', 'second')):
+        place = tmp_path/name; place.mkdir()
+        attach(place, 'old', 'A')
+        if i: shutil.copytree(tmp_path/'first'/'working', place/'input'/'notebooks'/'alice'/'hifigan-ruslan-train')
+        with mounted_read_only(place/'input'): trained(place, *execute(python, pushed, place, TRAIN=f'--steps {20+20*i}'), 20+20*i)
+
+@slow
+def test_editor_shows_a_plot(python, pushed, tmp_path):
+    "One picture that is drawn anew, and no stream of lines"
+    attach(tmp_path, 'new', 'A')
+    trained(tmp_path, *execute(python, pushed, tmp_path, TRAIN='--steps 40', env=dict(KAGGLE_KERNEL_RUN_TYPE='Interactive')), 40)
+    cell = next(c for c in json.loads((tmp_path/'elsewhere'/'out.ipynb').read_text())['cells'] if 'session.train(' in ''.join(c['source']))
+    lines = ''.join(''.join(o.get('text', '')) for o in cell['outputs'])
+    assert sum('image/png' in o.get('data', {}) for o in cell['outputs'])==1 and '\nstep ' not in lines and 'done: step 40' in lines, lines
 
 @slow
 def test_full_disk(python, pushed, tmp_path):
