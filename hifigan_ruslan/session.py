@@ -6,14 +6,14 @@
 __all__ = ['EXPECTED', 'SOURCE', 'mounts', 'tree', 'find_speech', 'newest', 'adopt', 'run_child', 'processes', 'budget_table',
            'Session']
 
-# %% ../nbs/05e_session.ipynb #579330e2
-import io, json, math, os, platform, shlex, shutil, signal, subprocess, sys, tempfile, threading, time
+# %% ../nbs/05e_session.ipynb #ead8132c
+import html, io, json, math, os, platform, shlex, shutil, signal, subprocess, sys, tempfile, threading, time
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 import numpy as np, torch
-from IPython.display import Audio, Image, display
+from IPython.display import HTML, Audio, Image, display
 from . import __version__
 from .checkpoint import why_other
 from .config import preset as named, save_config
@@ -298,7 +298,7 @@ class Session:
               ):
         "Players for the recording of some samples and for what was generated last"
         for name,sounds in self.samples()[:clips]:
-            for label,path in (sounds[0], sounds[-1]): print(f'{name}: {label}', flush=True); display(Audio(filename=str(path)))
+            for label,path in (sounds[0], sounds[-1]): display(HTML(f'<div>{html.escape(name)}: {label}</div>{Audio(filename=str(path))._repr_html_()}'))
 
     def samples(self)->list: # [(clip, [(label, sound)])], paths
         "The recording of each sample and what was generated at up to four moments of the training, the last among them"
