@@ -181,7 +181,7 @@ def budget_table(steps_per_s:float, # Measured
         rows.append(f'{n:>8,}{n/epoch:>8.0f}{hours:>8.1f}{math.ceil(hours/session_hours):>10}{hours/weekly_hours:>7.1f}  ~{mel:<5}  {heard}')
     return '\n'.join(rows + [f'a session: {session_hours:g} h, a week: {weekly_hours:g} h of quota; mel L1: {SOURCE}'])
 
-# %% ../nbs/05e_session.ipynb #bb5f3003
+# %% ../nbs/05e_session.ipynb #d1149293
 _OWN = '--preset --config --hours --procs --batch_size --grad_accum --lr --cosine_steps --mel_warmup --valid_every'.split() # Options of hifigan-train that a session sets itself
 _RESERVE = 16 # MiB kept free in `working` until the end, without which Kaggle could not write the notebook itself to a full disk
 
@@ -345,7 +345,12 @@ class Session:
         files = sorted((p for p in (self.run/'checkpoints').glob('*.pt')), key=lambda p: p.name)
         print('\n'.join(f'{p}: {p.stat().st_size/2**20:,.0f} MiB' for p in files) or 'no checkpoint was written')
         if 'steps_per_s' in facts and self.outcome=='trained': print(budget_table(facts['steps_per_s'], facts['batch'], **{} if self.short else dict(utterances=self.utterances, session_hours=self.seconds/3600)))
-        if files: print('Next: hifigan-kaggle pull brings the results to you, hifigan-kaggle continue trains on from here.')
+        if files: print(f'Next: hifigan-kaggle pull brings the results to you, {self._more(facts)} trains on from here.')
+
+    def _more(self, facts):
+        "The command of the next session; after the preset's last epoch it must ask for more of them"
+        if facts.get('epoch', 0)<self.cfg.epochs: return 'hifigan-kaggle continue'
+        return f"hifigan-kaggle continue --train '--epochs {2*self.cfg.epochs}' (as all {self.cfg.epochs} epochs of the preset are done)"
 
 # %% ../nbs/05e_session.ipynb #919c12bc
 def _scratch(root):
