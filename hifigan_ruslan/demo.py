@@ -17,7 +17,8 @@ from .eval import compare
 from .mel import LogMel, plot_mel
 from .runlog import listening_page, read_log
 from .train import fit
-from .vocoder import Vocoder, write_wav
+from .sound import write_wav
+from .vocoder import Vocoder
 
 # %% ../nbs/09a_demo.ipynb #59cb00f1
 CLIPS = Path(__file__).parent/'clips' if '__file__' in globals() else Path('../hifigan_ruslan/clips') # Twelve Russian clips inside the package

@@ -15,7 +15,9 @@ from tqdm import tqdm
 from .config import Config
 from .data import SpeechData, find_corpus
 from .mel import LogMel
-from .vocoder import Vocoder, new_file, read_wav, wav_at
+from .files import new_file
+from .sound import read_wav, wav_at
+from .vocoder import Vocoder
 
 # %% ../nbs/08_eval.ipynb #2abddf62
 def _pair(ref, gen):
