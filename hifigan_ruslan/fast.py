@@ -63,6 +63,7 @@ class FusedConv(PlainConv):
         return _rows(torch.ops.mkldnn._convolution_pointwise(_image(x), self.w, self.b, *self.where, *then))
 
     def plus(self, x, other):
+        if 1 in other.shape: return self.add_to(x, other.clone()) # its layout is ambiguous, which this operator refuses
         return _rows(torch.ops.mkldnn._convolution_pointwise.binary(_image(x), _image(other), self.w, self.b, *self.where, 'add', 1., None, [], None))
 
     def add_to(self, x, other):
