@@ -545,7 +545,11 @@ d = { 'settings': { 'branch': 'main',
                                         'hifigan_ruslan.vocoder._To': ('vocoder.html#_to', 'hifigan_ruslan/vocoder.py'),
                                         'hifigan_ruslan.vocoder._To.__init__': ('vocoder.html#_to.__init__', 'hifigan_ruslan/vocoder.py'),
                                         'hifigan_ruslan.vocoder._To.forward': ('vocoder.html#_to.forward', 'hifigan_ruslan/vocoder.py'),
+                                        'hifigan_ruslan.vocoder._files': ('vocoder.html#_files', 'hifigan_ruslan/vocoder.py'),
                                         'hifigan_ruslan.vocoder._render': ('vocoder.html#_render', 'hifigan_ruslan/vocoder.py'),
                                         'hifigan_ruslan.vocoder._targets': ('vocoder.html#_targets', 'hifigan_ruslan/vocoder.py'),
                                         'hifigan_ruslan.vocoder.choose_engine': ('vocoder.html#choose_engine', 'hifigan_ruslan/vocoder.py'),
-                                        'hifigan_ruslan.vocoder.generate': ('vocoder.html#generate', 'hifigan_ruslan/vocoder.py')}}}
+                                        'hifigan_ruslan.vocoder.generate': ('vocoder.html#generate', 'hifigan_ruslan/vocoder.py'),
+                                        'hifigan_ruslan.vocoder.generate_stream': ( 'vocoder.html#generate_stream',
+                                                                                    'hifigan_ruslan/vocoder.py'),
+                                        'hifigan_ruslan.vocoder.stream_pcm': ('vocoder.html#stream_pcm', 'hifigan_ruslan/vocoder.py')}}}

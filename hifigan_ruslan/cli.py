@@ -129,17 +129,22 @@ def _rank(kw):
 # %% ../nbs/11_cli.ipynb #7675dde7
 @_command
 def generate_cli(
-    inputs:Param('Sound files (resynthesised) and mels as .npy or .pt (vocoded)', str, nargs='+', opt=False),
+    inputs:Param('Sound files (resynthesised), mels as .npy or .pt (vocoded), folders of them; - = float32 mel frames from standard input, 16-bit samples to standard output', str, nargs='+', opt=False),
     out:str='generated', # Folder for the WAVs
     checkpoint:str=None, # A checkpoint, a run folder, or an official generator file
     config:str=None, # config.json of an official generator, where it does not lie beside it
-    chunk:int=None, # Frames at a time, for long inputs; the result is the same
-    device:str=None # cpu or cuda; default: cpu
+    chunk:int=None, # Frames at a time: bounds the memory, or the delay of a stream; the result is the same
+    device:str=None, # cpu or cuda; default: cpu
+    engine:str='auto', # fast (CPU), torch, or auto
+    precision:str='fp32' # fp32, bf16, or on a GPU fp16
 ):
     "Vocode: a sound file goes through mel and back, a mel becomes sound"
-    from hifigan_ruslan.vocoder import generate
+    from hifigan_ruslan.vocoder import generate, generate_stream
     if checkpoint is None: raise ValueError('no --checkpoint was given: name a checkpoint, the folder of a run of hifigan-train, or an official generator file')
-    generate(inputs, out, checkpoint, config=config, chunk=chunk, device=device)
+    kw = dict(config=config, chunk=chunk, device=device, engine=engine, precision=precision)
+    if '-' not in inputs: return generate(inputs, out, checkpoint, **kw)
+    if len(inputs)>1: raise ValueError('- (standard input) goes alone, without other inputs')
+    generate_stream(checkpoint, **kw)
 
 # %% ../nbs/11_cli.ipynb #602ce62e
 @_command
