@@ -179,4 +179,8 @@ class FastGenerator:
                  mel:Tensor # (B, n_mels, F) natural-log mel, float32
                 )->Tensor: # (B, 1, F*hop_length) wave in [-1, 1], float32
         "The wave for a mel"
-        return torch.stack([torch.cat([y for y,_ in flow(self.pipeline(), m.t().contiguous(), True)]).t() for m in mel])
+        wav = torch.empty(mel.shape[0], 1, mel.shape[-1]*self.cfg.hop_length) # made first: pieces that are kept between the temporary arrays would scatter them over ever more memory
+        for w,m in zip(wav, mel):
+            i = 0
+            for y,_ in flow(self.pipeline(), m.t().contiguous(), True): w[0,i:i+len(y)] = y[:,0]; i += len(y)
+        return wav
