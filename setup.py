@@ -16,6 +16,6 @@ setup(
     classifiers=['Programming Language :: Python :: ' + v for v in pythons[pythons.index(cfg['min_python']):]],
     packages=find_packages(include=['hifigan_ruslan', 'hifigan_ruslan.*']), include_package_data=True,
     package_data={'hifigan_ruslan': ['clips/*']},
-    install_requires=shlex.split(cfg['requirements']), extras_require={'dev': shlex.split(cfg['dev_requirements'])},
+    install_requires=shlex.split(cfg['requirements']), extras_require={k: shlex.split(cfg[f'{k}_requirements']) for k in ('dev', 'onnx')},
     entry_points={'console_scripts': cfg['console_scripts'].split(), 'nbdev': ['hifigan_ruslan=hifigan_ruslan._modidx:d']},
     zip_safe=False)

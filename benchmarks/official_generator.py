@@ -1,0 +1,53 @@
+"""Generators go over to the official code and come back: the waves must be the same.
+
+    python benchmarks/official_generator.py CHECKOUT
+
+CHECKOUT is a clone of github.com/jik876/hifi-gan. For V1, V2 and V3 with random weights at the level of speech: `save_official` writes a file that the official
+code loads the way its inference.py does, and the official code saves a file that `open_checkpoint` reads; each time the waves of both are compared."""
+import argparse, json, sys, tempfile, warnings
+from pathlib import Path
+import torch
+sys.path.insert(0, str(Path(__file__).parent))
+import official
+from hifigan_ruslan.config import official_dict, preset
+from hifigan_ruslan.exchange import open_checkpoint, save_official
+from hifigan_ruslan.generator import Generator, load_generator
+
+def loud(cfg, mel):
+    "Weights of a random generator whose wave for `mel` has the level of speech: a difference means nothing in a signal that is hardly there"
+    torch.manual_seed(0)
+    g = Generator(cfg)
+    y = g(mel).atanh()
+    g.conv_post.parametrizations.weight.original0.mul_(.2/y.std()); g.conv_post.bias.sub_(y.mean()).mul_(.2/y.std())
+    return g.state_dict()
+
+def as_inference_py(code, path):
+    "What the official inference.py does before it makes sound"
+    h = code.AttrDict(json.loads((path.parent/'config.json').read_text()))
+    g = code.models.Generator(h)
+    g.load_state_dict(code.utils.load_checkpoint(str(path), 'cpu')['generator'])
+    g.eval()
+    g.remove_weight_norm()
+    return g
+
+@torch.no_grad()
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('checkout'); p.add_argument('--frames', type=int, default=100, help='length of the mel')
+    a = p.parse_args()
+    warnings.filterwarnings('ignore', category=FutureWarning)
+    code, work = official.load(a.checkout), Path(tempfile.mkdtemp())
+    for name in ('V1', 'V2', 'V3'):
+        cfg, mel = preset(name), torch.randn(1, 80, a.frames, generator=torch.manual_seed(1))*2-5
+        weights = loud(cfg, mel)
+        want = load_generator(cfg, weights)(mel)
+        there = (as_inference_py(code, save_official(cfg, weights, work/name/'generator'))(mel)-want).abs().max().item()
+        theirs = official.Official(code, cfg).generator
+        (work/f'{name}_official').mkdir()
+        code.utils.save_checkpoint(str(work/f'{name}_official'/'g_00000000'), {'generator': theirs.state_dict()})
+        (work/f'{name}_official'/'config.json').write_text(json.dumps(official_dict(cfg)))
+        back = (load_generator(*open_checkpoint(work/f'{name}_official'/'g_00000000'))(mel)-theirs(mel)).abs().max().item()
+        print(f'{name}: rms {want.std():.2f}; ours in the official code {there:.1e}, theirs in ours {back:.1e}')
+        assert there<1e-5 and back<1e-5, 'they do not agree'
+
+if __name__=='__main__': main()
