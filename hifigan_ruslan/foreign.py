@@ -7,7 +7,7 @@ __all__ = ['FORMATS', 'MelFormat', 'foreign_mel', 'Fault', 'mel_faults', 'check_
            'read_mel']
 
 # %% ../nbs/02b_foreign.ipynb #523592e8
-import math, pickle, warnings, zipfile
+import math, pickle, struct, tokenize, warnings, zipfile
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -147,6 +147,7 @@ def _as_mel(mel, n_mels):
     "The mel as float32 on the CPU, or None, and what is wrong with its type, shape or values, or None"
     want = f'expected a natural-log mel of floats, ({n_mels}, F) or (B, {n_mels}, F)'
     def fault(name, evidence): return None, Fault(name, evidence, want)
+    if isinstance(mel, Tensor) and (mel.layout!=torch.strided or mel.is_nested or mel.is_meta): return fault('type', 'The mel is a sparse or nested tensor, or one without values')
     try: x = mel.detach().cpu() if isinstance(mel, Tensor) else np.asarray(mel)
     except ValueError: return fault('type', f'The mel is a {type(mel).__name__} that is no array: its rows differ in length')
     if not str(getattr(x.dtype, 'name', x.dtype)).removeprefix('torch.') in ('float16', 'bfloat16', 'float32', 'float64'): return fault('type', f'The mel is of type {x.dtype}')
@@ -185,11 +186,12 @@ def _range_fault(x):
         power = _step(x.clamp(min=1e-12).log())>.85
         return fault('linear power' if power else 'linear magnitude', f', most of them near 0: this looks like a {"power " if power else ""}mel without logarithm',
                      '. Take ' + ('.5*mel.log(), and see FORMATS for the filters' if power else 'mel.clamp(min=1e-5).log()'))
-    if x.shape[-1]>=20 and abs(mean)<.75 and .5<std<1.5: return fault('mean-variance normalised', f' with mean {mean:.2f} and standard deviation {std:.2f}: this looks like a mel normalised by mean and variance', '. Multiply by the standard deviation and add the mean that the TTS was trained with')
+    if x.shape[-1]>=40 and abs(mean)<.6 and .5<std<1.5: return fault('mean-variance normalised', f' with mean {mean:.2f} and standard deviation {std:.2f}: this looks like a mel normalised by mean and variance', '. Multiply by the standard deviation and add the mean that the TTS was trained with')
     if lo<-16 or hi>6:
         if lo>=-30 and hi<=12 and std<8 and step>.9: return fault('ln of power', f' with a step of {step:.2f} between frames (0.6 in magnitudes): this looks like the logarithm of powers', ". Half of it is near; better is convert_mel(mel, from_='torchaudio', cfg=...), or a MelFormat with power=2")
         return fault('decibels', ': this looks like decibels', '. Decibels of a magnitude become that when multiplied by ln(10)/20 = 0.1151')
-    if x.shape[-1]>=20 and lo>=-4.05 and hi<=4.05 and std>.9: return fault('scaled to -4..4', f' with mean {mean:.2f}: this looks like a mel scaled to -4..4', ". convert_mel(mel, from_='coqui', cfg=...) undoes it")
+    lowest = (x<lo+.01).float().mean().item()
+    if -4.02<lo<-3.98 and hi<=4.02 and std>.9 and lowest>.005: return fault('scaled to -4..4', f', and {lowest:.1%} of them are the lowest: this looks like a mel scaled to -4..4 and clipped there', ". convert_mel(mel, from_='coqui', cfg=...) undoes it")
 
 # %% ../nbs/02b_foreign.ipynb #5c0a64bc
 @lru_cache
@@ -231,9 +233,10 @@ def _speech_faults(x, cfg):
     seconds, x = x.shape[-1]*cfg.hop_length/cfg.sample_rate, x[:8,:,:1500]
     if seconds<1 or hi<-6 or std<.5: return out
     pace = _pace(x)
-    if pace<2.75 and step>.75 and 1.4<std: fault('another hop', f'The frames differ too much from one to the next (step {step:.2f}, expected 0.6; pace {pace:.2f}, expected 3.0)', f'a frame each {cfg.hop_length} samples at {cfg.sample_rate} Hz is expected, and these are farther apart: set hop_length in the configuration of the TTS')
+    if pace<2.75 and step>.88 and 1.4<std: fault('another hop', f'The frames differ too much from one to the next (step {step:.2f}, expected 0.6; pace {pace:.2f}, expected 3.0)', f'a frame each {cfg.hop_length} samples at {cfg.sample_rate} Hz is expected, and these are farther apart: set hop_length in the configuration of the TTS')
     if seconds<2: return out
     level = x.mean(1)
+    if level.quantile(.9)-level.quantile(.1)<1: return out
     loud = x.transpose(0,1)[:,level>level.quantile(.7)]
     tilt = (loud[:30].mean()-loud[50:].mean()).item()
     if tilt<-.5:
@@ -299,13 +302,18 @@ def conversion_cost(from_:str|MelFormat, # A name in FORMATS, or a format
     return torch.cat([e.flatten() for e in errors]).mean().item()
 
 # %% ../nbs/02b_foreign.ipynb #99045efb
+_DAMAGED = (pickle.UnpicklingError, zipfile.BadZipFile, struct.error, tokenize.TokenError, RuntimeError, OSError, EOFError, ValueError, TypeError, LookupError,
+            AttributeError, AssertionError, SyntaxError, MemoryError) # What numpy and torch raise for a file that was cut or changed
+
 def read_mel(path:str|Path # A mel saved with np.save (.npy) or torch.save (.pt)
             ): # Array or tensor, as it was saved
     "Read a mel without running anything in the file"
     path = Path(path)
     if not path.is_file(): raise FileNotFoundError(f'There is no mel file {path}')
     try: mel = np.load(path, allow_pickle=False) if path.suffix.lower()=='.npy' else torch.load(path, map_location='cpu', weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as e:
+    except _DAMAGED as e:
         raise ValueError(f'{path} cannot be read as a mel: it is damaged, or not a plain array of np.save or torch.save ({(str(e).splitlines() or [""])[0][:120]})') from e
     if not isinstance(mel, (np.ndarray, Tensor)): raise ValueError(f'{path} holds a {type(mel).__name__}, expected one array or tensor')
+    if isinstance(mel, Tensor) and (mel.layout!=torch.strided or mel.is_nested or mel.is_meta or mel.numel()>mel.untyped_storage().nbytes()):
+        raise ValueError(f'{path} holds a sparse, nested, empty or repeated tensor, expected one plain array or tensor: save mel.to_dense().contiguous()')
     return mel
