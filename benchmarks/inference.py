@@ -13,26 +13,16 @@ from pathlib import Path
 from statistics import median
 import torch, torch.nn.functional as F
 import official
-from hifigan_ruslan.checkpoint import _old_names
 from hifigan_ruslan.config import official_dict, preset
-from hifigan_ruslan.generator import Generator
+from hifigan_ruslan.generator import random_generator
 from hifigan_ruslan.mel import LogMel
 from hifigan_ruslan.sound import read_wav, wav_at
 from hifigan_ruslan.vocoder import Vocoder
+from hifigan_ruslan.weights import old_names
 
 CLIPS = sorted((Path(__file__).parent.parent/'hifigan_ruslan'/'clips').glob('*.flac'))
 
-def weights(cfg):
-    "Of a random generator, with weight norm, the level of speech at the end"
-    torch.manual_seed(0)
-    g, x = Generator(cfg).requires_grad_(False), speech(cfg, 2)[None]
-    def scale(m, s): m.parametrizations.weight.original0.mul_(s); m.bias.mul_(s)
-    def unit(m, args, y): s = 1/y.std(); scale(m, s); return y*s
-    hooks = [m.register_forward_hook(unit) for n,m in g.named_modules() if hasattr(m, 'parametrizations') and n!='conv_post']
-    g(x)
-    for h in hooks: h.remove()
-    scale(g.conv_post, .2/g(x).atanh().std())
-    return g.state_dict()
+def weights(cfg): return random_generator(cfg).state_dict()
 
 def speech(cfg, seconds):
     "A mel of the packaged clips, of this length"
@@ -64,7 +54,7 @@ def theirs(code, cfg, state):
     "The official generator, as its inference.py runs it"
     with warnings.catch_warnings(action='ignore'), contextlib.redirect_stdout(io.StringIO()): # its weight norm is deprecated, and it says what it removes
         g = code.models.Generator(code.AttrDict(official_dict(cfg)))
-        g.load_state_dict(_old_names(state)); g.eval(); g.remove_weight_norm()
+        g.load_state_dict(old_names(state)); g.eval(); g.remove_weight_norm()
     def f(mel):
         with torch.no_grad(): return g(mel[None])[0]
     return f

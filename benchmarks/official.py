@@ -6,8 +6,8 @@ import sys, types
 from pathlib import Path
 from types import SimpleNamespace
 import torch, torch.nn.functional as F
-from hifigan_ruslan.checkpoint import _old_names
 from hifigan_ruslan.config import official_dict
+from hifigan_ruslan.weights import old_names
 
 _MENDS = {
     'meldataset.py': (('mel_spectrogram', 'librosa_mel_fn(sampling_rate, n_fft, num_mels, fmin, fmax)', 'librosa_mel_fn(sr=sampling_rate, n_fft=n_fft, n_mels=num_mels, fmin=fmin, fmax=fmax)'),
@@ -68,7 +68,7 @@ class Official:
     def start_from(self, s # A TrainState of ours
                   ):
         "Take over our weights, so that both do the same step"
-        for name in ('generator', 'mpd', 'msd'): getattr(self, name).load_state_dict(_old_names(getattr(s, name).state_dict()))
+        for name in ('generator', 'mpd', 'msd'): getattr(self, name).load_state_dict(old_names(getattr(s, name).state_dict()))
         return self
 
     def step(self, wav, marks=None, autocast=None):

@@ -2,7 +2,7 @@
 
     python benchmarks/official_generator.py CHECKOUT
 
-CHECKOUT is a clone of github.com/jik876/hifi-gan. For V1, V2 and V3 with random weights at the level of speech: `save_official` writes a file that the official
+CHECKOUT is a clone of github.com/jik876/hifi-gan. For V1, V2 and V3 with random weights at the level of speech: `export_official` writes a file that the official
 code loads the way its inference.py does, and the official code saves a file that `open_checkpoint` reads; each time the waves of both are compared."""
 import argparse, json, sys, tempfile, warnings
 from pathlib import Path
@@ -10,16 +10,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 import official
 from hifigan_ruslan.config import official_dict, preset
-from hifigan_ruslan.exchange import open_checkpoint, save_official
-from hifigan_ruslan.generator import Generator, load_generator
-
-def loud(cfg, mel):
-    "Weights of a random generator whose wave for `mel` has the level of speech: a difference means nothing in a signal that is hardly there"
-    torch.manual_seed(0)
-    g = Generator(cfg)
-    y = g(mel).atanh()
-    g.conv_post.parametrizations.weight.original0.mul_(.2/y.std()); g.conv_post.bias.sub_(y.mean()).mul_(.2/y.std())
-    return g.state_dict()
+from hifigan_ruslan.exchange import open_checkpoint, export_official
+from hifigan_ruslan.generator import random_generator
+from hifigan_ruslan.weights import load_generator
 
 def as_inference_py(code, path):
     "What the official inference.py does before it makes sound"
@@ -39,9 +32,9 @@ def main():
     code, work = official.load(a.checkout), Path(tempfile.mkdtemp())
     for name in ('V1', 'V2', 'V3'):
         cfg, mel = preset(name), torch.randn(1, 80, a.frames, generator=torch.manual_seed(1))*2-5
-        weights = loud(cfg, mel)
+        weights = random_generator(cfg).state_dict()
         want = load_generator(cfg, weights)(mel)
-        there = (as_inference_py(code, save_official(cfg, weights, work/name/'generator'))(mel)-want).abs().max().item()
+        there = (as_inference_py(code, export_official(cfg, weights, work/name/'generator'))(mel)-want).abs().max().item()
         theirs = official.Official(code, cfg).generator
         (work/f'{name}_official').mkdir()
         code.utils.save_checkpoint(str(work/f'{name}_official'/'g_00000000'), {'generator': theirs.state_dict()})

@@ -65,7 +65,7 @@ def agree(a, cfg, wav):
 
 def parts(o, s, wav):
     "The parts of the step, by name: (official, ours)"
-    cfg, h = s.cfg, o.h
+    h = o.h
     mel, fake0 = s.logmel(wav), s.generator(s.logmel(wav)).detach()
     grad = torch.randn_like(fake0)
     def g_official(): o.generator(mel).backward(grad)

@@ -12,9 +12,9 @@ import torch
 from . import __version__
 from .config import Config, config_dict, config_from_dict, official_dict
 from .files import new_file
-from .generator import FORMAT, VERSION, checkpoint_config, read_checkpoint
 from .ranks import Ranks
 from .step import TrainState, new_state
+from .weights import FORMAT, VERSION, checkpoint_config, old_names, read_checkpoint
 
 # %% ../nbs/05c_checkpoint.ipynb #96e46621
 _PARTS = 'generator ema mpd msd opt_g opt_d scaler_g scaler_d'.split()
@@ -123,15 +123,6 @@ def _new_names(state):
     return {new(k): v for k,v in state.items()}
 
 # %% ../nbs/05c_checkpoint.ipynb #3e1ae8eb
-def _old_names(state):
-    "The names of the older weight and spectral norm, which the official code uses"
-    names = (('parametrizations.weight.original0', 'weight_g'), ('parametrizations.weight.original1', 'weight_v'),
-             ('parametrizations.weight.original', 'weight_orig'), ('parametrizations.weight.0._', 'weight_'))
-    def old(k):
-        for a,b in names: k = k.replace(a, b)
-        return k
-    return {old(k): v for k,v in state.items()}
-
 def save_official(s:TrainState, # What to save
                   folder:str|Path # Where to write
                  )->Path: # The g_* file
@@ -142,9 +133,9 @@ def save_official(s:TrainState, # What to save
         o = opt.state_dict()
         groups = [{k: v for k,v in g.items() if k!='fused'} | dict(initial_lr=lr) for g in o['param_groups']] # initial_lr: for the official scheduler
         return dict(state={i: o['state'][j] for i,j in enumerate(order) if j in o['state']}, param_groups=groups)
-    do = dict(mpd=_old_names(s.mpd.state_dict()), msd=_old_names(s.msd.state_dict()), steps=s.step, epoch=s.epoch,
+    do = dict(mpd=old_names(s.mpd.state_dict()), msd=old_names(s.msd.state_dict()), steps=s.step, epoch=s.epoch,
               optim_g=optim(s.opt_g, range(len(list(s.generator.parameters()))), s.cfg.lr_g), optim_d=optim(s.opt_d, [*range(n, n+m), *range(n)], s.cfg.lr_d))
     with new_file(folder/f'do_{s.step:08d}') as part: torch.save(do, part)
     with new_file(folder/'config.json') as part: part.write_text(json.dumps(official_dict(s.cfg), indent=1))
-    with new_file(folder/f'g_{s.step:08d}') as part: torch.save(dict(generator=_old_names(s.generator.state_dict())), part)
+    with new_file(folder/f'g_{s.step:08d}') as part: torch.save(dict(generator=old_names(s.generator.state_dict())), part)
     return folder/f'g_{s.step:08d}'

@@ -19,8 +19,8 @@ from .checkpoint import why_other
 from .config import preset as named, save_config
 from .data import Corpus, SpeechData, find_corpus, prepare
 from .files import new_file
-from .generator import read_checkpoint
 from .runlog import listening_page, plot_curves, read_log
+from .weights import read_checkpoint
 
 # %% ../nbs/05e_session.ipynb #85cd2e38
 _GROUPS = dict(datasets='*/*', notebooks='*/*', competitions='*', models='*/*') # Folders of the newer layout -> where mounts lie below them
@@ -315,7 +315,7 @@ class Session:
         def rel(p): return p.relative_to(self.working).as_posix()
         def picture(p): return rel(q) if (q := p.with_suffix('.png')).exists() else ''
         rows = [(name, (texts or {}).get(name, ''), [(label, rel(p), picture(p)) for label,p in sounds]) for name,sounds in self.samples()]
-        words = [f'Preset {self.preset}, {self.outcome}. {self.summary()}', *self.problems, f'RUSLAN is under CC BY-NC-SA 4.0: recordings here and weights trained on them are not for commercial use.']
+        words = [f'Preset {self.preset}, {self.outcome}. {self.summary()}', *self.problems, 'RUSLAN is under CC BY-NC-SA 4.0: recordings here and weights trained on them are not for commercial use.']
         with self.trouble('the page is missing, the checkpoints are not'):
             with new_file(self.working/'index.html') as part:
                 part.write_text(listening_page('HiFi-GAN: a training session', words, rows, 'run/curves.png' if (self.run/'curves.png').exists() else ''), encoding='utf-8')

@@ -16,10 +16,12 @@ from .device import DTYPES, choose_device, choose_precision
 from .exchange import open_checkpoint
 from .fast import FastGenerator
 from .foreign import check_mel, read_mel
-from .generator import Generator, load_generator, receptive_field
+from .generator import Generator, receptive_field
 from .mel import LogMel
+from .onnx import OnnxGenerator
 from .pieces import Piecewise, flow
 from .sound import read_wav, wav_at, write_wav
+from .weights import load_generator
 
 # %% ../nbs/07_vocoder.ipynb #06653389
 class _To(nn.Module):
@@ -53,14 +55,15 @@ class TorchGenerator:
 
 # %% ../nbs/07_vocoder.ipynb #7c17851d
 def choose_engine(device:torch.device, # Where to compute
-                  engine:str='auto', # 'fast' (CPU), 'torch', or 'auto'
+                  engine:str='auto', # 'fast' (CPU), 'torch', 'onnx' (CPU), or 'auto'
                   precision:str='fp32' # 'fp32', 'bf16' or 'fp16'
                  )->tuple: # Name of the engine and the reason in words
     "How to compute, and why"
-    if engine not in ('auto','fast','torch'): raise ValueError(f"There is no engine {engine!r}; use 'auto', 'fast' or 'torch'")
+    if engine not in ('auto','fast','torch','onnx'): raise ValueError(f"There is no engine {engine!r}; use 'auto', 'fast', 'torch' or 'onnx'")
     if precision not in ('fp32','bf16','fp16'): raise ValueError(f"There is no precision {precision!r} for inference; use 'fp32', 'bf16' or 'fp16'")
     cpu = device.type=='cpu'
-    if engine=='fast' and not cpu: raise ValueError(f"The engine 'fast' is made for the CPU, the device is {device}: use 'auto' or 'torch'")
+    if engine in ('fast','onnx') and not cpu: raise ValueError(f"The engine {engine!r} is for the CPU, the device is {device}: use 'auto' or 'torch'")
+    if engine=='onnx' and precision!='fp32': raise ValueError(f"The engine 'onnx' computes in fp32, found {precision!r}: use 'auto', 'fast' or 'torch'")
     if cpu and precision=='fp16': raise ValueError('fp16 is for GPUs: a CPU computes it slowly; use bf16, or fp32')
     name = ('fast' if cpu else 'torch') if engine=='auto' else engine
     why = 'as asked' if engine!='auto' else 'the fastest on a CPU' if cpu else 'the plain generator suits a GPU'
@@ -74,19 +77,20 @@ class Vocoder:
                  cfg:Config, # The model
                  generator:nn.Module|dict, # A `Generator` or its weights; copied, so that a model in training stays as it is
                  device:str|torch.device=None, # Where to compute; None = the CPU
-                 engine:str='auto', # 'fast' (CPU), 'torch', or 'auto'
+                 engine:str='auto', # 'fast' (CPU), 'torch', 'onnx' (CPU), or 'auto'
                  precision:str='fp32' # 'fp32', 'bf16', or on a GPU 'fp16'
                 ):
         self.cfg, self.sample_rate, self.precision = cfg, cfg.sample_rate, precision
         self.device = choose_device(device or 'cpu')[0]
         self.engine, self.why = choose_engine(self.device, engine, precision)
-        g = load_generator(cfg, generator.state_dict() if isinstance(generator, nn.Module) else generator)
-        self.generator = FastGenerator(g, precision) if self.engine=='fast' else TorchGenerator(g, self.device, precision)
+        weights = generator.state_dict() if isinstance(generator, nn.Module) else generator
+        self.generator = (FastGenerator(load_generator(cfg, weights), precision) if self.engine=='fast' else
+                          OnnxGenerator(cfg, weights) if self.engine=='onnx' else TorchGenerator(load_generator(cfg, weights), self.device, precision))
         self.logmel = LogMel(cfg).to(self.device)
 
     @classmethod
     def load(cls,
-             checkpoint:str|Path|dict, # Our best.pt or run folder, an official generator file, or a dict that was read from one
+             checkpoint:str|Path|dict, # Anything that `open_checkpoint` reads: best.pt or run folder, exported folder or .onnx, official file
              config:Config|dict|str|Path=None, # For an official file; None = config.json, or the only config*.json, beside it
              device:str|torch.device=None, # Where to compute; None = the CPU
              engine:str='auto', # As in `Vocoder`
