@@ -165,14 +165,16 @@ class FastGenerator:
         z = F.pad(z, (0,0,k//2,k//2))
         return (sum(z[j:j+T,j] for j in range(k))+self.b_post).tanh()[:,None]
 
-    def pipeline(self)->list: # For `flow`, from (F, n_mels) rows to (T, 1) rows
+    def pipeline(self,
+                 wait:bool=False # As in `Piecewise`: for a mel that is there as a whole
+                )->list: # For `flow`, from (F, n_mels) rows to (T, 1) rows
         "A fresh chain of `Piecewise`: first convolution, stages, last convolution"
         ch, k = self.cfg.upsample_initial_channel, self.w_post.shape[-1]//2
-        out = [Piecewise(self._pre, 3, 3, tile=max(1, self.tile//ch))]
+        out = [Piecewise(self._pre, 3, 3, 1, max(1, self.tile//ch), wait)]
         for s in self.stages:
             ch //= 2
-            out.append(Piecewise(s, s.left, s.right, s.up.rate, max(1, self.tile//(ch*s.up.rate))))
-        return out+[Piecewise(self._post, k, k, tile=max(1, self.tile//ch))]
+            out.append(Piecewise(s, s.left, s.right, s.up.rate, max(1, self.tile//(ch*s.up.rate)), wait))
+        return out+[Piecewise(self._post, k, k, 1, max(1, self.tile//ch), wait)]
 
     @torch.inference_mode()
     def __call__(self,
@@ -182,5 +184,5 @@ class FastGenerator:
         wav = torch.empty(mel.shape[0], 1, mel.shape[-1]*self.cfg.hop_length) # made first: pieces that are kept between the temporary arrays would scatter them over ever more memory
         for w,m in zip(wav, mel):
             i = 0
-            for y,_ in flow(self.pipeline(), m.t().contiguous(), True): w[0,i:i+len(y)] = y[:,0]; i += len(y)
+            for y,_ in flow(self.pipeline(wait=True), m.t().contiguous(), True): w[0,i:i+len(y)] = y[:,0]; i += len(y)
         return wav

@@ -17,9 +17,10 @@ class Piecewise:
                  left:int, # Input rows before row i that the results from row i on depend on
                  right:int, # Output rows at the end of a window that would change if more input followed
                  rate:int=1, # Output rows for each input row
-                 tile:int=2**40 # Largest number of new input rows in one call of `f`: bounds the memory
+                 tile:int=2**40, # Largest number of new input rows in one call of `f`: bounds the memory
+                 wait:bool=False # Until the last rows come, call `f` for whole tiles only
                 ):
-        self.f, self.left, self.right, self.rate, self.tile = f, left, right, rate, tile
+        self.f, self.left, self.right, self.rate, self.tile, self.wait = f, left, right, rate, tile, wait
         self.rows, self.start, self.done = None, 0, 0 # Input rows that are kept, the number of the first of them, output rows handed out
 
     def push(self,
@@ -40,7 +41,9 @@ class Piecewise:
     def _window(self, last):
         "Input rows a to b, the output row up to which their results are final, and whether that is the end; None = nothing new"
         n, first = self.start+self.rows.shape[-2], self.done//self.rate
-        b = min(n, first + self.tile - -self.right//self.rate)
+        full = first + self.tile - -self.right//self.rate
+        if self.wait and not last and n<full: return None
+        b = min(n, full)
         final = last and b==n
         end = b*self.rate - (0 if final else self.right)
         return (max(0, first-self.left), b, end, final) if end>self.done else None
