@@ -1,28 +1,33 @@
-"""Speed of inference: our engines and the official eager code, interleaved in one process, and what they cost in accuracy, memory and delay.
+"""Speed of inference: our engines, the official eager code, onnxruntime and OpenVINO, interleaved in one process, and what they cost in accuracy, memory, delay.
 
-    python benchmarks/inference.py CHECKOUT [--models V1 V2 V3] [--seconds 1 5 15] [--rounds 5] [--threads 1]
+    python benchmarks/inference.py CHECKOUT [--models V1 V2 V3] [--seconds 1 5 15] [--rounds 5] [--threads 1] [--checkpoint BEST.PT]
 
-CHECKOUT is a folder with github.com/jik876/hifi-gan. The weights are random, each layer scaled so that the signal neither fades nor grows; the mel is that of
-the packaged clips. Printed for each length: RTF (seconds of computing for a second of sound, median of the rounds), the ratio to the official code, the
-signal-to-noise ratio against it, the share of the fastest convolution that this processor was seen to do; then the delay of a stream, and the peak memory
-above the loaded model at 15 s and at 60 s, each in a process of its own (Linux)."""
+CHECKOUT is a folder with github.com/jik876/hifi-gan. The weights are random, each layer scaled so that the signal neither fades nor grows, or those of a
+trained checkpoint; the mel is that of the packaged clips. OpenVINO runs if it is installed (pip install openvino). Printed for each length: RTF (seconds of
+computing for a second of sound, median of the rounds), `first` (the first call, which compiles what is new at this length), the ratio to the official code,
+the signal-to-noise ratio against it, the share of the fastest convolution that this processor was seen to do; then the delay of a stream, and the peak
+memory above the loaded model at 15 s and at 60 s, each in a process of its own (Linux)."""
 import os
 os.environ['ONEDNN_PRIMITIVE_CACHE_CAPACITY'] = '16384' # many engines in one process would evict each other's compiled convolutions; set before torch
-import argparse, contextlib, io, subprocess, sys, time, warnings
+import argparse, contextlib, io, subprocess, sys, tempfile, time, warnings
 from pathlib import Path
 from statistics import median
 import torch, torch.nn.functional as F
 import official
 from hifigan_ruslan.config import official_dict, preset
+from hifigan_ruslan.exchange import open_checkpoint
 from hifigan_ruslan.generator import random_generator
 from hifigan_ruslan.mel import LogMel
+from hifigan_ruslan.onnx import export_onnx
 from hifigan_ruslan.sound import read_wav, wav_at
 from hifigan_ruslan.vocoder import Vocoder
 from hifigan_ruslan.weights import old_names
 
 CLIPS = sorted((Path(__file__).parent.parent/'hifigan_ruslan'/'clips').glob('*.flac'))
 
-def weights(cfg): return random_generator(cfg).state_dict()
+def model(name, checkpoint=None):
+    "Config and weights of a preset, random, or of a checkpoint"
+    return open_checkpoint(checkpoint) if checkpoint else (preset(name), random_generator(preset(name)).state_dict())
 
 def speech(cfg, seconds):
     "A mel of the packaged clips, of this length"
@@ -59,12 +64,22 @@ def theirs(code, cfg, state):
         with torch.no_grad(): return g(mel[None])[0]
     return f
 
-def compare(code, name, seconds, rounds, peaks):
+def openvino(cfg, state, threads):
+    "OpenVINO in fp32, from the ONNX file that we export; None where it is not installed"
+    try: import openvino as ov
+    except ImportError: return None
+    with tempfile.TemporaryDirectory() as folder:
+        net = ov.Core().compile_model(export_onnx(cfg, state, Path(folder)/'a.onnx'), 'CPU', {'INFERENCE_PRECISION_HINT': 'f32', 'INFERENCE_NUM_THREADS': threads, 'PERFORMANCE_HINT': 'LATENCY'})
+    return lambda mel: torch.from_numpy(net(mel[None].numpy())[0][0].copy())
+
+def compare(code, name, seconds, rounds, peaks, checkpoint):
     "One length of one model: a line for each engine"
-    cfg = preset(name)
-    state, mel = weights(cfg), speech(cfg, seconds)
-    engines = {'official': theirs(code, cfg, state)} | {f'{e} {p}': Vocoder(cfg, state, engine=e, precision=p).vocode for e,p in (('torch','fp32'), ('fast','fp32'), ('fast','bf16'))}
-    waves, times = {k: f(mel) for k,f in engines.items()}, {k: [] for k in engines}
+    cfg, state = model(name, checkpoint)
+    mel = speech(cfg, seconds)
+    ours = {f'{e} {p}': Vocoder(cfg, state, engine=e, precision=p).vocode for e,p in (('torch','fp32'), ('fast','fp32'), ('fast','bf16'), ('onnx','fp32'))}
+    engines = {k: f for k,f in ({'official': theirs(code, cfg, state)} | ours | {'openvino fp32': openvino(cfg, state, torch.get_num_threads())}).items() if f}
+    waves, first, times = {}, {}, {k: [] for k in engines}
+    for k,f in engines.items(): begin = time.perf_counter(); waves[k] = f(mel); first[k] = time.perf_counter()-begin
     for _ in range(rounds):
         for k,f in engines.items(): begin = time.perf_counter(); f(mel); times[k].append(time.perf_counter()-begin)
     want, base = waves['official'], median(times['official'])
@@ -73,13 +88,13 @@ def compare(code, name, seconds, rounds, peaks):
         snr = f'{10*torch.log10(want.pow(2).mean()/noise).item():6.1f} dB' if noise else '  equal'
         spread = (max(t)-min(t))/median(t)
         mel_l1 = (LogMel(cfg)(waves[k])-LogMel(cfg)(want)).abs().mean().item()
-        print(f'{name} {seconds:>4g} s  {k:<10} RTF {median(t)/seconds:.4f}  ratio {base/median(t):5.2f}  {snr}  log-mel L1 {mel_l1:.4f}  '
+        print(f'{name} {seconds:>4g} s  {k:<13} RTF {median(t)/seconds:.4f} (first {first[k]/seconds:.4f})  ratio {base/median(t):5.2f}  {snr}  log-mel L1 {mel_l1:.4f}  '
               f'{flops(cfg, seconds)/median(t)/peaks["bf16" in k]:4.0%} of peak  spread {spread:.0%}', flush=True)
 
-def delay(name, precision, chunk=8, seconds=4):
+def delay(name, precision, checkpoint, chunk=8, seconds=4):
     "A stream of `chunk` frames: computing until the first sound, and RTF"
-    cfg = preset(name)
-    v, mel = Vocoder(cfg, weights(cfg), precision=precision), speech(cfg, seconds)
+    cfg, state = model(name, checkpoint)
+    v, mel = Vocoder(cfg, state, precision=precision), speech(cfg, seconds)
     for _ in range(2): # the first time compiles the convolutions
         begin, first = time.perf_counter(), None
         for w in v.stream(mel.split(chunk, -1)): first = first or time.perf_counter()-begin
@@ -88,8 +103,8 @@ def delay(name, precision, chunk=8, seconds=4):
 
 def memory(name, seconds, precision):
     "In a process of its own: peak memory above the loaded model, MiB"
-    cfg = preset(name)
-    v, mel = Vocoder(cfg, weights(cfg), precision=precision), speech(cfg, seconds)
+    cfg, state = model(name)
+    v, mel = Vocoder(cfg, state, precision=precision), speech(cfg, seconds)
     v.vocode(mel[:,:20])
     Path('/proc/self/clear_refs').write_text('5') # the peak begins anew
     before = _kib('VmRSS')
@@ -105,16 +120,18 @@ def main():
     p.add_argument('--seconds', nargs='+', type=float, default=[1,5,15,60])
     p.add_argument('--rounds', type=int, default=5)
     p.add_argument('--threads', type=int, default=1)
+    p.add_argument('--checkpoint', help='a trained model of one of --models, in place of random weights')
     p.add_argument('--memory', nargs=3, help=argparse.SUPPRESS)
     a = p.parse_args()
     torch.set_num_threads(a.threads)
     if a.memory: return memory(a.memory[0], float(a.memory[1]), a.memory[2])
+    if a.checkpoint and len(a.models)!=1: p.error('--checkpoint is one model: say which, --models V1')
     code, peaks = official.load(a.checkout), [peak(torch.float32), peak(torch.bfloat16)]
     print(f'torch {torch.__version__}, {a.threads} thread(s); best convolution: fp32 {peaks[0]/1e9:.0f}, bf16 {peaks[1]/1e9:.0f} GFLOP/s')
     for name in a.models:
-        for s in a.seconds: compare(code, name, s, a.rounds, peaks)
+        for s in a.seconds: compare(code, name, s, a.rounds, peaks, a.checkpoint)
         for precision in ('fp32','bf16'):
-            delay(name, precision)
+            delay(name, precision, a.checkpoint)
             mib = [float(subprocess.run([sys.executable, __file__, a.checkout, '--threads', str(a.threads), '--memory', name, str(s), precision], capture_output=True, text=True, check=True).stdout) for s in (15,60)]
             print(f'{name} {precision}: peak memory above the model {mib[0]:.0f} MiB at 15 s, {mib[1]:.0f} MiB at 60 s ({mib[1]/max(mib[0], 1):.2f} x)', flush=True)
 
