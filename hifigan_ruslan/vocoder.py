@@ -7,6 +7,7 @@ __all__ = ['TorchGenerator', 'choose_engine', 'Vocoder', 'generate', 'stream_pcm
 
 # %% ../nbs/07_vocoder.ipynb #caa5a75a
 import sys
+from numbers import Integral
 from pathlib import Path
 from time import perf_counter
 import numpy as np, torch, torch.nn.functional as F
@@ -71,6 +72,8 @@ def choose_engine(device:torch.device, # Where to compute
     return name, f'{name} on {device}, {why}{speed}'
 
 # %% ../nbs/07_vocoder.ipynb #2faac9a1
+def _whole(n): return isinstance(n, Integral) and not isinstance(n, bool)
+
 class Vocoder:
     "A generator for use: wave to mel, mel to wave, wave to wave"
     def __init__(self,
@@ -117,17 +120,17 @@ class Vocoder:
               )->Tensor: # (1, T) or (B, 1, T) wave in [-1, 1], T = F*hop_length
         "The wave of a mel"
         mel = check_mel(mel, self.cfg)
-        if chunk is not None and not (isinstance(chunk, int) and chunk>0):
+        if chunk is not None and not (_whole(chunk) and chunk>0):
             raise ValueError(f'chunk must be a whole number of frames above 0, or None, found {chunk!r}')
         if lengths is not None: return self._padded(mel, lengths, chunk)
         x = mel.view(-1, *mel.shape[-2:])
-        wav = self.generator(x) if chunk is None else torch.stack([torch.cat(list(self._flow(m.split(chunk, -1))), -1) for m in x])
+        wav = self.generator(x) if chunk is None else torch.stack([torch.cat(list(self._flow(m.split(int(chunk), -1))), -1) for m in x])
         return wav if mel.dim()==3 else wav[0]
 
     def _padded(self, mel, lengths, chunk):
         "The waves of mels of different lengths, silent behind their ends"
-        n, F = [int(o) for o in lengths], mel.shape[-1]
-        if mel.dim()!=3 or len(n)!=len(mel) or not all(0<o<=F for o in n):
+        n, F = lengths.tolist() if hasattr(lengths, 'tolist') else list(lengths), mel.shape[-1]
+        if mel.dim()!=3 or len(n)!=len(mel) or not all(_whole(o) and 0<o<=F for o in n):
             raise ValueError(f'lengths must have a number of frames from 1 to {F} for each mel of the batch {tuple(mel.shape)}, found {n}')
         wav = torch.zeros(len(n), 1, F*self.cfg.hop_length)
         for w,m,o in zip(wav, mel, n): w[:,:o*self.cfg.hop_length] = self.vocode(m[:,:o], chunk)
