@@ -159,9 +159,9 @@ def export_cli(
     public:store_true=False # With --push: make it a public repository; default: private
 ):
     "Write a trained generator for other programs: safetensors for the hub, ONNX, or the official format"
-    from hifigan_ruslan.exchange import export, push_folder
+    from hifigan_ruslan.exchange import export, export_format, push_folder
     if public and not push: raise ValueError('--public says how to --push, which was not given')
-    if push and (format or ('onnx' if out.endswith('.onnx') else 'safetensors'))!='safetensors': raise ValueError('--push uploads the folder of a safetensors export: leave --format out and give OUT a name without .onnx')
+    if push and export_format(out, format)!='safetensors': raise ValueError('--push uploads the folder of a safetensors export: leave --format out and give OUT a name without .onnx')
     path = export(checkpoint, out, format, config, license, Path(card).read_text(encoding='utf-8') if card else '')
     if push: print(push_folder(path, push, private=not public))
 

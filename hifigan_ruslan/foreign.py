@@ -260,21 +260,26 @@ def mel_faults(mel, # (n_mels, F) or (B, n_mels, F), array or tensor of any floa
                cfg:Config # The model that shall take it
               )->list: # Of `Fault`, the clearest first; empty where nothing was found
     "All that can be seen to be wrong with a mel; raises nothing"
+    return _mel_and_faults(mel, cfg)[1]
+
+def _mel_and_faults(mel, cfg):
+    "The mel as float32 on the CPU, None where it is no mel, and the list of `mel_faults`"
     x, wrong = _as_mel(mel, cfg.n_mels)
-    if wrong: return [wrong]
-    x = x.view(-1, *x.shape[-2:])
-    wrong = _range_fault(x)
-    return [wrong] if wrong else _speech_faults(x, cfg)
+    if wrong: return None, [wrong]
+    flat = x.view(-1, *x.shape[-2:])
+    wrong = _range_fault(flat)
+    return x, [wrong] if wrong else _speech_faults(flat, cfg)
 
 def check_mel(mel, # (n_mels, F) or (B, n_mels, F), array or tensor of any float type
               cfg:Config, # The model that shall take it
               strict:bool=False # Raise for statistical evidence too, instead of a warning
              )->Tensor: # The same as float32 on the CPU
     "Raise ValueError for a mel that this model cannot have been trained on; warn where it only looks so"
-    for f in mel_faults(mel, cfg):
+    x, faults = _mel_and_faults(mel, cfg)
+    for f in faults:
         if f.certain or strict: raise ValueError(str(f))
         warnings.warn(f'{f.name}? {f}', UserWarning, stacklevel=2)
-    return _as_mel(mel, cfg.n_mels)[0]
+    return x
 
 def convert_mel(mel, # (n_mels, F) or (B, n_mels, F) of that format, array or tensor
                 from_:str|MelFormat, # A name in FORMATS, or a format: replace(FORMATS['coqui'], fmax=7600.)

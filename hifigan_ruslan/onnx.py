@@ -12,9 +12,9 @@ import numpy as np, torch
 from torch import Tensor
 from .config import Config
 from .files import new_file
-from .generator import LRELU_SLOPE, receptive_field
-from .pieces import Piecewise
-from .weights import FORMAT, check_fit, file_notes, load_generator, model_shapes, read_notes, read_whole
+from .generator import LRELU_SLOPE
+from .pieces import whole_generator
+from .weights import FORMAT, check_finite, file_notes, load_generator, model_shapes, read_notes, read_whole
 
 # %% ../nbs/06a_onnx.ipynb #07d871e7
 def _nodes(cfg):
@@ -103,8 +103,7 @@ class OnnxGenerator:
 
     def pipeline(self)->list: # For `flow`, from (F, n_mels) rows to (T, 1) rows
         "The whole generator as one `Piecewise`"
-        rf, hop = receptive_field(self.cfg), self.cfg.hop_length
-        return [Piecewise(lambda x: self(x.t()[None])[0].t(), rf, rf*hop, hop)]
+        return whole_generator(self, self.cfg)
 
 # %% ../nbs/06a_onnx.ipynb #5c8f0186
 def read_onnx(path:str|Path # From `export_onnx`
@@ -125,6 +124,6 @@ def read_onnx(path:str|Path # From `export_onnx`
         arrays = {k: array(k, shape) for k,shape in model_shapes(cfg, len(tensors)).items()}
         if _model(cfg, arrays, notes)!=model: raise ValueError('its graph is not the one of its configuration')
         weights = {k: torch.from_numpy(a.astype(np.float32)) for k,a in arrays.items()}
-        check_fit(cfg, weights)
+        check_finite(weights)
     except ValueError as e: raise ValueError(f'{path} is not what export_onnx writes, so it was not opened: {str(e)[:200]}. Export it anew from the checkpoint') from e
     return cfg, weights

@@ -17,10 +17,10 @@ from .device import DTYPES, choose_device, choose_precision
 from .exchange import open_checkpoint
 from .fast import FastGenerator
 from .foreign import check_mel, read_mel
-from .generator import Generator, receptive_field
+from .generator import Generator
 from .mel import LogMel
 from .onnx import OnnxGenerator
-from .pieces import Piecewise, flow
+from .pieces import flow, whole_generator
 from .sound import read_wav, wav_at, write_wav
 from .weights import load_generator
 
@@ -51,8 +51,7 @@ class TorchGenerator:
 
     def pipeline(self)->list: # For `flow`, from (F, n_mels) rows to (T, 1) rows
         "The whole generator as one `Piecewise`"
-        rf, hop = receptive_field(self.cfg), self.cfg.hop_length
-        return [Piecewise(lambda x: self(x.t()[None])[0].t(), rf, rf*hop, hop)]
+        return whole_generator(self, self.cfg)
 
 # %% ../nbs/07_vocoder.ipynb #7c17851d
 def choose_engine(device:torch.device, # Where to compute
