@@ -58,8 +58,7 @@ def peak(dtype):
 def theirs(code, cfg, state):
     "The official generator, as its inference.py runs it"
     with warnings.catch_warnings(action='ignore'), contextlib.redirect_stdout(io.StringIO()): # its weight norm is deprecated, and it says what it removes
-        g = code.models.Generator(code.AttrDict(official_dict(cfg)))
-        g.load_state_dict(old_names(state)); g.eval(); g.remove_weight_norm()
+        g = official.ready(code, official_dict(cfg), old_names(state))
     def f(mel):
         with torch.no_grad(): return g(mel[None])[0]
     return f

@@ -49,6 +49,15 @@ def _shrunk(module, shrink):
         d.conv_post = small(d.conv_post, False, True)
     return module
 
+def ready(code, h, state # What `load` returned, the official configuration as a dict, official weights
+         ):
+    "The official generator, made ready the way the official inference.py does"
+    g = code.models.Generator(code.AttrDict(h))
+    g.load_state_dict(state)
+    g.eval()
+    g.remove_weight_norm()
+    return g
+
 class Official:
     "Models, optimisers and the step of the official train.py, on any device"
     def __init__(self, code, cfg, device='cpu'):

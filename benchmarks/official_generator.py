@@ -15,13 +15,8 @@ from hifigan_ruslan.generator import random_generator
 from hifigan_ruslan.weights import load_generator
 
 def as_inference_py(code, path):
-    "What the official inference.py does before it makes sound"
-    h = code.AttrDict(json.loads((path.parent/'config.json').read_text()))
-    g = code.models.Generator(h)
-    g.load_state_dict(code.utils.load_checkpoint(str(path), 'cpu')['generator'])
-    g.eval()
-    g.remove_weight_norm()
-    return g
+    "The official generator, from the two files that inference.py reads"
+    return official.ready(code, json.loads((path.parent/'config.json').read_text()), code.utils.load_checkpoint(str(path), 'cpu')['generator'])
 
 @torch.no_grad()
 def main():
