@@ -92,8 +92,8 @@ def read_checkpoint(path:str|Path, # A .pt file, ours or official (`g_02500000`,
         ck = torch.load(path, map_location='cpu', weights_only=True, mmap=packed and not whole)
     except pickle.UnpicklingError as e:
         raise ValueError(f'{path} is not a checkpoint of tensors and plain values, so it was not opened: a file like this could run any program. ({str(e).splitlines()[0][:150]})') from e
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as e:
-        raise ValueError(f'{path} is damaged or cut off ({path.stat().st_size:,} bytes) and cannot be read; use another checkpoint. ({str(e).splitlines()[0][:150]})') from e
+    except Exception as e: # torch's reader of old files meets foreign bytes with errors of any kind
+        raise ValueError(f'{path} is damaged or cut off ({path.stat().st_size:,} bytes) and cannot be read; use another checkpoint. ({(str(e) or type(e).__name__).splitlines()[0][:150]})') from e
     if not isinstance(ck, dict): raise ValueError(f'{path} holds a {type(ck).__name__}, expected a dict with "generator" in it')
     return ck
 
