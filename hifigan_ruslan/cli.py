@@ -165,21 +165,29 @@ def export_cli(
     path = export(checkpoint, out, format, config, license, Path(card).read_text(encoding='utf-8') if card else '')
     if push: print(push_folder(path, push, private=not public))
 
-# %% ../nbs/11_cli.ipynb #602ce62e
+# %% ../nbs/11_cli.ipynb #34a525ab
 @_command
 def eval_cli(
-    checkpoint:str, # A checkpoint, a run folder, or an official generator file
-    data:str, # Folder made by hifigan-prepare (its test part is used), a folder of sound files, or one file
+    systems:Param('Checkpoints, run folders, exported folders, folders of WAVs from any vocoder, or griffin-lim; NAME=PATH gives one a name', str, nargs='+', opt=False),
+    data:str, # Folder made by hifigan-prepare (its test part is used), a folder of recordings, or one file
+    out:str='evaluation', # Folder for clips.csv, summary.csv, comparisons.csv, report.html and the computed waves; the same command goes on there
+    weights:str='both', # Of runs that keep a moving average: both, ema or raw
     config:str=None, # config.json of an official generator, where it does not lie beside it
-    out:str=None, # CSV to write; default: only the table is printed
-    device:str=None # cpu or cuda; default: cpu
+    rate:int=None, # Compare at this sample rate, Hz; default: the first checkpoint's, else 22,050
+    clips:int=None, # Use so many of the recordings, spread evenly; default: all
+    players:int=8, # Clips to hear in the report
+    workers:int=None, # Processes; default: one per core
+    title:str='', # Of the report
+    licence:str='', # Of the recordings, shown in the report
+    lang:str='en', # Of the report: en or ru
+    device:str=None, # cpu or cuda; default: cpu
+    engine:str='auto', # As in hifigan-generate
+    precision:str='fp32' # As in hifigan-generate
 ):
-    "Measure a vocoder on whole utterances: mel L1, multi-resolution STFT distance, level error"
-    from hifigan_ruslan.eval import eval_clips, eval_table, evaluate, write_eval_csv
-    from hifigan_ruslan.vocoder import Vocoder
-    rows = evaluate(Vocoder.load(checkpoint, config=config, device=device), eval_clips(data))
-    print(eval_table(rows))
-    if out: write_eval_csv(rows, out)
+    "Measure vocoders on whole utterances, side by side, and write a report to read and to hear"
+    from hifigan_ruslan.report import run_eval
+    run_eval(systems, data, out, weights=weights, rate=rate, clips=clips, players=players, workers=workers, title=title, licence=licence, lang=lang,
+             config=config, device=device, engine=engine, precision=precision)
 
 # %% ../nbs/11_cli.ipynb #bf2eb8dd
 @_command
