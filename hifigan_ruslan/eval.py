@@ -6,21 +6,20 @@
 __all__ = ['COLUMNS', 'file_name', 'evaluate', 'kept_wave', 'read_rows', 'summary', 'comparisons', 'eval_table']
 
 # %% ../nbs/08_eval.ipynb #037a2b32
-import csv, hashlib, io, math, multiprocessing, os, re, unicodedata
+import csv, hashlib, io, math, multiprocessing, re, unicodedata
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from itertools import combinations
 from pathlib import Path
-import numpy as np, soundfile as sf, torch
+import soundfile as sf, torch
 from tqdm import tqdm
 from . import __version__
 from .config import Config, V1
 from .data import _append, _follow_parent
 from .files import new_file, only_one
 from .metrics import METRICS, Recording, not_computed
-from .sound import read_wav, wav_at
 from .stats import holm, interval, paired
-from .systems import RECORDING, Clip, System
+from .systems import RECORDING
 
 # %% ../nbs/08_eval.ipynb #c9a5132d
 COLUMNS = ['system', 'clip', 'error', 'note', 'seconds', 'rate', 'length_diff', 'lag', 'rtf', *METRICS, 'stamp'] # Of clips.csv

@@ -19,7 +19,7 @@ from .files import new_file
 from .metrics import METRICS, not_computed
 from .player import WEB, Track, page, player, spectrogram_png
 from .sound import read_wav
-from .systems import RECORDING, Checkpoint, System, eval_clips, open_systems
+from .systems import RECORDING, Checkpoint, eval_clips, open_systems
 
 # %% ../nbs/08a_report.ipynb #4835e072
 def _badness(x, better):
@@ -62,8 +62,7 @@ REPORT_WORDS = dict(
             lower='lower is better', higher='higher is better', zero='nearest to zero is best', perfect='perfect: {v}', best='best mean', kinds=dict(checkpoint='checkpoint', folder='folder of waves', recording='recording'),
             interval='Mean over the clips with its 95 % interval; n where it was fewer clips than elsewhere. ★ and the bar: best mean of its column, recordings aside. Whether a difference is more than chance is said under Comparisons.',
             better='{a} is better than {b} in {m} by {d} [{low}, {high}], {p}; n = {n}', same='No difference between {a} and {b} in {m} is shown: {d} [{low}, {high}], {p}; n = {n}',
-            differ='{a} and {b} differ in {m}: {d} [{low}, {high}], {p}; n = {n}',
-            chance='Differences of the same clips with 95 % intervals, p not corrected for their number: where nothing differs, about one in twenty comparisons still looks as if it did.', no_pairs='Nothing was compared in pairs.',
+            chance='Mean differences on the same clips with 95 % intervals; numbers whose best is zero are compared by magnitude. p is corrected for the number of pairs (Holm), not for the number of metrics: one metric of twenty may differ by chance.', no_pairs='Nothing was compared in pairs.',
             more='{n} more', rest='Without a shown difference: {n}', filter='Rows with this text', sort='Heads sort. ', worst='{n} of {of} from the worst', typical='typical: {n} of {of} from the worst', best_clip='best of {of}',
             order='The worst clips by the mean rank over systems and metrics come first, then a typical one, and the best last.', order_by='The worst clips by {m} come first, then a typical one, and the best last.',
             listen='All versions of a clip run at the same time: press another button, or its number, in the middle of a word. Levels are as they are.',
@@ -74,8 +73,7 @@ REPORT_WORDS = dict(
             lower='чем меньше, тем лучше', higher='чем больше, тем лучше', zero='чем ближе к нулю, тем лучше', perfect='идеал: {v}', best='лучшее среднее', kinds=dict(checkpoint='чекпоинт', folder='папка с файлами', recording='запись'),
             interval='Среднее по фразам и его 95 %-й интервал; n там, где фраз меньше, чем в остальных. ★ и полоса: лучшее среднее в столбце, не считая записей. Случайна ли разница, сказано в разделе «Сравнения».',
             better='{a} лучше, чем {b}, по {m} на {d} [{low}; {high}], {p}; n = {n}', same='Разница между {a} и {b} по {m} не показана: {d} [{low}; {high}], {p}; n = {n}',
-            differ='{a} и {b} различаются по {m}: {d} [{low}; {high}], {p}; n = {n}',
-            chance='Разности на одних и тех же фразах с 95 %-ми интервалами; p без поправки на число сравнений: там, где разницы нет, её всё же показало бы примерно одно сравнение из двадцати.', no_pairs='Попарных сравнений не было.',
+            chance='Средние разности на одних и тех же фразах с 95 %-интервалами; величины, у которых лучшее — нуль, сравниваются по модулю. p поправлено на число пар (Холм), но не на число метрик: одна метрика из двадцати может различиться случайно.', no_pairs='Попарных сравнений не было.',
             more='ещё {n}', rest='Разница не показана: {n}', filter='Строки с этим текстом', sort='Заголовки сортируют. ', worst='{n}-я из {of} с худшего конца', typical='обычная: {n}-я из {of} с худшего конца', best_clip='лучшая из {of}',
             order='Сначала худшие фразы по среднему рангу всех систем и мер, затем обычная и в конце лучшая.', order_by='Сначала худшие фразы по {m}, затем обычная и в конце лучшая.',
             listen='Все варианты фразы идут одновременно: нажмите другую кнопку или её номер посреди слова. Громкость не выравнивается.',
@@ -137,12 +135,12 @@ def _legend(metrics, lang, w):
 def _sentence(o, metrics, lang, w):
     "One paired comparison in words, and whether it shows a difference"
     m, (d, low, high), a, b = metrics[o['metric']], (o[k] for k in ('difference', 'low', 'high')), o['a'], o['b']
-    shown = low>0 or high<0
-    if shown and m.better!='zero':
-        if (d<0)!=(m.better=='lower'): a, b, d, low, high = b, a, -d, -high, -low
+    shown = (low>0 or high<0) and not o['p']>.05
+    if shown:
+        if (d<0)!=(m.better!='higher'): a, b, d, low, high = b, a, -d, -high, -low
         if d<0: d, low, high = -d, -high, -low
     n = lambda v: _number(v, m.digits, lang)
-    kind = 'same' if not shown else 'differ' if m.better=='zero' else 'better'
+    kind = 'better' if shown else 'same'
     return w[kind].format(a=f'<b>{escape(a)}</b>', b=f'<b>{escape(b)}</b>', m=escape(m.title), d=n(d)+f' {escape(m.unit)}'*bool(m.unit), low=n(low), high=n(high), p=_p(o['p'], lang), n=o['n']), shown
 
 def _folded(items, most, w):
@@ -257,13 +255,13 @@ def report(rows:list, # dicts: system, clip, text, error ('' = none), note, seco
            systems:list, # Of `System`, in the order in which they are shown
            metrics:dict, # Key -> metric: title, unit, better ('lower', 'higher', 'zero'), perfect, digits, what
            summary:dict, # System -> key -> (mean, low, high, n), a 95 % interval; a missing key = not computed
-           paired:list, # dicts: metric, a, b, difference (a-b), low, high, p, n
+           paired:list, # dicts: metric, a, b, difference (a-b; of magnitudes where the best is zero), low, high, p, n
            audio, # Function (name of a system or 'recording', clip) -> (T,) float32 wave or None
            sample_rate:int, # Hz, of all waves
            title:str, # Heading
            licence:str, # Whose voice it is and what may be done with it
            missing:dict, # Title of a metric -> why it was not computed
-           clips:int=8, # Players: the worst, a typical one and the best
+           clips:int=8, # Players: the worst, a typical one and the best; 0 = none
            lang:str='en', # 'en' or 'ru'
            facts:dict|None=None, # Shown at the top: date, versions, command
            sort:str|None=None, # Key of the metric that says which clips are the worst; None = mean rank over all
@@ -285,9 +283,9 @@ def report(rows:list, # dicts: system, clip, text, error ('' = none), note, seco
         one = _listen(order[place], place, len(order), judged, heard, metrics, audio, sample_rate, lang, w)
         if len(one.encode())<=room: players.append(one); room -= len(one.encode())
         else: left.append(order[place])
-    parts.insert(4, _section('players', w, _before(order, heard, own, metrics, sort, left, limit_mb, w) + ''.join(players)))
+    if clips>0: parts.insert(4, _section('players', w, _before(order, heard, own, metrics, sort, left, limit_mb, w) + ''.join(players)))
     top = _top(rows, systems, facts, licence, lang, w)
-    nav = ''.join(f'<a href="#{k}">{w[k]}</a>' for k in ('means', 'missing', 'pairs', 'cards', 'players', 'all', 'errors') if k!='missing' or missing)
+    nav = ''.join(f'<a href="#{k}">{w[k]}</a>' for k in ('means', 'missing', 'pairs', 'cards', 'players', 'all', 'errors') if f'<h2 id="{k}">' in ''.join(parts))
     css, js = ((WEB/f'report.{k}').read_text(encoding='utf-8') for k in ('css', 'js'))
     return page(title, f'{top}<nav>{nav}</nav>{"".join(parts)}', lang, css, js)
 

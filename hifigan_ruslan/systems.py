@@ -7,7 +7,7 @@ __all__ = ['RECORDING', 'Clip', 'file_stamp', 'eval_clips', 'System', 'Original'
            'open_systems']
 
 # %% ../nbs/07d_systems.ipynb #9787c019
-import hashlib, io, math, time
+import io, math, time
 from dataclasses import dataclass, field
 from pathlib import Path
 import numpy as np, soundfile as sf, torch

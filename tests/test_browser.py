@@ -3,7 +3,8 @@ import math, re, shutil, time
 from dataclasses import dataclass
 import numpy as np, pytest
 from hifigan_ruslan.player import Track, frame, page, player, spectrogram_png
-from hifigan_ruslan.report import System, report
+from hifigan_ruslan.report import report
+from hifigan_ruslan.systems import System
 
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
 if not CHROMIUM: pytest.skip('no Chromium is installed', allow_module_level=True)

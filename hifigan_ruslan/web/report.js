@@ -11,8 +11,8 @@ function compare(a, b, sign) { // Cells; numbers before words, no number comes l
 }
 
 function sort(table, head) {
-  const up = head.ariaSort !== 'ascending', column = head.cellIndex, body = table.tBodies[0]
-  for (const h of table.tHead.rows[0].cells) h.ariaSort = h === head ? (up ? 'ascending' : 'descending') : 'none'
+  const up = head.getAttribute('aria-sort') !== 'ascending', column = head.cellIndex, body = table.tBodies[0]
+  for (const h of table.tHead.rows[0].cells) h.setAttribute('aria-sort', h !== head ? 'none' : up ? 'ascending' : 'descending')
   body.append(...[...body.rows].sort((a, b) => compare(a.cells[column], b.cells[column], up ? 1 : -1)))
 }
 
