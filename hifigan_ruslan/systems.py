@@ -34,6 +34,8 @@ class Clip:
         if isinstance(self.source, Path): return wav_at(*read_wav(self.source), rate)
         return wav_at(self.source.wav(self._utterance), self.source.sample_rate, rate)
 
+    def __iter__(self): return iter((self.name, self.wav)) # for name,read in clips
+
     @property
     def _utterance(self): return next(u for u in self.source.utterances if u.id==self.name)
 
