@@ -615,7 +615,7 @@ class blind_widget(_Panel):
                 ):
         super().__init__(lang)
         self.test, self.folder, self.trials, self.session, self.sliders = test, folder, trials, None, {}
-        self.name, self.begin = _wide(widgets.Text, self.t('Your name'), placeholder=self.t('any name; the answers are kept under it'), width='28rem'), _button(self.t('Begin'))
+        self.name, self.begin = _wide(widgets.Text, self.t('Your name'), placeholder=self.t('any name; the answers are kept under it'), width='28rem', continuous_update=False), _button(self.t('Begin'))
         self.next, self.result = _button(self.t('Send the answer')), _button(self.t('Results'))
         self.table = widgets.HTML()
         self.on(self.begin, self._begin); self.on(self.next, self._answer); self.on(self.result, self._results)

@@ -66,7 +66,7 @@ def test_layers():
 
 def test_every_module_has_its_notebook():
     "nbdev leaves the module of a notebook that was removed or renamed"
-    made = {f'{default_exp(cells)}.py' for cells in notebooks.values()} | {'__init__.py'}
+    made = {f'{default_exp(cells)}.py' for cells in notebooks.values() if default_exp(cells)} | {'__init__.py'}
     assert {p.name for p in modules}==made
 
 @pytest.mark.parametrize('path', modules, ids=lambda p: p.stem)

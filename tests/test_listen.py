@@ -90,8 +90,13 @@ def shot(tab, name):
 
 def until(f, seconds=60):
     "What f() gives as soon as it is true"
-    end = time.monotonic()+seconds
-    while not (found := f()): assert time.monotonic()<end, 'it did not come'; time.sleep(.1)
+    end, found = time.monotonic()+seconds, None
+    while not found:
+        try: found = f()
+        except Exception as e: # a frame may be replaced while it is looked at
+            if 'detached' not in str(e): raise
+        assert found or time.monotonic()<end, 'it did not come'
+        if not found: time.sleep(.1)
     return found
 
 def player_frame(tab, n=1, nth=0):

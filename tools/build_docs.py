@@ -164,7 +164,11 @@ def main(
     with tempfile.TemporaryDirectory() as tmp:
         with ThreadPoolExecutor(jobs) as pool:
             for name in pool.map(lambda p: make_page(p, Path(tmp), cfg, pages), paths): print(f'ran {name}', flush=True)
+        shutil.copytree(cfg.nbs_path/'images', Path(tmp)/'images')
         shutil.rmtree(out, ignore_errors=True)
         done = subprocess.run([sys.executable, '-m', 'sphinx', '-q', '-W', '--keep-going', '-b', 'html', '-d', f'{tmp}/.doctrees', '-c', 'docs', tmp, str(out)])
     if done.returncode: sys.exit('the site was not built: Sphinx stopped at the warnings above')
+    for p in cfg.nbs_path.glob('runs/*/report.html'): # whole documents, which pages link to
+        (out/p.relative_to(cfg.nbs_path)).parent.mkdir(parents=True)
+        shutil.copy(p, out/p.relative_to(cfg.nbs_path))
     print(f'{len(paths)} pages: {out}/index.html')
