@@ -1,12 +1,8 @@
 "The blind test in a real browser: opened from a file, taken to the end with the keyboard only, its CSV read back. Skipped without Chromium or playwright"
-import json, shutil, time
+import json, time
 import numpy as np, pytest
 from hifigan_ruslan.blind import Session, blind_page, make_test, ratings_name, read_ratings, results
 
-CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
-if not CHROMIUM: pytest.skip('no Chromium is installed', allow_module_level=True)
-sync_api = pytest.importorskip('playwright.sync_api', reason='the package playwright is not installed')
-ARGS = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync --autoplay-policy=no-user-gesture-required'.split()
 RATE, WHO = 16000, 'Вася "../<b>'
 CLIPS = ['речь <i>1</i>', 'ru_0002']
 
@@ -19,13 +15,6 @@ def tests(tmp_path_factory):
     folder = tmp_path_factory.mktemp('тесты')
     def make(kind, **kw): return make_test(folder/kind, kind, {'ГАН "1/2"': waves(1), '<script>': waves(2)}, CLIPS, RATE, reference=waves(0), **kw)
     return dict(abx=make('abx', repeats=2), mos=make('mos'), mushra=make('mushra', anchor=True))
-
-@pytest.fixture(scope='module')
-def browser():
-    with sync_api.sync_playwright() as p:
-        b = p.chromium.launch(executable_path=CHROMIUM, args=ARGS)
-        yield b
-        b.close()
 
 @pytest.fixture
 def opened(browser, tmp_path):

@@ -1,15 +1,11 @@
 "The pages in a real browser, from a file: sound, keyboard, no network. Skipped without Chromium or playwright"
-import math, re, shutil, time
+import math, re, time
 from dataclasses import dataclass
 import numpy as np, pytest
 from hifigan_ruslan.player import Track, frame, page, player, spectrogram_png
 from hifigan_ruslan.report import report
 from hifigan_ruslan.systems import System
 
-CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
-if not CHROMIUM: pytest.skip('no Chromium is installed', allow_module_level=True)
-sync_api = pytest.importorskip('playwright.sync_api', reason='the package playwright is not installed')
-ARGS = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync --autoplay-policy=no-user-gesture-required'.split()
 RATE = 16000
 rng = np.random.default_rng(0)
 NOISES = [(rng.standard_normal(RATE*4)*.1).clip(-1, 1).astype(np.float32) for _ in range(3)]
@@ -26,13 +22,6 @@ AudioNode.prototype.connect = function(to, ...rest) {
   }
   return connect.call(this, to, ...rest)
 }'''
-
-@pytest.fixture(scope='module')
-def browser():
-    with sync_api.sync_playwright() as p:
-        b = p.chromium.launch(executable_path=CHROMIUM, args=ARGS)
-        yield b
-        b.close()
 
 @pytest.fixture
 def opened(browser, tmp_path):

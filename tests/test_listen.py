@@ -1,17 +1,13 @@
 "The widgets in a real browser with a real kernel: Voila, and once JupyterLab. Skipped without Chromium, playwright or voila"
-import base64, os, re, shutil, socket, subprocess, sys, time
+import base64, os, re, socket, subprocess, sys, time
 from contextlib import contextmanager
 from pathlib import Path
 import nbformat, numpy as np, pytest, soundfile as sf
 from hifigan_ruslan.blind import make_test, read_ratings
 
 ROOT = Path(__file__).parent.parent
-CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
-if not CHROMIUM: pytest.skip('no Chromium is installed', allow_module_level=True)
 sync_api = pytest.importorskip('playwright.sync_api', reason='the package playwright is not installed')
 for package in ('voila', 'anywidget'): pytest.importorskip(package, reason=f'the package {package} is not installed')
-ARGS = ('--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync '
-        '--autoplay-policy=no-user-gesture-required --use-fake-device-for-media-stream --use-fake-ui-for-media-stream').split()
 RATE = 22050
 SHOTS = os.environ.get('LISTEN_SHOTS') # Folder for screenshots; none = none
 
@@ -57,13 +53,6 @@ def served(kind, folder, *cells):
         p.terminate()
         try: p.wait(20)
         except subprocess.TimeoutExpired: p.kill(); p.wait(10)
-
-@pytest.fixture(scope='module')
-def browser():
-    with sync_api.sync_playwright() as p:
-        b = p.chromium.launch(executable_path=CHROMIUM, args=ARGS)
-        yield b
-        b.close()
 
 @pytest.fixture
 def opened(browser, tmp_path):

@@ -1,0 +1,17 @@
+"What several test files share"
+import shutil
+import pytest
+
+CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
+ARGS = ('--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync '
+        '--autoplay-policy=no-user-gesture-required --use-fake-device-for-media-stream --use-fake-ui-for-media-stream').split()
+
+@pytest.fixture(scope='module') # not longer: playwright keeps an event loop, which the notebooks' tests would meet
+def browser():
+    "A real Chromium; without it, or without playwright, the test is skipped"
+    if not CHROMIUM: pytest.skip('no Chromium is installed')
+    sync_api = pytest.importorskip('playwright.sync_api', reason='the package playwright is not installed')
+    with sync_api.sync_playwright() as p:
+        b = p.chromium.launch(executable_path=CHROMIUM, args=ARGS)
+        yield b
+        b.close()
