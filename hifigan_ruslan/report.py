@@ -6,7 +6,7 @@
 __all__ = ['REPORT_WORDS', 'MOST_ROWS', 'MOST_SYSTEMS', 'UNKNOWN_LICENCE', 'rank', 'choose_clips', 'report', 'run_eval']
 
 # %% ../nbs/08a_report.ipynb #c38f560a
-import base64, csv, math, os, sys
+import base64, math, os, sys
 from dataclasses import replace
 from datetime import date
 from html import escape
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np, torch
 from . import __version__
 from .config import V1
-from .eval import comparisons, eval_table, evaluate, kept_wave, summary as summarise
+from .eval import comparisons, eval_table, evaluate, kept_wave, save_csv, summary as summarise
 from .files import new_file
 from .metrics import METRICS, not_computed
 from .player import WEB, Track, page, player, spectrogram_png
@@ -336,8 +336,8 @@ def run_eval(specs:list, # Systems, as in `open_systems`
         raise ValueError(f'None of the {len(rows)} waves could be measured. ' + '; '.join(f'{r["system"]}, {r["clip"]}: {r["error"]}' for r in rows[1:4]))
     means, pairs = summarise(rows), comparisons(rows)
     print(eval_table(rows))
-    _save_csv(out/'summary.csv', ['system','metric','mean','low','high','n'], [(s, k, *v) for s,o in means.items() for k,v in o.items()])
-    _save_csv(out/'comparisons.csv', ['metric','a','b','difference','low','high','p','n'], [list(o.values()) for o in pairs])
+    save_csv(out/'summary.csv', ['system','metric','mean','low','high','n'], [dict(system=s, metric=k, **dict(zip(('mean','low','high','n'), v))) for s,o in means.items() for k,v in o.items()])
+    save_csv(out/'comparisons.csv', ['metric','a','b','difference','low','high','p','n'], pairs)
     html = report([r|dict(text=t) for r,t in zip(rows, _texts(rows, chosen))], _with_speed(systems, means), METRICS, {s: {k: v for k,v in o.items() if k in METRICS} for s,o in means.items()},
                   pairs, _sounds(systems, chosen, cfg, out), cfg.sample_rate, title or f'{len(systems)-1} systems on {len(chosen)} recordings', licence or UNKNOWN_LICENCE, not_computed(),
                   clips=players, lang=lang, facts={'date': f'{date.today()}', 'recordings': str(data), 'hifigan_ruslan': __version__, 'torch': str(torch.__version__),
@@ -345,10 +345,6 @@ def run_eval(specs:list, # Systems, as in `open_systems`
     with new_file(out/'report.html') as part: part.write_text(html, encoding='utf-8', errors='replace')
     print(f'\n{out/"report.html"}')
     return out/'report.html'
-
-def _save_csv(path, head, rows):
-    with new_file(path) as part:
-        with open(part, 'w', encoding='utf-8', errors='surrogateescape', newline='') as f: csv.writer(f).writerows([head, *rows])
 
 def _texts(rows, clips):
     known = {c.name: c.text for c in clips}
@@ -366,7 +362,7 @@ def _sounds(systems, clips, cfg, out):
     def wave(system, clip):
         s, c = systems[system], clips[clip]
         try:
-            if s.kind in ('recording', 'folder'): return s.copy(c, c.wav(cfg.sample_rate), cfg.sample_rate)[0]
-            return read_wav(kept_wave(out, system, clip))[0][0]
+            if s.computed: return read_wav(kept_wave(out, system, clip))[0][0]
+            return s.copy(c, c.wav(cfg.sample_rate), cfg.sample_rate)[0]
         except (ValueError, OSError): return None # its row says why
     return wave

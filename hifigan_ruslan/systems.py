@@ -105,6 +105,9 @@ class System:
     def stamp(self, clip:Clip # The recording
              )->str: return self.name # Changes when the result does
 
+    @property
+    def computed(self)->bool: return self.kind not in ('recording', 'folder') # Is its wave made here, and worth keeping?
+
 RECORDING = 'recording' # Name of the system that is the recording itself
 
 class Original(System):
