@@ -1,0 +1,39 @@
+"""Train the voice that the package carries, from the recordings of Debian's festvox-ru: the same seed, clips and numbers each time.
+
+    apt-get download festvox-ru && dpkg-deb -x festvox-ru_*.deb x      # on Debian or Ubuntu, no root needed; or unpack the .deb elsewhere
+    python tools/train_voice.py x/usr/share/festival/voices/russian/msu_ru_nsh_clunits/wav work --hours 1.1 --precision bf16
+
+WAVS is the folder with the 620 recordings. Every 31st of them in sorted order, 20 in all, is kept out of everything and laid into WORK/held_out; the other 600
+are prepared in WORK/data and trained on, with the numbers of nbs/runs/voice/config.json. Started again, it goes on where it was. WORK/run then holds the
+checkpoints, log.csv and curves.png; tools/ship_voice.py makes the package's file of its best checkpoint and measures it."""
+import argparse, os
+from pathlib import Path
+from hifigan_ruslan.config import load_config
+from hifigan_ruslan.data import SpeechData, prepare
+from hifigan_ruslan.train import fit
+
+CONFIG = Path(__file__).parent.parent/'nbs/runs/voice/config.json'
+
+def hold_out(wavs, work):
+    "Links to the recordings in two folders: every 31st held out, the others to train on"
+    files = sorted(wavs.glob('*.wav'))
+    if len(files)!=620: raise SystemExit(f'{wavs} has {len(files)} WAV files, festvox-ru has 620: give the folder wav/ of msu_ru_nsh_clunits')
+    for i,p in enumerate(files):
+        link = work/('train' if i%31 else 'held_out')/p.name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not link.exists(): os.symlink(p.resolve(), link)
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('wavs', type=Path, help='folder with the 620 recordings of festvox-ru')
+    p.add_argument('work', type=Path, help='folder to work in')
+    p.add_argument('--config', type=Path, default=CONFIG)
+    p.add_argument('--hours', type=float, help='stop within so much time, and go on at the next start')
+    p.add_argument('--precision', help='fp32, bf16 or fp16; default: what suits the device')
+    a = p.parse_args()
+    cfg = load_config(a.config)
+    hold_out(a.wavs, a.work)
+    if not (a.work/'data'/'dataset.json').is_file(): prepare(a.work/'train', a.work/'data', sample_rate=cfg.sample_rate, test=0.)
+    fit(SpeechData.open(a.work/'data'), a.work/'run', cfg, steps=cfg.cosine_steps, hours=a.hours, precision=a.precision)
+
+if __name__=='__main__': main()
