@@ -1,11 +1,11 @@
-"""Train the voice that the package carries, from the recordings of Debian's festvox-ru: the same seed, clips and numbers each time.
+"""Train a V2 on the recordings of Debian's festvox-ru: the same seed, clips and numbers each time.
 
     apt-get download festvox-ru && dpkg-deb -x festvox-ru_*.deb x      # on Debian or Ubuntu, no root needed; or unpack the .deb elsewhere
     python tools/train_voice.py x/usr/share/festival/voices/russian/msu_ru_nsh_clunits/wav work --hours 1.1 --precision bf16
 
 WAVS is the folder with the 620 recordings. Every 31st of them in sorted order, 20 in all, is kept out of everything and laid into WORK/held_out; the other 600
 are prepared in WORK/data and trained on, with the numbers of nbs/runs/voice/config.json. Started again, it goes on where it was. WORK/run then holds the
-checkpoints, log.csv and curves.png; tools/ship_voice.py makes the package's file of its best checkpoint and measures it."""
+checkpoints, log.csv and curves.png. nbs/runs/voice/log.csv is every fifth row of such a run, on two cores with bf16."""
 import argparse, os
 from pathlib import Path
 from hifigan_ruslan.config import load_config
