@@ -82,7 +82,7 @@ def validate(s:TrainState, # Its generator and the moving average are tried
     logmel_8k, logmel_full = (LogMel(s.cfg, fmax=f).to(s.device, dtype) for f in (min(8000., s.cfg.sample_rate/2), s.cfg.fmax_loss))
     mine, kept = {}, []
     s.generator.eval(); s.ema.eval()
-    with weights_once(s.generator, s.ema), s.autocast():
+    with weights_once(s.generator, s.ema): # in fp32, as it will be used: bf16 hisses in pauses, and made .38 look like .56
         for i in range(s.ranks.rank, len(clips), s.ranks.world):
             id, wav = clips[i]
             real = torch.from_numpy(wav).to(s.device, dtype)[None,None]
