@@ -1,30 +1,37 @@
-"""Build the documentation site from nbs/: run copies of the notebooks, turn them into plain pages, let Sphinx make HTML of these.
+"""Build the documentation site from nbs/ and docs/pages/: run copies of the notebooks, turn them into plain pages, let Sphinx make HTML of these.
 
-    python tools/build_docs.py              the site in _docs/
-    python tools/build_docs.py --out DIR    the site in DIR
+    python tools/build_docs.py                      the site in _docs/
+    python tools/build_docs.py --out DIR            the site in DIR
+    python tools/build_docs.py --only index,config  for a look while writing: of the notebooks only these are run
+
+The guides, docs/pages/*.md, are taken as they are. They link to notebooks as seen from their folder, ../../nbs/02_mel.ipynb, and notebooks link to them as
+../docs/pages/tts.md, so that the links work in the repository too.
 
 The notebooks themselves are not changed. Their `#|` directives mean here what they mean to nbdev: hidden cells are left out, cells under a
 flag of tst_flags or `eval: false` are not run and keep their stored outputs. An exported cell becomes an API entry (signature, parameters,
-docstring) with its source folded underneath; dataclasses and constants show theirs. Any warning of Sphinx, such as a link to a page that is not there, fails the build.
+docstring) with its source folded underneath; dataclasses and constants show theirs. Any warning of Sphinx, such as a link to a page that is not there, fails the build,
+and so does what tools/check_docs.py finds in the finished site.
 """
 import ast, os, re, shutil, subprocess, sys, tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import nbformat
 from fastcore.script import call_parse
+from check_docs import check_docs
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbdev.config import get_config
 from nbdev.doclinks import NbdevLookup
 from nbdev.showdoc import showdoc_nm
 from traitlets.config import Config
-from nbformat.v4 import new_code_cell, new_markdown_cell
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 
 ROOT = Path(__file__).parent.parent.absolute()
 ANSI = re.compile(r'\x1b\[[0-9;?]*[A-Za-z]')
 DIRECTIVE = re.compile(r'^[ \t]*#\|[ \t]*([\w-]+):?[ \t]*(.*)$', re.M)
 EXPORT, DROP = {'export', 'exports', 'exporti'}, {'hide', 'default_exp'}
 TAGS = {('echo','false'): 'remove-input', ('output','false'): 'remove-output', ('include','false'): 'remove-cell', ('code-fold','true'): 'hide-input'}
+GUIDES = 'kaggle reading_the_log fine_tune tts deploy faq reference contributing changelog'.split() # docs/pages/, in the order of the menu
 DEFINITION = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 def directives(cell):
@@ -74,14 +81,28 @@ def execute(nb, cwd, flags):
         config = Config({'KernelManager': {'transport': 'ipc', 'connection_file': f'{tmp}/kernel.json'}})
         NotebookClient(nb, timeout=600, kernel_name='python3', resources={'metadata': {'path': str(cwd)}}, config=config).execute()
 
+def outline(nb):
+    "In place of a run: each API entry is its heading alone, so that links find it"
+    for c in nb.cells:
+        m = re.search(r'^show_doc\(([\w.]+)', c.source, re.M) if c.cell_type=='code' else None
+        if m: c.outputs = [new_output('display_data', {'text/markdown': f'### {m[1]}'})]
+
 # after the run
 
 def relink(md, site):
     "Links to our own pages, in nbdev's absolute form or relative as .html or numbered .ipynb, become Sphinx document links"
     md = re.sub(rf'\[(`_[^`]*`)\]\({re.escape(site)}[^)]*\)', r'\1', md) # nbdev links private names too, which have no entry
-    md = md.replace(f']({site}', '](')
+    md = md.replace(f']({site}', '](').replace('](../docs/pages/', '](guides/')
     def link(m): return f']({page_name(m[1])}.ipynb{(m[2] or "").split(".")[0]})' # a method is described with its class
     return re.sub(r'\]\(([\w-]+)\.(?:html|ipynb)(#[\w.-]*)?\)', link, md)
+
+def guide(md):
+    "A guide's markdown with its links to notebooks as they are in the site"
+    return re.sub(r'\]\(\.\./\.\./nbs/([\w-]+)\.ipynb', lambda m: f'](../{page_name(m[1])}.ipynb', md)
+
+def toctree(caption, pages):
+    "Entry of the menu: a caption and the pages below it"
+    return '\n'.join(['```{toctree}', ':hidden:', f':caption: {caption}', '', *pages, '```'])
 
 def api_entry(cell):
     "The markdown that `show_doc` printed, without its rule and its link to a code host"
@@ -135,35 +156,42 @@ def source_last(cells):
         out.insert(j, out.pop(i))
     return out
 
-def make_page(path, out, cfg, pages):
-    "Run one notebook and write its page"
+def make_page(path, out, cfg, menu, run):
+    "Run one notebook, or only outline it, and write its page"
     nb = nbformat.read(path, 4)
     nb.cells = with_api(nb.cells)
-    try: execute(nb, path.parent, set(cfg.tst_flags.split()))
+    try: execute(nb, path.parent, set(cfg.tst_flags.split())) if run else outline(nb)
     except CellExecutionError as e: raise SystemExit(ANSI.sub('', f'{path.name} failed:\n{e}')) from None
     lookup, site = NbdevLookup(), cfg.doc_host.rstrip('/')+cfg.doc_baseurl.rstrip('/')+'/'
     cells = [page_cell(c, lambda md: relink(lookup.linkify(md), site)) for c in source_last(nb.cells)]
     nb.cells = fit_headings([c for c in cells if c is not None])
-    if path.stem=='index': nb.cells.append(new_markdown_cell('\n'.join(['```{toctree}', ':hidden:', '', *pages, '```'])))
+    if path.stem=='index': nb.cells.append(new_markdown_cell(menu))
     nbformat.write(nb, out/f'{page_name(path)}.ipynb')
-    return path.name
+    return f'{"ran" if run else "not run:"} {path.name}'
 
 @call_parse
 def main(
     out:str='_docs', # Folder of the site, from the repository root; an older site there is replaced
     jobs:int=2, # Notebooks that run at the same time
+    only:str='', # Run only these notebooks, named as in the site, with commas between them: index,mel; the others show their API as bare names
 ):
     "Build the documentation site"
     os.chdir(ROOT)
     cfg, out = get_config(), Path(out).absolute()
     if out.exists() and any(out.iterdir()) and not (out/'objects.inv').exists(): sys.exit(f'{out} is not empty and not an older site: give another folder')
     paths = sorted(cfg.nbs_path.glob('[!_.]*.ipynb'))
-    pages = [page_name(p) for p in paths if p.stem!='index']
+    pages, only = [page_name(p) for p in paths if not p.stem.startswith('index')], set(filter(None, only.split(',')))
+    guides = {p.stem: guide(p.read_text(encoding='utf-8')) for p in sorted((ROOT/'docs'/'pages').glob('*.md'))}
+    if unknown := only-{page_name(p) for p in paths}: sys.exit(f'there is no notebook {", ".join(sorted(unknown))}')
+    if set(guides)!=set(GUIDES): sys.exit(f'docs/pages/ holds {sorted(guides)}, and GUIDES in {__file__} names {sorted(GUIDES)}')
+    menu = toctree('Guides', ['По-русски <index_ru>', *(f'guides/{g}' for g in GUIDES)]) + '\n\n' + toctree('Notebooks', pages)
     threads = max(1, (os.cpu_count() or 1)//jobs) # more would only get into each other's way
     os.environ |= {'MPLBACKEND': 'module://matplotlib_inline.backend_inline', 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': str(threads)}
     with tempfile.TemporaryDirectory() as tmp:
         with ThreadPoolExecutor(jobs) as pool:
-            for name in pool.map(lambda p: make_page(p, Path(tmp), cfg, pages), paths): print(f'ran {name}', flush=True)
+            for done in pool.map(lambda p: make_page(p, Path(tmp), cfg, menu, not only or page_name(p) in only), paths): print(done, flush=True)
+        (Path(tmp)/'guides').mkdir()
+        for name,md in guides.items(): (Path(tmp)/'guides'/f'{name}.md').write_text(md, encoding='utf-8')
         shutil.copytree(cfg.nbs_path/'images', Path(tmp)/'images')
         shutil.rmtree(out, ignore_errors=True)
         done = subprocess.run([sys.executable, '-m', 'sphinx', '-q', '-W', '--keep-going', '-b', 'html', '-d', f'{tmp}/.doctrees', '-c', 'docs', tmp, str(out)])
@@ -171,4 +199,5 @@ def main(
     for p in cfg.nbs_path.glob('runs/*/report.html'): # whole documents, which pages link to
         (out/p.relative_to(cfg.nbs_path)).parent.mkdir(parents=True)
         shutil.copy(p, out/p.relative_to(cfg.nbs_path))
-    print(f'{len(paths)} pages: {out}/index.html')
+    check_docs(out)
+    print(f'{len(paths)+len(guides)} pages: {out}/index.html')

@@ -1,0 +1,69 @@
+"The documentation: its guides, its links, and what the package exports"
+import inspect, re, sys
+from pathlib import Path
+import pytest
+from hifigan_ruslan import cli
+
+ROOT = Path(__file__).parent.parent
+GUIDES = sorted((ROOT/'docs'/'pages').glob('*.md'))
+sys.path.insert(0, str(ROOT/'tools'))
+import build_docs, check_docs
+
+def test_no_new_gap_in_the_documentation_of_the_package():
+    assert set(check_docs.gaps())==set(check_docs.TODO.read_text(encoding='utf-8').split('\n')[:-1])
+
+def site(tmp_path, **pages):
+    for name,html in pages.items(): (tmp_path/f'{name}.html').write_text(html, encoding='utf-8')
+    return {p: check_docs.Page(p.read_text(encoding='utf-8')) for p in sorted(tmp_path.glob('*.html'))}
+
+def test_dead_links_are_seen(tmp_path):
+    (tmp_path/'clip.wav').write_bytes(b'')
+    good = '<h1 id="top">a</h1><a href="b.html#me">b</a><a href="#top">top</a><audio src="clip.wav"></audio><img src="data:image/png;base64,AA"><a href="https://x.org/y">x</a>'
+    bad = '<h1 id="me">b</h1><a href="no.html">1</a><a href="a.html#no">2</a><a href="#no">3</a><img src="no.png?v=1"><audio><source src="no.wav"></audio><a href="../a">6</a>'
+    pages = site(tmp_path, a=good, b=bad)
+    dead = check_docs.dead_links(pages, tmp_path)
+    assert [d.split()[1].rstrip(':') for d in dead]==['no.html', 'a.html#no', '#no', 'no.png?v=1', 'no.wav', '../a']
+    assert all(d.startswith('b.html: ') for d in dead)
+    assert check_docs.outside(pages)=={'https://x.org/y': 1}
+
+def test_text_is_what_one_reads():
+    assert check_docs.Page('<p>a <b>bold</b></p><script>var hidden</script><p>end</p>').text=='a boldend'
+
+def test_names_missing_from_a_site_are_seen(tmp_path):
+    missing = check_docs.missing({}, tmp_path)
+    assert 'hifigan_ruslan.mel.LogMel does not stand on mel.html' in missing and len(missing)==len(list(check_docs.exported()))
+
+def test_guides_are_those_of_the_menu(): assert {p.stem for p in GUIDES}==set(build_docs.GUIDES)
+
+@pytest.mark.parametrize('path', GUIDES, ids=lambda p: p.stem)
+def test_links_of_a_guide_work_in_the_repository(path):
+    local = [l for l in re.findall(r'\]\(([^)#]+)', path.read_text(encoding='utf-8')) if '://' not in l]
+    assert [l for l in local if not (path.parent/l).exists()]==[]
+
+def test_links_in_the_site():
+    assert build_docs.guide('[a](../../nbs/02_mel.ipynb#logmel) [b](tts.md)')=='[a](../mel.ipynb#logmel) [b](tts.md)'
+    assert build_docs.relink('[a](../docs/pages/tts.md) [b](02_mel.ipynb)', 'https://x.org/')=='[a](guides/tts.md) [b](mel.ipynb)'
+
+# the commands in the guides
+
+BLOCKS = [(p.stem, b) for p in GUIDES for b in re.findall(r'^```sh\n(.*?)^```', p.read_text(encoding='utf-8'), re.M|re.S)]
+
+def known_options(name):
+    "Options of a command, or of an action of hifigan-kaggle"
+    f = cli.kaggle_actions()[name] if name in cli.kaggle_actions() else getattr(cli, f'{name}_cli')
+    return set(inspect.signature(inspect.unwrap(f)).parameters) | {'help'}
+
+def used(block):
+    "(command or action, options) of each of our commands in a block"
+    for line in block.splitlines():
+        for m in re.finditer(r'hifigan-(\w+)([^|#]*)', line):
+            words = re.sub(r"'[^']*'", '', m[2]).split()
+            yield (words[0] if m[1]=='kaggle' else m[1]), [w[2:] for w in words if w.startswith('--')]
+
+@pytest.mark.parametrize('guide,block', BLOCKS, ids=[f'{g}-{i}' for i,(g,_) in enumerate(BLOCKS)])
+def test_commands_in_the_guides_have_the_options_that_are_named(guide, block):
+    for name,options in used(block): assert set(options)<=known_options(name), f'{guide}: {name}'
+
+def test_an_option_that_is_not_there_is_seen():
+    assert list(used("hifigan-train a b --preset V1 --train '--x 1' | hifigan-kaggle push --minuts 3"))==[('train', ['preset', 'train']), ('push', ['minuts'])]
+    assert 'preset' in known_options('train') and 'minuts' not in known_options('push')
