@@ -43,14 +43,19 @@ def test_readme_cells():
     assert code('#| hide\nx = 1')==code('#| export\ndef f(): pass')==code('')==''
     assert code(['#| echo: false\n', 'x = 1'])=='```python\nx = 1\n```'
     assert cell_md(dict(cell_type='markdown', source='see [mel](02_mel.ipynb)'))=='see [mel](nbs/02_mel.ipynb)'
+    assert cell_md(dict(cell_type='markdown', source='[a](index_ru.ipynb) [b](../docs/pages/tts.md)'))=='[a](README.ru.md) [b](docs/pages/tts.md)'
 
-def test_readme_starts_with_the_two_commands():
-    top = (ROOT/'README.md').read_text(encoding='utf-8').splitlines()[:25]
+READMES = pytest.mark.parametrize('name', ['README.md', 'README.ru.md'])
+
+@READMES
+def test_readme_starts_with_the_two_commands(name):
+    top = (ROOT/name).read_text(encoding='utf-8').splitlines()[:25]
     assert 'python3 -m venv .venv && .venv/bin/pip install -e . && .venv/bin/hifigan-demo' in top
     assert "python3 -m venv .venv && .venv/bin/pip install -e '.[dev]' && .venv/bin/python -m pytest" in top
 
-def test_readme_links_and_commands():
-    text = (ROOT/'README.md').read_text(encoding='utf-8')
+@READMES
+def test_readme_links_and_commands(name):
+    text = (ROOT/name).read_text(encoding='utf-8')
     local = [l for l in re.findall(r'\]\(([^)#]+)', text) if '://' not in l]
     assert local and [l for l in local if not (ROOT/l).exists()]==[]
     assert set(re.findall(r'hifigan-[a-z]+', text))==set(commands)
