@@ -3,7 +3,7 @@
     apt-get download festvox-ru && dpkg-deb -x festvox-ru_*.deb x      # on Debian or Ubuntu, no root needed; or unpack the .deb elsewhere
     python tools/train_voice.py x/usr/share/festival/voices/russian/msu_ru_nsh_clunits/wav work --hours 1.1 --precision bf16
 
-WAVS is the folder with the 620 recordings. Every 31st of them in sorted order, 20 in all, is kept out of everything and laid into WORK/held_out; the other 600
+WAVS is the folder with the 620 recordings. Every 31st of them in sorted order (ru_0017, ru_0058 ...), 20 in all, is kept out of everything and laid into WORK/held_out; the other 600
 are prepared in WORK/data and trained on, with the numbers of nbs/runs/voice/config.json. Started again, it goes on where it was. WORK/run then holds the
 checkpoints, log.csv and curves.png. nbs/runs/voice/log.csv is every fifth row of such a run, on two cores with bf16."""
 import argparse, os
@@ -19,7 +19,7 @@ def hold_out(wavs, work):
     files = sorted(wavs.glob('*.wav'))
     if len(files)!=620: raise SystemExit(f'{wavs} has {len(files)} WAV files, festvox-ru has 620: give the folder wav/ of msu_ru_nsh_clunits')
     for i,p in enumerate(files):
-        link = work/('train' if i%31 else 'held_out')/p.name
+        link = work/('held_out' if i%31==15 else 'train')/p.name
         link.parent.mkdir(parents=True, exist_ok=True)
         if not link.exists(): os.symlink(p.resolve(), link)
 
