@@ -6,22 +6,24 @@
 WAVS is the folder with the 620 recordings. Every 31st of them in sorted order (ru_0017, ru_0058 ...), 20 in all, is kept out of everything and laid into WORK/held_out; the other 600
 are prepared in WORK/data and trained on, with the numbers of nbs/runs/voice/config.json. Started again, it goes on where it was. WORK/run then holds the
 checkpoints, log.csv and curves.png. nbs/runs/voice/log.csv is every fifth row of such a run, on two cores with bf16."""
-import argparse, os
+import argparse
 from pathlib import Path
 from hifigan_ruslan.config import load_config
 from hifigan_ruslan.data import SpeechData, prepare
 from hifigan_ruslan.train import fit
+from make_clips import held_out
 
 CONFIG = Path(__file__).parent.parent/'nbs/runs/voice/config.json'
 
-def hold_out(wavs, work):
-    "Links to the recordings in two folders: every 31st held out, the others to train on"
-    files = sorted(wavs.glob('*.wav'))
+def link(wavs, work):
+    "Links to the recordings in two folders, train and held_out"
+    files = {p.stem: p for p in sorted(wavs.glob('*.wav'))}
     if len(files)!=620: raise SystemExit(f'{wavs} has {len(files)} WAV files, festvox-ru has 620: give the folder wav/ of msu_ru_nsh_clunits')
-    for i,p in enumerate(files):
-        link = work/('held_out' if i%31==15 else 'train')/p.name
-        link.parent.mkdir(parents=True, exist_ok=True)
-        if not link.exists(): os.symlink(p.resolve(), link)
+    held = held_out(list(files))
+    for id,p in files.items():
+        to = work/('held_out' if id in held else 'train')/p.name
+        to.parent.mkdir(parents=True, exist_ok=True)
+        if not to.exists(): to.symlink_to(p.resolve())
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -32,7 +34,7 @@ def main():
     p.add_argument('--precision', help='fp32, bf16 or fp16; default: what suits the device')
     a = p.parse_args()
     cfg = load_config(a.config)
-    hold_out(a.wavs, a.work)
+    link(a.wavs, a.work)
     if not (a.work/'data'/'dataset.json').is_file(): prepare(a.work/'train', a.work/'data', sample_rate=cfg.sample_rate, test=0.)
     fit(SpeechData.open(a.work/'data'), a.work/'run', cfg, steps=cfg.cosine_steps, hours=a.hours, precision=a.precision)
 
