@@ -9,6 +9,7 @@ __all__ = ['PEAK', 'ANCHOR_HZ', 'KINDS', 'MOST', 'FORMAT', 'RATING_COLUMNS', 'WO
 
 # %% ../nbs/08b_blind.ipynb #ce46da23
 import base64, csv, hashlib, io, json, math, os, re, time, unicodedata
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from html import escape
@@ -23,7 +24,7 @@ from .sound import read_wav, wav_at
 from .stats import holm, sign_flip
 
 # %% ../nbs/08b_blind.ipynb #411b748b
-def loudness(wav, # (T,) float wave in [-1, 1]
+def loudness(wav:np.ndarray, # (T,) float wave in [-1, 1]
              sample_rate:int # Hz
             )->float: # LUFS; -inf for silence
     "Loudness after ITU-R BS.1770, with its gates"
@@ -134,7 +135,7 @@ def _listener(name):
 
 class BlindTest:
     "A listening test in a folder: test.json and audio/*.flac"
-    def __init__(self, folder, spec):
+    def __init__(self, folder:str|Path, spec:dict):
         self.folder, self.spec = Path(folder), spec
         self.kind, self.seed, self.sample_rate, self.question, self.repeats = (spec[k] for k in ('kind','seed','sample_rate','question','repeats'))
         self.systems, self.pairs = tuple(spec['systems']), tuple(map(tuple, spec['pairs']))
@@ -266,7 +267,7 @@ def make_test(folder:str|Path, # New or empty folder
               systems:dict, # Name -> function from clip name to wave, or dict from clip name to wave; (T,) float in [-1, 1]
               clips:list, # Names of the clips
               sample_rate:int, # Of all waves, Hz
-              reference=None, # The recordings, as a system is given; always for mushra
+              reference:Callable|dict|None=None, # The recordings, as a system is given; always for mushra
               anchor:bool=False, # Add the reference without anything above 3.5 kHz
               pairs:list|None=None, # abx: pairs of names; None = all, the reference among them
               repeats:int=1, # How often a listener is asked the same
@@ -405,7 +406,7 @@ class Session:
         self.plays[label] += 1
 
     def answer(self,
-               value, # abx: 'A' or 'B'; mos: 1 to 5; mushra: {'A': 0 to 100, 'B': ...}
+               value:str|Real|dict, # abx: 'A' or 'B'; mos: 1 to 5; mushra: {'A': 0 to 100, 'B': ...}
                seconds:float|None=None # Time taken; None = since the trial became the current one
               ):
         "Store the answer of this trial on the disk and go on to the next"
@@ -422,7 +423,7 @@ class Session:
 # %% ../nbs/08b_blind.ipynb #f3a57d3d
 class Ratings(list):
     "Rows of one or more CSVs, as dicts; `problems` says what could not be used"
-    def __init__(self, rows=(), problems=()): super().__init__(rows); self.problems = list(problems)
+    def __init__(self, rows:Iterable=(), problems:Iterable=()): super().__init__(rows); self.problems = list(problems)
 
 def _row(values):
     "A row with its types; ValueError, or another error of bad content, says what is wrong"
@@ -452,7 +453,7 @@ def _read_file(path):
         except (ValueError, TypeError, KeyError, csv.Error) as e: problems.append(f'{path.name}, line {i}: {e}')
     return rows, problems
 
-def read_ratings(source # Folder of a test, folder of CSVs, a CSV, or a list of these
+def read_ratings(source:str|Path|list # Folder of a test, folder of CSVs, a CSV, or a list of these
                 )->Ratings:
     "The answers in CSVs of sessions and of static pages; each answer counts once"
     rows, problems, known, test_id = [], [], {}, None

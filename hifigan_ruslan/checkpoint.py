@@ -7,6 +7,7 @@ __all__ = ['save_checkpoint', 'load_checkpoint', 'find_checkpoint', 'why_other',
 
 # %% ../nbs/05c_checkpoint.ipynb #2c3c5ef1
 import json, platform, re
+from collections.abc import Callable
 from pathlib import Path
 import torch
 from . import __version__
@@ -59,8 +60,8 @@ def _set_rng(rng, device):
 
 # %% ../nbs/05c_checkpoint.ipynb #2d9e3010
 def find_checkpoint(folder:str|Path, # checkpoints/ of a run
-                    say=print, # Called with a line for each file that is passed over
-                    **where # device, precision and ranks, as for `load_checkpoint`
+                    say:Callable=print, # Called with a line for each file that is passed over
+                    **where:object # device, precision and ranks, as for `load_checkpoint`
                    )->tuple|None: # TrainState, the rest, and the path; None where there is no checkpoint at all
     "The valid checkpoint with the most steps; ValueError where there are files but none is valid"
     found, paths = None, sorted(Path(folder).glob('*.pt'), key=lambda p: (p.stat().st_mtime, p.name=='last.pt'), reverse=True)

@@ -78,7 +78,8 @@ class Config:
         _check(self)
 
     @property
-    def batch_total(self)->int: # Segments in one optimiser step
+    def batch_total(self)->int: # Segments
+        "How many segments go into one optimiser step"
         return self.batch_size*self.grad_accum
 
 # %% ../nbs/00_config.ipynb #deb6063c

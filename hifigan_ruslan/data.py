@@ -8,6 +8,7 @@ __all__ = ['SPLITS', 'synth_wav', 'synth_corpus', 'Corpus', 'find_corpus', 'Utte
 
 # %% ../nbs/01_data.ipynb #1d58372d
 import contextlib, csv, hashlib, io, json, math, multiprocessing, os, re, sys, threading, unicodedata, zlib
+from collections.abc import Iterable
 from collections import Counter, defaultdict, deque
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -335,9 +336,14 @@ class SpeechData:
         self.path, self.meta, self.utterances, self._audio = Path(path), meta, utterances, None
 
     @property
-    def sample_rate(self)->int: return self.meta['sample_rate'] # Hz
+    def sample_rate(self)->int: # Hz
+        "Of the prepared audio"
+        return self.meta['sample_rate']
+
     @property
-    def hours(self)->float: return self.meta['hours'] # Of all utterances
+    def hours(self)->float: # h
+        "Length of all utterances together"
+        return self.meta['hours']
 
     @property
     def fingerprint(self)->str: # Two SHA-256: of the ids, lengths and parts of the utterances, and of the audio
@@ -678,7 +684,7 @@ class SegmentDataset:
 
     def __len__(self)->int: return len(self.utterances)
 
-    def batch(self, indices # Indices of utterances
+    def batch(self, indices:Iterable # Indices of utterances
              ): # (len(indices), 1, segment_size) float32 tensor; shorter utterances are followed by zeros
         "The segments of several utterances in this epoch"
         size, audio, pcm = self.segment_size, self.data.audio, np.zeros((len(indices), self.segment_size), np.int16)

@@ -8,6 +8,7 @@ __all__ = ['MRD_RESOLUTIONS', 'DiscriminatorP', 'MultiPeriodDiscriminator', 'Spe
 
 # %% ../nbs/04_discriminators.ipynb #e527634e
 import torch, torch.nn.functional as F
+from collections.abc import Callable
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.parametrize import register_parametrization
@@ -72,12 +73,15 @@ class SpectralNorm(nn.Module):
         for _ in range(15): self.refine(matrix) # so that the first steps are not scaled by chance
 
     @torch.no_grad()
-    def refine(self, matrix):
+    def refine(self, matrix:Tensor):
         "One power iteration"
         self._v = F.normalize(matrix.T@self._u, dim=0)
         self._u = F.normalize(matrix@self._v, dim=0)
 
-    def forward(self, weight):
+    def forward(self,
+                weight:Tensor # As it is stored
+               )->Tensor: # Of the same shape
+        "The weight divided by its largest singular value"
         matrix = weight.flatten(1)
         if self.training: self.refine(matrix)
         return weight/(self._u@(matrix@self._v))
@@ -97,7 +101,7 @@ def spectral_norm(conv:nn.Module # A layer with a weight
 class DiscriminatorS(nn.Module):
     "One scale: long grouped convolutions over the wave"
     def __init__(self,
-                 norm=weight_norm, # Normalisation of the weights: `weight_norm` or `spectral_norm`
+                 norm:Callable=weight_norm, # Normalisation of the weights: `weight_norm` or `spectral_norm`
                  shrink:int=1 # Divides all channels; 1 = official
                 ):
         super().__init__()
@@ -153,7 +157,7 @@ class DiscriminatorR(nn.Module):
         "Scores and feature maps of a batch of waves"
         return _layers(self.spectrogram(wav)[:,None], self.convs, self.conv_post)
 
-    def spectrogram(self, wav):
+    def spectrogram(self, wav:Tensor):
         "(B, n_fft/2+1, frames) magnitudes, in fp32"
         n_fft, hop, win = self.resolution
         with torch.autocast(wav.device.type, enabled=False):

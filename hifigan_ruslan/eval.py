@@ -7,6 +7,7 @@ __all__ = ['COLUMNS', 'file_name', 'evaluate', 'kept_wave', 'save_csv', 'read_ro
 
 # %% ../nbs/08_eval.ipynb #037a2b32
 import csv, hashlib, io, math, multiprocessing, re, unicodedata
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
@@ -133,7 +134,7 @@ _WHOLE = {'rate', 'length_diff', 'lag'}
 
 def save_csv(path:str|Path, # The CSV file
              columns:list, # Its head
-             rows # Dicts; what is missing in one is left empty
+             rows:Iterable # Dicts; what is missing in one is left empty
             ):
     "Write a table whole or not at all"
     with new_file(path) as part:

@@ -29,7 +29,12 @@ class PlainConv:
         self.padding = dilation*(w.shape[-1]-1)//2 if padding is None else padding
         self.w, self.b, self.dilation, self.slope = self.pack(w[:,:,None], dilation), b, dilation, slope
 
-    def pack(self, w, dilation): return w.contiguous(memory_format=torch.channels_last)
+    def pack(self,
+             w:Tensor, # (out, in, 1, taps)
+             dilation:int # Distance of the taps, rows
+            )->Tensor: # The same weights
+        "The weights in the order in which the convolution reads them"
+        return w.contiguous(memory_format=torch.channels_last)
 
     def __call__(self,
                  x:Tensor # (T, in) rows
@@ -54,7 +59,7 @@ class PlainConv:
 # %% ../nbs/03b_fast.ipynb #ef317d42
 class FusedConv(PlainConv):
     "The same with oneDNN's fused operators, which are private to torch: only for use after `fused_fault`"
-    def pack(self, w, dilation):
+    def pack(self, w:Tensor, dilation:int):
         self.where = [0,self.padding], [1,1], [1,dilation], 1
         return torch.ops.mkldnn._reorder_convolution_weight(w.contiguous(), *self.where)
 

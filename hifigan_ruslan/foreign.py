@@ -71,7 +71,7 @@ def _affine(f):
 
 _PER_NEPER = dict(ln=lambda p: 1., log10=lambda p: 1/math.log(10), db=lambda p: 20/p/math.log(10)) # logarithmic units to one unit of ln, for power p
 
-def foreign_mel(wav, # (T,) or (channels, T) in [-1, 1], array or tensor
+def foreign_mel(wav:np.ndarray|Tensor, # (T,) or (channels, T) in [-1, 1], array or tensor
                 fmt:str|MelFormat, # A name in FORMATS, or a format
                 sample_rate:int=22050 # Of the wave, Hz; it is resampled where the format has another
                )->Tensor: # (n_mels, F) float32
@@ -256,7 +256,7 @@ def _speech_faults(x, cfg):
     return out
 
 # %% ../nbs/02b_foreign.ipynb #8bdc995b
-def mel_faults(mel, # (n_mels, F) or (B, n_mels, F), array or tensor of any float type
+def mel_faults(mel:np.ndarray|Tensor, # (n_mels, F) or (B, n_mels, F), array or tensor of any float type
                cfg:Config # The model that shall take it
               )->list: # Of `Fault`, the clearest first; empty where nothing was found
     "All that can be seen to be wrong with a mel; raises nothing"
@@ -270,7 +270,7 @@ def _mel_and_faults(mel, cfg):
     wrong = _range_fault(flat)
     return x, [wrong] if wrong else _speech_faults(flat, cfg)
 
-def check_mel(mel, # (n_mels, F) or (B, n_mels, F), array or tensor of any float type
+def check_mel(mel:np.ndarray|Tensor, # (n_mels, F) or (B, n_mels, F), array or tensor of any float type
               cfg:Config, # The model that shall take it
               strict:bool=False # Raise for statistical evidence too, instead of a warning
              )->Tensor: # The same as float32 on the CPU
@@ -281,7 +281,7 @@ def check_mel(mel, # (n_mels, F) or (B, n_mels, F), array or tensor of any float
         warnings.warn(f'{f.name}? {f}', UserWarning, stacklevel=2)
     return x
 
-def convert_mel(mel, # (n_mels, F) or (B, n_mels, F) of that format, array or tensor
+def convert_mel(mel:np.ndarray|Tensor, # (n_mels, F) or (B, n_mels, F) of that format, array or tensor
                 from_:str|MelFormat, # A name in FORMATS, or a format: replace(FORMATS['coqui'], fmax=7600.)
                 cfg:Config # The model that shall take it
                )->Tensor: # The natural-log mel of `cfg`, float32, with the frames of `mel`

@@ -100,7 +100,7 @@ def remove_weight_norm(module:nn.Module # Changed in place
 
 # %% ../nbs/03_generator.ipynb #1ffa7907
 @contextmanager
-def weights_once(*modules # With weight-normalised layers
+def weights_once(*modules:nn.Module # With weight-normalised layers
                 ):
     "Inside the block each normalised weight of the modules is computed once, however often it is used"
     with cached():

@@ -94,7 +94,7 @@ def _read_notebook(path):
     return json.loads(path.read_text(encoding='utf-8'))
 
 def compiled(root:str|Path='.', # A clone of the repository
-             **settings # Values in place of those in the kernel's settings cell: PRESET, HOURS, MINUTES, CORPUS, PROCS, TRAIN
+             **settings:object # Values in place of those in the kernel's settings cell: PRESET, HOURS, MINUTES, CORPUS, PROCS, TRAIN
             )->str: # Text of the notebook
     "The train notebook and the package as one self-contained notebook"
     root = Path(root)

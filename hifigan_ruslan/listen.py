@@ -8,6 +8,7 @@ __all__ = ['MOST_LISTED', 'numbers', 'texts_of', 'Checkpoint', 'checkpoints_of',
 
 # %% ../nbs/09_listen.ipynb #d36db05a
 import base64, io, math, sys, tempfile, threading, time, weakref
+from collections.abc import Callable
 from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import replace
@@ -130,8 +131,8 @@ def _frame(tracks, rate, title='', note='', lang='en', script='', top_hz=None):
     return frame(player(tracks, rate, title, note, lang, top_hz), height, title or 'player', lang, script=script)
 
 # %% ../nbs/09_listen.ipynb #68e27ec3
-def numbers(ref, # (T,) recording
-            gen, # (T',) generated wave
+def numbers(ref:np.ndarray, # (T,) recording
+            gen:np.ndarray, # (T',) generated wave
             sample_rate:int # Hz
            )->dict: # Name -> number
     "The quick ones of METRICS, waves aligned, with the mel of V1 at this rate"
@@ -177,7 +178,7 @@ class Checkpoint:
         self.path, self.key, self.step, self.sample_rate, self.device, self.written = path, key, step, sample_rate, device, path.stat().st_mtime_ns
 
     def resynthesize(self,
-                     wav, # As for `Vocoder.resynthesize`
+                     wav:np.ndarray, # As for `Vocoder.resynthesize`
                      sample_rate:int # Hz
                     ): # (1, T') wave
         "Wave to mel to wave"
@@ -208,7 +209,7 @@ class browse(_Panel):
                  clips:list, # Of (name, function from a rate in Hz to the wave (T,)), as from `eval_clips`
                  systems:dict, # Name -> `Vocoder`, folder of sound files, or dict from clip name to wave or path
                  texts:dict|None=None, # Clip name -> what is said, as from `texts_of`
-                 measure=numbers, # Function (recording, generated wave, rate) -> dict of numbers; None = no numbers
+                 measure:Callable|None=numbers, # Function (recording, generated wave, rate) -> dict of numbers; None = no numbers
                  sample_rate:int|None=None, # Of the player, Hz; None = the highest of the systems, or 22,050
                  lang:str='en' # 'en' or 'ru'
                 ):
@@ -296,7 +297,7 @@ def _table(rows, head, missing):
     return f'<div style="overflow-x:auto"><table style="border-collapse:collapse;line-height:1.6"><tr><th scope="col" style="text-align:left">{escape(head)}</th>{heads}</tr>{body}</table></div>'
 
 # %% ../nbs/09_listen.ipynb #c5eef4e3
-def bandwidth(wav, # (T,) float wave
+def bandwidth(wav:np.ndarray, # (T,) float wave
               sample_rate:int # Hz
              )->float: # Hz
     "Highest frequency at which there is sound: above it, everything is 70 dB below the strongest band"
@@ -307,7 +308,7 @@ def bandwidth(wav, # (T,) float wave
     power = np.convolve(power, np.ones(5)/5, 'same') # a single line does not make a band
     return float(np.nonzero(power>=power.max()*1e-7)[0].max()*sample_rate/n) if power.max() else 0.
 
-def sound_warnings(wav, # (T,) float wave in [-1, 1]
+def sound_warnings(wav:np.ndarray, # (T,) float wave in [-1, 1]
                    sample_rate:int, # Hz, of this wave
                    own:int, # The vocoder's rate, Hz
                    lang:str='en' # 'en' or 'ru'
@@ -377,10 +378,10 @@ def _anywidget(script, css=''):
         words, limit, html, trial = traitlets.Dict().tag(sync=True), traitlets.Int().tag(sync=True), traitlets.Unicode().tag(sync=True), traitlets.Int().tag(sync=True)
     return Scripted
 
-def sound_input(take, # Called with (name, bytes) of each sound that is given
+def sound_input(take:Callable, # Called with (name, bytes) of each sound that is given
                 lang:str='en', # 'en' or 'ru'
                 limit:int=200*2**20, # Largest file, bytes
-                fail=None # Called with the exception of a sound that cannot be taken; None = it is raised
+                fail:Callable|None=None # Called with the exception of a sound that cannot be taken; None = it is raised
                )->widgets.Widget:
     "A drop zone with a file button and a recorder"
     kind, pieces = _anywidget('sound_input.js', 'sound_input.css'), _Pieces(limit)

@@ -46,9 +46,9 @@ class LogMel(nn.Module):
             return (self.basis@mag).clamp(min=CLAMP).log()
 
 # %% ../nbs/02_mel.ipynb #35e398d5
-def plot_mel(mel, # (n_mels, F) log-mel, tensor or array
+def plot_mel(mel:Tensor|np.ndarray, # (n_mels, F) log-mel, tensor or array
              cfg:Config=None, # Gives the axes seconds; without it they count frames
-             ax=None, # Matplotlib axes; None = a new figure
+             ax:object=None, # Matplotlib axes; None = a new figure
              title:str='', # Above the picture
             ): # The axes
     "Picture of a log-mel spectrogram: time to the right, mel bands upwards, from silence (dark) to loud"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 import numpy as np, torch
 from scipy.signal import correlate
+from torch import Tensor
 from .config import Config, V1
 from .mel import LogMel
 from .sound import wav_at
@@ -84,8 +85,8 @@ def _mel_difference(ref, gen, cfg, fmax=None):
     a, b = (m(torch.from_numpy(x.astype(np.float32))[None])[0] for x in (ref, gen))
     return (a-b).abs().numpy()
 
-def mel_l1(ref, # (T,) or (1, T) recording, array or tensor
-           gen, # Generated wave of the same length
+def mel_l1(ref:np.ndarray|Tensor, # (T,) or (1, T) recording, array or tensor
+           gen:np.ndarray|Tensor, # Generated wave of the same length
            cfg:Config=V1, # Mel settings; sample rate, fmin, n_mels and the Fourier transform are used
            fmax:float|None=None # Highest frequency compared, Hz; None = sample_rate/2
           )->float: # Natural-log units: 0 = equal, .69 = off by a factor of two
@@ -98,8 +99,8 @@ def _auraloss():
     from auraloss.freq import MultiResolutionSTFTLoss
     return MultiResolutionSTFTLoss()
 
-def mr_stft(ref, # (T,) or (1, T) recording, array or tensor
-            gen # Generated wave of the same length
+def mr_stft(ref:np.ndarray|Tensor, # (T,) or (1, T) recording, array or tensor
+            gen:np.ndarray|Tensor # Generated wave of the same length
            )->float: # 0 = equal
     "Multi-resolution STFT distance: spectral convergence plus log-magnitude difference, mean of three resolutions"
     ref, gen = (torch.from_numpy(x.astype(np.float32))[None,None] for x in _pair(ref, gen))
@@ -109,8 +110,8 @@ def mr_stft(ref, # (T,) or (1, T) recording, array or tensor
 class NoValue(Exception): "Why a metric has no value for this pair"
 class NothingThere(NoValue): "The recording has none of what the metric is about, which needs no note"
 
-def pesq_wb(ref, # (T,) or (1, T) recording, array or tensor
-            gen, # Generated wave of the same length
+def pesq_wb(ref:np.ndarray|Tensor, # (T,) or (1, T) recording, array or tensor
+            gen:np.ndarray|Tensor, # Generated wave of the same length
             sample_rate:int=22050 # Hz
            )->float: # MOS-LQO: 1.04 to 4.64
     "Wide-band PESQ (ITU-T P.862.2) of the package pesq, at 16 kHz"
@@ -120,8 +121,8 @@ def pesq_wb(ref, # (T,) or (1, T) recording, array or tensor
     try: return float(pesq(16000, ref, gen, 'wb'))
     except PesqError as e: raise NoValue(e.args[0].decode() if isinstance(e.args[0], bytes) else str(e)) from e
 
-def stoi(ref, # (T,) or (1, T) recording, array or tensor
-         gen, # Generated wave of the same length
+def stoi(ref:np.ndarray|Tensor, # (T,) or (1, T) recording, array or tensor
+         gen:np.ndarray|Tensor, # Generated wave of the same length
          sample_rate:int=22050 # Hz
         )->float: # Up to 1
     "Short-time objective intelligibility of the package pystoi"
@@ -132,7 +133,7 @@ def stoi(ref, # (T,) or (1, T) recording, array or tensor
         except RuntimeWarning as e: raise NoValue('less than 0.4 s of speech') from e
 
 # %% ../nbs/07a_metrics.ipynb #f9d83fbf
-def dnsmos(gen, # (T,) or (1, T) wave, array or tensor
+def dnsmos(gen:np.ndarray|Tensor, # (T,) or (1, T) wave, array or tensor
            sample_rate:int=22050 # Hz
           )->float: # 1 to 5
     "Overall quality (P.835 OVRL) as DNSMOS predicts it from the wave alone, at 16 kHz"
@@ -152,9 +153,11 @@ class Voice:
     envelope:np.ndarray # (F, bins) power spectrum
 
     @property
-    def voiced(self)->np.ndarray: return self.f0>0 # (F,)
+    def voiced(self)->np.ndarray: # (F,) bool
+        "Which frames have a pitch"
+        return self.f0>0
 
-def analyse(wav, # (T,) wave
+def analyse(wav:np.ndarray, # (T,) wave
             sample_rate:int=22050 # Hz
            )->Voice:
     "Pitch, periodicity and envelope by WORLD at 16 kHz"
@@ -184,37 +187,37 @@ def f0_jumps(ref:Voice, gen:Voice)->float: # Percent of the frames voiced in bot
     "How often the pitch is off by more than half an octave"
     return 100*float((np.abs(_cents(ref, gen))>JUMP).mean())
 
-def vuv_f1(ref:Voice, gen:Voice, use=slice(None))->float: # `use`: which frames
+def vuv_f1(ref:Voice, gen:Voice, use:slice|np.ndarray=slice(None))->float: # `use`: which frames
     "F1 of the voiced frames, the recording being the truth"
     a, b = ref.voiced[use], gen.voiced[use]
     if not a.any() and not b.any(): raise NoValue('nothing is voiced')
     return float(2*(a&b).sum()/(a.sum()+b.sum()))
 
-def periodicity(ref:Voice, gen:Voice, use=slice(None))->float: # `use`: which frames
+def periodicity(ref:Voice, gen:Voice, use:slice|np.ndarray=slice(None))->float: # `use`: which frames
     "Root mean square difference of the periodicity"
     d = (ref.periodicity-gen.periodicity)[use]
     if not d.size: raise NoValue('the recording is silent')
     return float(np.sqrt((d**2).mean()))
 
 # %% ../nbs/07a_metrics.ipynb #bddadebf
-def cepstrum(envelope, # (F, bins) power spectrum
+def cepstrum(envelope:np.ndarray, # (F, bins) power spectrum
              order:int=24
             )->np.ndarray: # (F, order+1)
     "Mel cepstrum by SPTK of an envelope at 16 kHz"
     import pysptk
     return pysptk.sp2mc(envelope, order, pysptk.util.mcepalpha(16000))
 
-def mcd(c, # (F, order+1) mel cepstrum of the recording
-        d, # of the generated wave
-        use=slice(None) # Which frames
+def mcd(c:np.ndarray, # (F, order+1) mel cepstrum of the recording
+        d:np.ndarray, # of the generated wave
+        use:slice|np.ndarray=slice(None) # Which frames
        )->float: # dB
     "Mel-cepstral distortion without the level and without time warping"
     if not len(c[use]): raise NoValue('the recording is silent')
     return 10*math.sqrt(2)/math.log(10)*float(np.sqrt(((c-d)[use,1:]**2).sum(1)).mean())
 
 # %% ../nbs/07a_metrics.ipynb #f8893b0f
-def level_error_db(ref, # (T,) or (1, T) recording, array or tensor
-                   gen # Generated wave of the same length
+def level_error_db(ref:np.ndarray|Tensor, # (T,) or (1, T) recording, array or tensor
+                   gen:np.ndarray|Tensor # Generated wave of the same length
                   )->float: # dB; below 0 = the generated wave is quieter
     "Level (standard deviation) of the generated wave relative to the recording; silence counts as -100 dB"
     return _level(gen)-_level(ref)
@@ -224,8 +227,8 @@ def _level(x):
     x = np.asarray(x, np.float64)
     return 20*math.log10(max(x.std(), 1e-5))
 
-def hf_error_db(ref, # (T,) recording
-                gen, # Generated wave of the same length
+def hf_error_db(ref:np.ndarray, # (T,) recording
+                gen:np.ndarray, # Generated wave of the same length
                 sample_rate:int=22050, # Hz
                 above:float=8000. # Hz
                )->float: # dB
@@ -237,8 +240,8 @@ def hf_error_db(ref, # (T,) recording
         return np.fft.irfft(X, len(x))
     return _level(high(gen))-_level(high(ref))
 
-def clipped(ref, # (T,) recording
-            gen # Generated wave of the same length
+def clipped(ref:np.ndarray, # (T,) recording
+            gen:np.ndarray # Generated wave of the same length
            )->float: # Percent of the samples
     "Samples at or beyond full scale where the recording is below"
     full = 1-1.5/32768 # the largest 16-bit value counts
@@ -253,8 +256,8 @@ def _runs(x, least):
         if b-a<least: x[a:b] = False
     return x
 
-def segments(wav, # (T,) recording
-             voiced, # (F,) of `Voice`
+def segments(wav:np.ndarray, # (T,) recording
+             voiced:np.ndarray, # (F,) of `Voice`
              sample_rate:int=22050 # Hz
             )->np.ndarray: # (F,) of 's' speech, 'p' pause, 'b' breath; frame i is centred on i*HOP s
     "Which frames of a recording are pauses and which are breaths"
@@ -268,8 +271,8 @@ def segments(wav, # (T,) recording
     return np.where(pause, 'p', np.where(breath, 'b', 's'))
 
 # %% ../nbs/07a_metrics.ipynb #9ff74759
-def align(ref, # (T,) recording
-          gen, # (T',) generated wave
+def align(ref:np.ndarray, # (T,) recording
+          gen:np.ndarray, # (T',) generated wave
           sample_rate:int=22050, # Hz
           limit:float=.2 # Largest shift looked for, s
          )->int: # Samples by which `gen` is late; negative = early
@@ -305,7 +308,7 @@ def _peak(ref, gen, most):
 class Recording:
     "One recording, to measure any number of waves against"
     def __init__(self,
-                 wav, # (T,) or (1, T) in [-1, 1], array or tensor
+                 wav:np.ndarray|Tensor, # (T,) or (1, T) in [-1, 1], array or tensor
                  cfg:Config=V1 # Sample rate and mel settings
                 ):
         self.wav, self.cfg, self._known = _wave(wav, 'recording'), cfg, {}
@@ -348,7 +351,7 @@ class Recording:
                     dc=lambda: 100*float(gen.mean()-ref.mean()), clipped=lambda: clipped(ref, gen))
 
     def measure(self,
-                gen # (T',) or (1, T') wave at the recording's rate, array or tensor
+                gen:np.ndarray|Tensor # (T',) or (1, T') wave at the recording's rate, array or tensor
                )->dict: # seconds compared, length_diff and lag in samples, METRICS (NaN where there is no value), note with the reasons
         "All numbers for one wave"
         gen = _wave(gen, 'generated wave')

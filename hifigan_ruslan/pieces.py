@@ -7,6 +7,7 @@ __all__ = ['Piecewise', 'flow', 'whole_generator']
 
 # %% ../nbs/03a_pieces.ipynb #082a3d19
 import torch
+from collections.abc import Callable
 from torch import Tensor
 from .config import Config
 from .generator import receptive_field
@@ -15,7 +16,7 @@ from .generator import receptive_field
 class Piecewise:
     "A function of a sequence, fed in pieces: together the results are those for the whole sequence"
     def __init__(self,
-                 f, # (..., T, C) rows to (..., T*rate, C') rows, zero padded at both ends
+                 f:Callable, # (..., T, C) rows to (..., T*rate, C') rows, zero padded at both ends
                  left:int, # Input rows before row i that the results from row i on depend on
                  right:int, # Output rows at the end of a window that would change if more input followed
                  rate:int=1, # Output rows for each input row
@@ -64,7 +65,7 @@ def flow(nodes:list, # `Piecewise`, one after the other
     for y,end in nodes[0].push(x, last): yield from flow(nodes[1:], y, end)
 
 # %% ../nbs/03a_pieces.ipynb #e268e659
-def whole_generator(f, # (B, n_mels, F) mel to (B, 1, F*hop_length) wave
+def whole_generator(f:Callable, # (B, n_mels, F) mel to (B, 1, F*hop_length) wave
                     cfg:Config # The model
                    )->list: # For `flow`, from (F, n_mels) rows to (T, 1) rows
     "A generator in one `Piecewise`, which computes the receptive field on both sides anew for each piece"

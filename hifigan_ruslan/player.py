@@ -57,7 +57,7 @@ def _png(x, cmap):
     im.save(out, 'PNG', optimize=True)
     return out.getvalue()
 
-def spectrogram_png(wav, # (T,) float wave in [-1, 1]
+def spectrogram_png(wav:np.ndarray, # (T,) float wave in [-1, 1]
                     sample_rate:int, # Hz; the picture goes from 0 to half of it
                     height:int=160, # Pixels
                     width:int=800, # Pixels
@@ -68,8 +68,8 @@ def spectrogram_png(wav, # (T,) float wave in [-1, 1]
     return _png((_levels(_finite(wav), sample_rate, height, width, low)-low)/(high-low), 'magma')
 
 # %% ../nbs/07c_player.ipynb #09339b98
-def difference_png(ref, # (T,) recording, float wave in [-1, 1]
-                   gen, # (T',) generated wave; the shorter one is silent at its end
+def difference_png(ref:np.ndarray, # (T,) recording, float wave in [-1, 1]
+                   gen:np.ndarray, # (T',) generated wave; the shorter one is silent at its end
                    sample_rate:int, # Hz
                    height:int=160, # Pixels
                    width:int=800, # Pixels

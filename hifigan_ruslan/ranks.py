@@ -6,6 +6,7 @@
 __all__ = ['Ranks']
 
 # %% ../nbs/05a_ranks.ipynb #316c2445
+from collections.abc import Iterable
 from datetime import timedelta
 import torch, torch.distributed as dist
 
@@ -30,10 +31,11 @@ class Ranks:
         return cls(dist.get_rank(), dist.get_world_size(), dist.get_node_local_rank())
 
     @property
-    def first(self)->bool: # Writes and prints
+    def first(self)->bool:
+        "Is this the process that writes and prints?"
         return self.rank==0
 
-    def say(self, *words, **kw):
+    def say(self, *words:object, **kw:object):
         "Print, on the first rank only"
         if self.first: print(*words, flush=True, **kw)
 
@@ -49,7 +51,7 @@ class Ranks:
         for g,part in zip(grads, (flat/self.world).split([g.numel() for g in grads])): g.copy_(part.view_as(g))
 
     def any(self,
-            *flags # True or False
+            *flags:bool # True or False
            )->list: # For each: is it true on any rank? The same answer on all of them
         "Agree on decisions"
         if self.world==1: return [bool(f) for f in flags]
@@ -58,7 +60,7 @@ class Ranks:
         return [f>0 for f in t.tolist()]
 
     def gather(self,
-               value # Any picklable value
+               value:object # Any picklable value
               )->list: # Those of all ranks, in their order
         "What every rank has to say"
         if self.world==1: return [value]
@@ -67,7 +69,7 @@ class Ranks:
         return out
 
     def check_same(self,
-                   tensors # The same on all ranks, if all is well
+                   tensors:Iterable # The same on all ranks, if all is well
                   ):
         "ValueError if the ranks do not hold the same numbers"
         sums = self.gather([t.detach().double().sum().item() for t in tensors])

@@ -7,6 +7,7 @@ __all__ = ['REPORT_WORDS', 'MOST_ROWS', 'MOST_SYSTEMS', 'UNKNOWN_LICENCE', 'rank
 
 # %% ../nbs/08a_report.ipynb #c38f560a
 import base64, math, os, sys
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from html import escape
@@ -256,7 +257,7 @@ def report(rows:list, # dicts: system, clip, text, error ('' = none), note, seco
            metrics:dict, # Key -> metric: title, unit, better ('lower', 'higher', 'zero'), perfect, digits, what
            summary:dict, # System -> key -> (mean, low, high, n), a 95 % interval; a missing key = not computed
            paired:list, # dicts: metric, a, b, difference (a-b; of magnitudes where the best is zero), low, high, p, n
-           audio, # Function (name of a system or 'recording', clip) -> (T,) float32 wave or None
+           audio:Callable, # Function (name of a system or 'recording', clip) -> (T,) float32 wave or None
            sample_rate:int, # Hz, of all waves
            title:str, # Heading
            licence:str, # Whose voice it is and what may be done with it
@@ -309,7 +310,7 @@ UNKNOWN_LICENCE = ('The licence of the recordings was not given (--licence). Cli
                    'Do not publish this page before you know whose voice it is.')
 
 def run_eval(specs:list, # Systems, as in `open_systems`
-             data, # Recordings, as in `eval_clips`
+             data:str|Path|list, # Recordings, as in `eval_clips`
              out:str|Path='evaluation', # Folder; the same call goes on there
              weights:str='both', # As in `open_systems`
              rate:int=None, # Sample rate at which all is compared, Hz; None = the first checkpoint's, else 22,050
@@ -318,7 +319,7 @@ def run_eval(specs:list, # Systems, as in `open_systems`
              workers:int=None, # Processes; None = one per core
              title:str='', licence:str='', # Of the page and of the recordings
              lang:str='en', # Of the page: en or ru
-             **how # config, device, engine and precision of checkpoints
+             **how:object # config, device, engine and precision of checkpoints
             )->Path: # The page
     "Measure systems on recordings; clips.csv, summary.csv, comparisons.csv and report.html"
     for name,n in (('clips', clips), ('workers', workers)):

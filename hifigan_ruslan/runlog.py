@@ -7,6 +7,7 @@ __all__ = ['RunLog', 'read_log', 'plot_curves', 'log_columns', 'Meter', 'save_sa
 
 # %% ../nbs/05d_runlog.ipynb #0696c327
 import csv, html, importlib.util, io, math, re, shutil, sys, time
+from collections.abc import Iterable
 from collections import deque
 from contextlib import contextmanager
 from pathlib import Path
@@ -118,7 +119,7 @@ class Meter:
         self.logs, self.recent, self.health, self.waited, self.paused, self.plot = [], deque(maxlen=200), 'ok', 0., 0, None
         self.begin = self.last = time.monotonic()
 
-    def waiting(self, batches):
+    def waiting(self, batches:Iterable):
         "The same batches, with the time measured that it took to get each"
         batches, end = iter(batches), object()
         while True:
@@ -127,7 +128,9 @@ class Meter:
             yield wavs
 
     def add(self, logs:dict # From `train_step`
-           ): self.logs.append(logs)
+           ):
+        "Take in what a step has logged"
+        self.logs.append(logs)
 
     @contextmanager
     def pause(self):
@@ -151,7 +154,7 @@ class Meter:
         self.logs, self.last, self.waited = [], now, 0.
         return row | speed
 
-    def eta(self, row)->float: # s
+    def eta(self, row:dict)->float: # s
         "Time until the last step or the end of the budget, whichever comes first"
         return max(0., min((self.total-row['step'])/row['steps_per_s'], self.until-time.monotonic()))
 

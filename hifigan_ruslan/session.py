@@ -8,6 +8,7 @@ __all__ = ['EXPECTED', 'SOURCE', 'mounts', 'tree', 'find_speech', 'newest', 'ado
 
 # %% ../nbs/05e_session.ipynb #ead8132c
 import html, io, json, math, os, platform, shlex, shutil, signal, subprocess, sys, tempfile, threading, time
+from collections.abc import Callable
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,7 +17,7 @@ import numpy as np, torch
 from IPython.display import HTML, Audio, Image, display
 from . import __version__
 from .checkpoint import why_other
-from .config import preset as named, save_config
+from .config import Config, preset as named, save_config
 from .data import Corpus, SpeechData, find_corpus, prepare
 from .files import new_file
 from .runlog import listening_page, plot_curves, read_log
@@ -71,9 +72,9 @@ def find_speech(folder:str|Path, # /kaggle/input
 
 # %% ../nbs/05e_session.ipynb #c1b36fbc
 def newest(folders:list, # Where runs may lie, at any depth
-           cfg, # Configuration of the run
+           cfg:Config, # Configuration of the run
            data:SpeechData, # Its data
-           say=print # Called with a line for each checkpoint that is passed over
+           say:Callable=print # Called with a line for each checkpoint that is passed over
           )->tuple: # Path of the checkpoint and its step; (None, 0) where there is none
     "The valid checkpoint of this run with the most steps"
     found = []
@@ -92,7 +93,7 @@ def newest(folders:list, # Where runs may lie, at any depth
 # %% ../nbs/05e_session.ipynb #1bfba38e
 def adopt(checkpoint:Path, # From `newest`, in checkpoints/ of its run
           run:Path, # Folder of the run here
-          say=print # Called with a line for what is left behind
+          say:Callable=print # Called with a line for what is left behind
          ):
     "Copy a run, so that training goes on from the checkpoint"
     old = checkpoint.parent.parent
@@ -111,9 +112,9 @@ def _copy(a, b):
 
 # %% ../nbs/05e_session.ipynb #4c91583f
 def run_child(command:list, # Program and arguments
-              on_line=lambda line: print(line, flush=True), # Called with each line of its output
+              on_line:Callable=lambda line: print(line, flush=True), # Called with each line of its output
               timeout:float=math.inf, # After which it is killed, s
-              **env # Further environment variables
+              **env:str # Further environment variables
              )->int: # Exit code; below 0 = ended by a signal
     "Run a program in a process group of its own, line by line; SIGTERM and SIGINT are passed on as SIGTERM"
     with tempfile.NamedTemporaryFile() as out, open(out.name, encoding='utf-8', errors='replace') as back:
@@ -149,7 +150,7 @@ ranks.leave()'''
 
 def processes(wanted:int|None=None, # None = one for each GPU
               timeout:float=180., # For the test, s
-              say=print # Called with what was decided
+              say:Callable=print # Called with what was decided
              )->tuple: # How many can train together, and the environment variables that this takes
     "How many processes to train with, tried out"
     n = wanted or max(1, torch.cuda.device_count())
@@ -330,6 +331,7 @@ class Session:
         return out | (dict(mel=float(valid[-1]), best_mel=float(valid.min())) if len(valid) else {})
 
     def summary(self)->str: # A sentence
+        "How far the training has come"
         f = self.facts()
         if not f: return 'No step was trained.'
         return f"Step {f['step']:,}, epoch {f['epoch']}" + (f", mel L1 on unseen utterances {f['mel']:.3f}, best {f['best_mel']:.3f}." if 'mel' in f else '.')

@@ -31,7 +31,7 @@ def read_wav(path:str|Path # WAV, FLAC or anything else that libsndfile reads
 
 # %% ../nbs/02a_sound.ipynb #d8059e2d
 def write_wav(path:str|Path, # The WAV file
-              wav, # (T,) or (channels, T) float wave in [-1, 1], array or tensor
+              wav:np.ndarray|Tensor, # (T,) or (channels, T) float wave in [-1, 1], array or tensor
               sample_rate:int # Hz
              )->int: # How many samples were beyond [-1, 1] and clipped
     "Write a wave as 16-bit PCM, all of it or nothing"
@@ -58,7 +58,7 @@ def _check_wave(x):
     if not np.isfinite(x).all(): raise ValueError(f'The wave holds NaN or infinity ({np.isfinite(x).mean():.1%} of the samples are good)')
     if (peak := np.abs(x).max())>8: raise ValueError(f'The wave reaches {peak:g}, expected [-1, 1]; if these are 16-bit values, divide by 32768')
 
-def wav_at(wav, # (T,) or (channels, T): float in [-1, 1], int16 or int32; array or tensor
+def wav_at(wav:np.ndarray|Tensor, # (T,) or (channels, T): float in [-1, 1], int16 or int32; array or tensor
            sample_rate:int, # Its rate, Hz
            rate:int # The wanted rate, Hz
           )->np.ndarray: # (T',) float32

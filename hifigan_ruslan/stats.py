@@ -7,13 +7,14 @@ __all__ = ['RESAMPLES', 'interval', 'paired', 'sign_flip', 'holm']
 
 # %% ../nbs/07b_stats.ipynb #a4e34d5e
 import math
+from collections.abc import Iterable
 import numpy as np
 from scipy.stats import bootstrap, permutation_test
 
 # %% ../nbs/07b_stats.ipynb #78b5fb8e
 RESAMPLES = 9999
 
-def interval(values, # One number per clip; NaN (no value) is left out
+def interval(values:Iterable, # One number per clip; NaN (no value) is left out
              confidence:float=.95 # Share of the resampled means inside
             )->tuple: # (mean, low, high, number of values); NaN where there are too few
     "Mean with its bootstrap interval (percentiles)"
@@ -25,8 +26,8 @@ def interval(values, # One number per clip; NaN (no value) is left out
     return float(x.mean()), float(ci.low), float(ci.high), len(x)
 
 # %% ../nbs/07b_stats.ipynb #4a9b760e
-def paired(a, # One number per clip
-           b # The same clips in another system
+def paired(a:Iterable, # One number per clip
+           b:Iterable # The same clips in another system
           )->tuple: # (mean of a-b, low, high, p, number of clips that have both)
     "Mean difference with its bootstrap interval, and the p of the sign-flip permutation test, two-sided"
     d = np.asarray(a, float)-np.asarray(b, float)
@@ -35,7 +36,7 @@ def paired(a, # One number per clip
     if n<2: return mean, low, high, math.nan, n
     return mean, low, high, sign_flip(d), n
 
-def sign_flip(d, # (n,) differences, two or more
+def sign_flip(d:np.ndarray, # (n,) differences, two or more
               seed:int=0 # Of the draws
              )->float: # p
     "Sign-flip permutation test of a mean difference, two-sided"

@@ -11,6 +11,7 @@ import io, math, time
 from dataclasses import dataclass, field
 from pathlib import Path
 import numpy as np, soundfile as sf, torch
+from torch import Tensor
 from .config import Config, V1
 from .data import SpeechData, find_corpus
 from .exchange import _file as checkpoint_file
@@ -103,10 +104,14 @@ class System:
         raise NotImplementedError
 
     def stamp(self, clip:Clip # The recording
-             )->str: return self.name # Changes when the result does
+             )->str:
+        "Changes when the result does"
+        return self.name
 
     @property
-    def computed(self)->bool: return self.kind not in ('recording', 'folder') # Is its wave made here, and worth keeping?
+    def computed(self)->bool:
+        "Is its wave made here, and worth keeping?"
+        return self.kind not in ('recording', 'folder')
 
 RECORDING = 'recording' # Name of the system that is the recording itself
 
@@ -123,7 +128,7 @@ class GriffinLim(System):
         super().__init__(name, 'baseline', dict(what=f'librosa.griffinlim, {n_iter} iterations, from the {cfg.n_mels}-band mel', trained='not at all'))
         self.cfg, self.n_iter, self._inverse = cfg, n_iter, None
 
-    def vocode(self, mel, # (n_mels, F) natural-log mel
+    def vocode(self, mel:np.ndarray|Tensor, # (n_mels, F) natural-log mel
               )->np.ndarray: # (F*hop_length,) float32
         "The wave of a mel"
         import librosa
@@ -149,7 +154,7 @@ class Checkpoint(System):
                  path:str|Path, # File or folder, as `Vocoder.load` takes it
                  name:str='', # '' = the name of its run, with ema or raw where it has both
                  weights:str='ema', # ema (the moving average, what one deploys; where there is none, the weights themselves) or raw
-                 config=None, device=None, engine:str='auto', precision:str='fp32' # As in `Vocoder.load`
+                 config:Config|dict|str|Path|None=None, device:str|None=None, engine:str='auto', precision:str='fp32' # As in `Vocoder.load`
                 ):
         self.path, self.how, self._vocoder = checkpoint_file(path), dict(config=config, device=device, engine=engine, precision=precision), None
         run = self.path.parent.parent if self.path.parent.name=='checkpoints' else self.path.parent
@@ -168,7 +173,7 @@ class Checkpoint(System):
         if (run/'log.csv').is_file():
             out = io.BytesIO(); plot_curves(run/'log.csv').savefig(out, format='png', dpi=80); self.curves = out.getvalue()
 
-    def open(self, ck=None)->Vocoder: # Ready for use
+    def open(self, ck:dict|None=None)->Vocoder: # Ready for use
         "The vocoder, read from the file at the first call"
         if self._vocoder is None:
             source = self.path
@@ -177,7 +182,9 @@ class Checkpoint(System):
         return self._vocoder
 
     @property
-    def cfg(self)->Config: return self.open().cfg
+    def cfg(self)->Config:
+        "The model and its mel"
+        return self.open().cfg
 
     def copy(self, clip, wav, rate):
         v, begin = self.open(), time.perf_counter()
@@ -220,7 +227,7 @@ class Folder(System):
 # %% ../nbs/07d_systems.ipynb #b0c06878
 def open_systems(specs:list, # Of paths, name=path, or griffin-lim
                  weights:str='both', # Of checkpoints that have a moving average: both, ema or raw
-                 **how # config, device, engine and precision of checkpoints, as in `Vocoder.load`
+                 **how:object # config, device, engine and precision of checkpoints, as in `Vocoder.load`
                 )->tuple: # (list of System, the recording first; dict spec -> why it could not be opened)
     "The systems to compare"
     if weights not in ('both','ema','raw'): raise ValueError(f'weights must be both, ema or raw, found {weights!r}')

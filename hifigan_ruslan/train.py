@@ -7,6 +7,7 @@ __all__ = ['MAX_SKIPS', 'epoch_batches', 'advance', 'valid_clips', 'validate', '
 
 # %% ../nbs/06_train.ipynb #6206a90c
 import math, os, shutil, signal, threading, time
+from collections.abc import Callable
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -75,7 +76,7 @@ def valid_clips(data:SpeechData, # Prepared corpus
 def validate(s:TrainState, # Its generator and the moving average are tried
              clips:list, # From `valid_clips`
              keep:int=3, # How many generated waves to return
-             stop=lambda: False # Asked after each clip: should it end here?
+             stop:Callable=lambda: False # Asked after each clip: should it end here?
             )->tuple: # Means over the clips by column of the log; [(id, real (T,), generated (T,))]; whether all clips were tried
     "Mel L1 on whole utterances, of the generator and of its moving average; the ranks share the clips"
     dtype = s.logmel.basis.dtype
@@ -118,7 +119,8 @@ class Budget:
     def _margin(self): return min(5., .05*self.seconds) # for the last picture of the curves, and what else there is
 
     @property
-    def spare(self)->float: # Seconds that training may still use
+    def spare(self)->float: # s
+        "Time that training may still use"
         return self.end-time.monotonic()-1.5*self.step-1.5*self.save-min(1.2*self.check, .25*self.seconds)-self._margin
 
     @property

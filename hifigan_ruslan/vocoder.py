@@ -7,9 +7,11 @@ __all__ = ['TorchGenerator', 'choose_engine', 'Vocoder', 'generate', 'stream_pcm
 
 # %% ../nbs/07_vocoder.ipynb #caa5a75a
 import sys
+from collections.abc import Iterable
 from numbers import Integral
 from pathlib import Path
 from time import perf_counter
+from typing import BinaryIO
 import numpy as np, torch, torch.nn.functional as F
 from torch import Tensor, nn
 from .config import Config
@@ -106,16 +108,16 @@ class Vocoder:
 
     @torch.no_grad()
     def mel(self,
-            wav, # (T,) or (channels, T) in [-1, 1], or int16; array or tensor
+            wav:np.ndarray|Tensor, # (T,) or (channels, T) in [-1, 1], or int16; array or tensor
             sample_rate:int # Hz; resampled to the model's rate if it is another
            )->Tensor: # (n_mels, F) natural log of the mel magnitude
         "The mel of a wave, as the generator was trained on"
         return self.logmel(torch.from_numpy(wav_at(wav, sample_rate, self.sample_rate))[None].to(self.device))[0].cpu()
 
     def vocode(self,
-               mel, # (n_mels, F) or (B, n_mels, F) natural-log mel; array or tensor
+               mel:np.ndarray|Tensor, # (n_mels, F) or (B, n_mels, F) natural-log mel; array or tensor
                chunk:int=None, # Frames to synthesise at a time: bounds the memory, changes nothing else; None = as the engine does best
-               lengths=None # Of a batch: the true number of frames of each mel; what is beyond is padding, and silent in the result
+               lengths:list|Tensor|None=None # Of a batch: the true number of frames of each mel; what is beyond is padding, and silent in the result
               )->Tensor: # (1, T) or (B, 1, T) wave in [-1, 1], T = F*hop_length
         "The wave of a mel"
         mel = check_mel(mel, self.cfg)
@@ -150,7 +152,7 @@ class Vocoder:
         if rows is not None: yield self._next(nodes, rows[:0], True)
 
     def stream(self,
-               mels # Iterable of (n_mels, F) chunks of one natural-log mel, of any length
+               mels:Iterable # Iterable of (n_mels, F) chunks of one natural-log mel, of any length
               ): # Yields (1, T) waves; together they are the wave of the whole mel
         "The wave of a mel that is still being made: each sample comes as soon as no frame to follow can change it"
         def checked():
@@ -161,7 +163,7 @@ class Vocoder:
         yield from self._flow(checked())
 
     def resynthesize(self,
-                     wav, # (T,) or (channels, T) in [-1, 1], or int16; array or tensor
+                     wav:np.ndarray|Tensor, # (T,) or (channels, T) in [-1, 1], or int16; array or tensor
                      sample_rate:int, # Hz
                      chunk:int=None # As in `vocode`
                     )->Tensor: # (1, T') wave at the model's rate, as long as the resampled input
@@ -231,8 +233,8 @@ def generate(inputs:list, # Paths: sound files (resynthesised), mels as .npy or 
 
 # %% ../nbs/07_vocoder.ipynb #a4fa2b2c
 def stream_pcm(v:Vocoder, # Ready for use
-               source, # Binary stream: frames one after the other, each n_mels float32 numbers (little-endian), natural-log mel
-               sink, # Binary stream: 16-bit little-endian samples, one channel, at v.sample_rate
+               source:BinaryIO, # Binary stream: frames one after the other, each n_mels float32 numbers (little-endian), natural-log mel
+               sink:BinaryIO, # Binary stream: 16-bit little-endian samples, one channel, at v.sample_rate
                chunk:int=16 # Frames to wait for before each computation
               )->float: # Seconds of sound written
     "Vocode frames as they come, until the source ends"
@@ -249,7 +251,7 @@ def stream_pcm(v:Vocoder, # Ready for use
     if not n: raise ValueError('The input is empty: no frame of a mel came')
     return n/v.sample_rate
 
-def generate_stream(checkpoint, chunk=None, **kw # As in `generate`
+def generate_stream(checkpoint:str|Path|dict, chunk:int=None, **kw:object # As in `generate`
                    ):
     "Frames from standard input to samples on standard output; words go to standard error"
     v, start = Vocoder.load(checkpoint, **kw), perf_counter()

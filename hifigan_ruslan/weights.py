@@ -8,6 +8,7 @@ __all__ = ['FORMAT', 'VERSION', 'old_names', 'model_shapes', 'check_fit', 'check
 
 # %% ../nbs/03c_weights.ipynb #fd8d5d24
 import hashlib, json, pickle, zipfile
+from collections.abc import Callable
 from functools import reduce
 from pathlib import Path
 import torch
@@ -111,14 +112,14 @@ def checkpoint_config(ck:dict, # From `read_checkpoint`
 
 # %% ../nbs/03c_weights.ipynb #412682f7
 def file_notes(cfg:Config, # The model
-               data # The bytes with the weights
+               data:bytes|memoryview # The bytes with the weights
               )->dict: # str -> str
     "Version, configuration and checksum, for the metadata of an exported file"
     return {FORMAT: '1', 'config': json.dumps(config_dict(cfg)), 'sample_rate': str(cfg.sample_rate), 'hop_length': str(cfg.hop_length), 'sha256': hashlib.sha256(data).hexdigest()}
 
 def read_notes(notes:dict, # Metadata of a file
-               data, # The bytes with the weights
-               name # Of the file, for the message
+               data:bytes|memoryview, # The bytes with the weights
+               name:str|Path # Of the file, for the message
               )->Config|None: # None where the notes are not ours
     "The configuration in the notes; ValueError for a damaged file"
     if FORMAT not in notes: return None
@@ -126,8 +127,8 @@ def read_notes(notes:dict, # Metadata of a file
     if notes.get('sha256')!=hashlib.sha256(data).hexdigest(): raise ValueError(f'{name} is damaged: its checksum is wrong. Copy or download it again')
     return of_file(lambda: config_from_dict(json.loads(notes.get('config', ''))), name)
 
-def of_file(read, # Makes a Config of a text that may be anybody's
-            name # Of the file
+def of_file(read:Callable, # Makes a Config of a text that may be anybody's
+            name:str|Path # Of the file
            )->Config: # What it made
     "`read()`, whose ValueError then names the file"
     try: return read()

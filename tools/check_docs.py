@@ -4,8 +4,7 @@
     python tools/check_docs.py DIR      the site in DIR
 
 Every link, picture, sound, script and anchor inside the site must resolve; addresses elsewhere are only listed. Every public name of the package stands on the page of its
-notebook, has a docstring, and a type for each parameter. What was lacking when this check was written is listed in tools/docs_todo.txt: a line there that is no longer
-true fails the check like a new gap, so the list can only become shorter.
+notebook, has a docstring, and a type for each parameter.
 """
 import importlib, inspect, re, sys
 from html.parser import HTMLParser
@@ -14,7 +13,6 @@ from urllib.parse import unquote, urlsplit
 from fastcore.script import call_parse
 
 ROOT = Path(__file__).parent.parent.absolute()
-TODO = ROOT/'tools'/'docs_todo.txt'
 POINTS = dict(a='href', link='href', img='src', audio='src', video='src', source='src', script='src', iframe='src') # Tag -> attribute with an address
 
 # links
@@ -102,11 +100,10 @@ def check_docs(site):
     site = Path(site).resolve()
     pages = {p: Page(p.read_text(encoding='utf-8')) for p in sorted(site.rglob('*.html'))}
     if not pages: sys.exit(f'{site} holds no pages: python tools/build_docs.py makes them')
-    known, found = [set(o) for o in (TODO.read_text(encoding='utf-8').split('\n')[:-1] if TODO.exists() else (), gaps())]
-    wrong = dead_links(pages, site) + missing(pages, site) + sorted(found-known) + [f'{o}: that is mended, remove the line from {TODO.name}' for o in sorted(known-found)]
+    wrong = dead_links(pages, site) + missing(pages, site) + sorted(gaps())
     print('\n'.join(['Addresses outside the site, not visited:', *(f'  {t} ({n})' for t,n in outside(pages).items())]))
     if wrong: sys.exit('\n'.join([f'{len(wrong)} things are not right:', *wrong]))
-    print(f'checked {len(pages)} pages, {sum(len(set(p.targets)) for p in pages.values()):,} addresses, {len(list(exported()))} names; {len(known)} gaps are known')
+    print(f'checked {len(pages)} pages, {sum(len(set(p.targets)) for p in pages.values()):,} addresses, {len(list(exported()))} names')
 
 @call_parse
 def main(site:str=str(ROOT/'_docs') # Folder of the site
