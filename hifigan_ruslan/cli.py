@@ -131,7 +131,7 @@ def _rank(kw):
 def generate_cli(
     inputs:Param('Sound files (resynthesised), mels as .npy or .pt (vocoded), folders of them; - = float32 mel frames from standard input, 16-bit samples to standard output', str, nargs='+', opt=False),
     out:str='generated', # Folder for the WAVs
-    checkpoint:str=None, # A checkpoint, a run folder, an exported folder or .onnx, or an official generator file
+    checkpoint:str='festvox-ru-v2', # A checkpoint, a run folder, an exported folder or .onnx, or an official generator file; festvox-ru-v2 is a small voice in the package
     config:str=None, # config.json of an official generator, where it does not lie beside it
     chunk:int=None, # Frames at a time: bounds the memory, or the delay of a stream; the result is the same
     device:str=None, # cpu or cuda; default: cpu
@@ -140,7 +140,6 @@ def generate_cli(
 ):
     "Vocode: a sound file goes through mel and back, a mel becomes sound"
     from hifigan_ruslan.vocoder import generate, generate_stream
-    if checkpoint is None: raise ValueError('no --checkpoint was given: name a checkpoint, the folder of a run of hifigan-train, or an official generator file')
     kw = dict(config=config, chunk=chunk, device=device, engine=engine, precision=precision)
     if '-' not in inputs: return generate(inputs, out, checkpoint, **kw)
     if len(inputs)>1: raise ValueError('- (standard input) goes alone, without other inputs')

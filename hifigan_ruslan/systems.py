@@ -14,7 +14,7 @@ import numpy as np, soundfile as sf, torch
 from torch import Tensor
 from .config import Config, V1
 from .data import SpeechData, find_corpus
-from .exchange import _file as checkpoint_file
+from .exchange import VOICES, _file as checkpoint_file
 from .mel import LogMel
 from .runlog import plot_curves
 from .sound import read_wav, wav_at
@@ -244,7 +244,7 @@ def open_systems(specs:list, # Of paths, name=path, or griffin-lim
 
 def _opened(path, name, weights, how):
     if path=='griffin-lim' and not Path(path).exists(): return [GriffinLim(name=name or path)]
-    if not Path(path).exists(): raise FileNotFoundError(f'There is nothing at {path}: give a checkpoint, a run folder, a folder with .wav or .flac files, or griffin-lim')
+    if not Path(path).exists() and path not in VOICES: raise FileNotFoundError(f'There is nothing at {path}: give a checkpoint, a run folder, a folder with .wav or .flac files, {", ".join(VOICES)}, or griffin-lim')
     try: checkpoint_file(path)
     except FileNotFoundError: return [Folder(path, name)] # a folder without a checkpoint
     kinds = ['ema','raw'] if weights=='both' else [weights]

@@ -1,0 +1,99 @@
+"""Make the packaged voice festvox-ru-v2 of a run of tools/train_voice.py, measure it, and write what the documentation shows of it.
+
+    python tools/ship_voice.py work --about 'A V2 after 9,000 steps ...' [--ruslan FOLDER]
+
+WORK is the folder of tools/train_voice.py. The weights are the moving average of its best checkpoint. Measured are the 20 held-out recordings and, if given, other recordings
+(--ruslan: never committed, only their numbers), each beside Griffin-Lim with 60 iterations. Written are hifigan_ruslan/voices/festvox-ru-v2 with its model card, and in
+nbs/runs/voice the rows of both evaluations, every fifth row of the log, and one sentence at several moments of the training. Printed is the SHA-256 of model.safetensors, which
+belongs into VOICES of nbs/06b_exchange.ipynb: only a file that has it is loaded."""
+import argparse, csv, hashlib, shutil
+from pathlib import Path
+import soundfile as sf
+from hifigan_ruslan.config import load_config
+from hifigan_ruslan.eval import evaluate, summary
+from hifigan_ruslan.exchange import export_folder, open_checkpoint
+from hifigan_ruslan.metrics import METRICS
+from hifigan_ruslan.sound import read_wav, wav_at
+from hifigan_ruslan.systems import Checkpoint, GriffinLim, Original, eval_clips
+from hifigan_ruslan.vocoder import Vocoder
+from hifigan_ruslan.weights import read_checkpoint
+
+ROOT = Path(__file__).parent.parent
+NAME = 'festvox-ru-v2'
+FOLDER, RUNS = ROOT/'hifigan_ruslan/voices'/NAME, ROOT/'nbs/runs/voice'
+SHOWN = 'pesq stoi dnsmos mel_l1 mel_l1_8k mcd f0_cents vuv_f1 level_db rtf'.split()
+CLIP, BEGIN, SECONDS, MOMENTS = 'ru_0058', .4, 3., 6 # The sentence that is heard at several moments: held out, without its silence
+
+def measure(recordings, cfg, out):
+    "Rows for the voice and Griffin-Lim on whole recordings"
+    systems = [Original(), Checkpoint(FOLDER, NAME), GriffinLim(cfg, n_iter=60, name='griffin-lim')]
+    return evaluate(systems, eval_clips(recordings), cfg, out, workers=2)
+
+def table(rows):
+    "Means with half of their intervals, in Markdown"
+    means = summary(rows)
+    def cell(v, digits): return f'{v[0]:.{digits}f} ± {(v[2]-v[1])/2:.{digits}f}' if v else '-'
+    heads = {k: (f'{m.title} ({m.unit})' if m.unit else m.title, m.better, m.digits) for k,m in METRICS.items()} | {'rtf': ('RTF, one thread', 'lower', 3)}
+    lines = [f'| | best | {NAME} | Griffin-Lim |', '|---|---|---|---|']
+    for k in SHOWN:
+        title, better, digits = heads[k]
+        lines.append(f'| {title} | {better} | ' + ' | '.join(cell(means[s].get(k), digits) for s in (NAME, 'griffin-lim')) + ' |')
+    return '\n'.join(lines)
+
+def card(about, rows, others):
+    "What a reader of the model card should know"
+    n, m = (len({r['clip'] for r in o}) for o in (rows, others))
+    beyond = f'\n\nOn {m} recordings of RUSLAN, another man in another room, with sound up to 11 kHz:\n\n{table(others)}' if others else ''
+    return f"""{about}
+
+**Data.** 600 recordings, 1.6 hours, of festvox-ru: one male reader, Nickolay V. Shmyrev, reads A. N. Tolstoy's "Aelita". They were recorded at 16 kHz and hold nothing above some 7 kHz. This model has learnt silence there, so whatever it vocodes sounds dull.
+
+**How good it is.** Whole utterances, mean and half of the 95 % interval; Griffin-Lim has 60 iterations and the same mels. On the {n} held-out recordings:
+
+{table(rows)}{beyond}
+
+Most words can be understood; the voice is hoarse. It is far from a HiFi-GAN that was trained on a GPU for days, and Griffin-Lim is ahead of it in all of these numbers but speed. It is there for a first sound and for examples.
+
+**Again.** `tools/train_voice.py` in the repository of hifigan_ruslan trains it, `tools/ship_voice.py` wrote this card.
+
+**Notice.** The recordings are copyright (c) 2005 Nickolay V. Shmyrev, all rights reserved, under a BSD-like licence: use, modification and distribution without restriction, with this notice, with changes marked, without the author's name as an endorsement. The full text lies in `clips/README.txt` of the package. What was changed: a network was trained on the recordings; they are not in this file."""
+
+def moments(work, out):
+    "The sentence as recorded and from the moving average at several steps"
+    shutil.rmtree(out, ignore_errors=True); out.mkdir(parents=True)
+    def cut(wav, rate): return wav[round(BEGIN*rate):round((BEGIN+SECONDS)*rate)]
+    wav, rate = read_wav(work/'held_out'/f'{CLIP}.wav')
+    own = load_config(work/'run'/'config.json').sample_rate
+    sf.write(out/'recording.flac', cut(wav_at(wav, rate, own), own), own)
+    kept = sorted((work/'run'/'checkpoints').glob('epoch_*.pt'))
+    chosen = [kept[round(i*(len(kept)-1)/(MOMENTS-1))] for i in range(MOMENTS)]
+    for p in chosen:
+        step, v = read_checkpoint(p, whole=False)['step'], Vocoder.load(p)
+        sf.write(out/f'step_{step:05d}.flac', cut(v.resynthesize(wav, rate)[0].numpy(), v.sample_rate).clip(-1, 1-2**-15), v.sample_rate)
+
+def thin(log, out):
+    "Every fifth row of the log, and those of the validations"
+    with open(log, newline='', encoding='utf-8') as f: rows = list(csv.DictReader(f))
+    with open(out, 'w', newline='', encoding='utf-8') as f:
+        w = csv.DictWriter(f, rows[0], lineterminator='\n')
+        w.writeheader(); w.writerows(r for i,r in enumerate(rows, 1) if i%5==0 or r['valid_ema'])
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('work', type=Path, help='folder of tools/train_voice.py')
+    p.add_argument('--about', required=True, help='a sentence for the card: model, steps, hardware, time')
+    p.add_argument('--ruslan', type=Path, help='folder of RUSLAN recordings to measure too')
+    a = p.parse_args()
+    best = a.work/'run'/'checkpoints'/'best.pt'
+    cfg, weights = open_checkpoint(best)
+    export_folder(cfg, weights, FOLDER)
+    rows = measure(a.work/'held_out', cfg, a.work/'eval_held_out')
+    others = measure(a.ruslan, cfg, a.work/'eval_ruslan') if a.ruslan else []
+    export_folder(cfg, weights, FOLDER, 'other', card(a.about, rows, others))
+    shutil.copy(a.work/'eval_held_out'/'clips.csv', RUNS/'held_out.csv')
+    if others: shutil.copy(a.work/'eval_ruslan'/'clips.csv', RUNS/'ruslan.csv')
+    thin(a.work/'run'/'log.csv', RUNS/'log.csv')
+    moments(a.work, RUNS/'moments')
+    print(hashlib.sha256((FOLDER/'model.safetensors').read_bytes()).hexdigest())
+
+if __name__=='__main__': main()
