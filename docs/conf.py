@@ -3,6 +3,8 @@ from configparser import ConfigParser
 from pathlib import Path
 from docutils import nodes
 from latex2mathml.converter import convert
+from sphinx.util.docutils import SphinxDirective
+from sphinx.util.nodes import make_id
 
 settings = ConfigParser(delimiters=['='])
 settings.read(Path(__file__).parent.parent/'settings.ini', encoding='utf-8')
@@ -14,6 +16,7 @@ extensions = ['myst_nb']
 nb_execution_mode = 'off' # the pages come executed
 nb_merge_streams = True
 nb_render_markdown_format = 'myst'
+nb_ipywidgets_js = {} # no page shows a live widget, so no script of theirs is fetched from elsewhere
 nb_code_prompt_show = nb_code_prompt_hide = 'Source'
 myst_enable_extensions = ['colon_fence', 'dollarmath']
 myst_dmath_double_inline = True
@@ -22,7 +25,7 @@ myst_heading_anchors = 4
 html_theme = 'furo'
 html_title = project
 html_math_renderer = 'mathml'
-html_static_path = ['_static']
+html_static_path, html_favicon = ['_static'], '_static/favicon.svg'
 html_css_files = ['extra.css']
 html_copy_source = html_show_sourcelink = False
 html_theme_options = dict(
@@ -36,4 +39,17 @@ def math(display):
         raise nodes.SkipNode
     return visit, None
 
-def setup(app): app.add_html_math_renderer('mathml', math('inline'), math('block'))
+class Api(SphinxDirective):
+    "An invisible mark: what is described here is an object of the module of this page. Search and objects.inv know it then"
+    required_arguments = 2 # kind, name inside the module
+
+    def run(self):
+        kind, name = self.arguments
+        mark = nodes.target('', '', ids=[make_id(self.env, self.state.document, '', name)])
+        self.state.document.note_explicit_target(mark)
+        self.env.get_domain('py').note_object(f'{project}.{self.env.docname}.{name}', kind, mark['ids'][0], location=mark)
+        return [mark]
+
+def setup(app):
+    app.add_html_math_renderer('mathml', math('inline'), math('block'))
+    app.add_directive('api', Api)

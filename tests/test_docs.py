@@ -3,11 +3,14 @@ import inspect, re, sys
 from pathlib import Path
 import pytest
 from hifigan_ruslan import cli
+from hifigan_ruslan.config import Config
+from hifigan_ruslan.metrics import NoValue
+from hifigan_ruslan.vocoder import Vocoder
 
 ROOT = Path(__file__).parent.parent
 GUIDES = sorted((ROOT/'docs'/'pages').glob('*.md'))
 sys.path.insert(0, str(ROOT/'tools'))
-import build_docs, check_docs
+import api_entry, build_docs, check_docs
 
 def test_no_gap_in_the_documentation_of_the_package():
     assert list(check_docs.gaps())==[]
@@ -26,6 +29,11 @@ def test_dead_links_are_seen(tmp_path):
     assert all(d.startswith('b.html: ') for d in dead)
     assert check_docs.outside(pages)=={'https://x.org/y': 1}
 
+def test_what_is_fetched_from_elsewhere_is_seen(tmp_path):
+    page = ('<link rel="canonical" href="https://x.org"><link rel="stylesheet" href="https://x.org/a.css"><a href="https://x.org/b">b</a>'
+            '<script src="//x.org/c.js"></script><img src="d.png"><audio src="https://x.org/e.wav"></audio>')
+    assert [f.split()[1] for f in check_docs.fetched(site(tmp_path, a=page), tmp_path)]==['https://x.org/a.css', '//x.org/c.js', 'https://x.org/e.wav']
+
 def test_text_is_what_one_reads():
     assert check_docs.Page('<p>a <b>bold</b></p><script>var hidden</script><p>end</p>').text=='a boldend'
 
@@ -43,6 +51,28 @@ def test_links_of_a_guide_work_in_the_repository(path):
 def test_links_in_the_site():
     assert build_docs.guide('[a](../../nbs/02_mel.ipynb#logmel) [b](tts.md)')=='[a](../mel.ipynb#logmel) [b](tts.md)'
     assert build_docs.relink('[a](../docs/pages/tts.md) [b](02_mel.ipynb)', 'https://x.org/')=='[a](guides/tts.md) [b](mel.ipynb)'
+
+# the entries of the API
+
+def test_entry_of_a_function():
+    "Its signature, and a table in which nothing is taken for markup"
+    def f(a:int, # Of *all*, in `code_x`, [0, 1]
+          b:str|None=None, # _b_ | c
+          *,
+          quick:bool=False # Faster
+         )->'Tensor': # (B, T)
+        "Does <this>"
+    md = api_entry.entry('f', f)
+    assert '```python\nf(a, b=None, *, quick=False)->Tensor\n```' in md and r'Does \<this>' in md
+    assert r'| `a` | `int` |  | Of \*all\*, in `code_x`, \[0, 1\] |' in md and r'| `b` | `str \| None` | `None` | \_b\_ \| c |' in md
+    assert '| returns | `Tensor` |  | (B, T) |' in md and '```{api} function f\n```' in md
+
+def test_entry_of_a_class_has_its_methods_and_fields():
+    assert '```{api} attribute Config.segment_size\n```' in api_entry.entry('Config', Config) and '| `segment_size` | `int` | `8192` | Samples of a training segment |' in api_entry.entry('Config', Config)
+    md = api_entry.entry('Vocoder', Vocoder)
+    assert all(f'**Vocoder.{k}**' in md for k in ('load', 'vocode', 'stream', 'resynthesize')) and 'Vocoder._' not in md
+    assert '```python\nclass NoValue(Exception)\n```' in api_entry.entry('NoValue', NoValue)
+    assert '| `resume` | `flag` |' in api_entry.entry('train_cli', cli.train_cli)
 
 # the commands in the guides
 

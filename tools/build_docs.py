@@ -8,11 +8,11 @@ The guides, docs/pages/*.md, are taken as they are. They link to notebooks as se
 ../docs/pages/tts.md, so that the links work in the repository too.
 
 The notebooks themselves are not changed. Their `#|` directives mean here what they mean to nbdev: hidden cells are left out, cells under a
-flag of tst_flags or `eval: false` are not run and keep their stored outputs. An exported cell becomes an API entry (signature, parameters,
-docstring) with its source folded underneath; dataclasses and constants show theirs. Any warning of Sphinx, such as a link to a page that is not there, fails the build,
+flag of tst_flags or `eval: false` are not run and keep their stored outputs. An exported cell becomes an API entry (api_entry.py: signature, docstring, a table of the
+parameters, methods) with its source folded underneath; constants show theirs. Any warning of Sphinx, such as a link to a page that is not there, fails the build,
 and so does what tools/check_docs.py finds in the finished site.
 """
-import ast, os, re, shutil, subprocess, sys, tempfile
+import ast, os, re, shutil, subprocess, sys, tempfile, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import nbformat
@@ -53,10 +53,6 @@ def public_names(cell):
     "Names of the public functions, classes and patched methods that the cell defines"
     return [showdoc_nm(o) for o in ast.parse(cell.source).body if isinstance(o, DEFINITION) and not o.name.startswith('_')]
 
-def is_dataclass(cell):
-    "Does the cell define a dataclass? Its fields carry the comments that a signature would lose, so its source is shown instead"
-    return bool(re.search(r'^@dataclass', cell.source, re.M))
-
 def is_constants(cell):
     "Does the cell define public names and no function or class? There is no signature to show, so its source is shown"
     body = ast.parse(cell.source).body
@@ -66,11 +62,11 @@ def is_constants(cell):
 def with_api(cells):
     "The cells with a `show_doc` after each exported definition that the author has not shown elsewhere"
     shown = {n for c in cells if c.cell_type=='code' for n in re.findall(r'^show_doc\(([\w.]+)', c.source, re.M)}
-    out = [new_code_cell('from nbdev.showdoc import show_doc', metadata={'role': 'setup'})]
+    out = [new_code_cell('from nbdev.showdoc import show_doc\nfrom api_entry import Entry as _Entry', metadata={'role': 'setup'})]
     for c in cells:
         if 'export' not in directives(c): out.append(c); continue
         names = [n for n in public_names(c) if n not in shown]
-        out += [c] + [new_code_cell(f'show_doc({n})', metadata={'role': 'fields'} if is_dataclass(c) else {}) for n in names]
+        out += [c] + [new_code_cell(f'show_doc({n}, renderer=_Entry)') for n in names]
     return out
 
 def execute(nb, cwd, flags):
@@ -105,12 +101,8 @@ def toctree(caption, pages):
     return '\n'.join(['```{toctree}', ':hidden:', f':caption: {caption}', '', *pages, '```'])
 
 def api_entry(cell):
-    "The markdown that `show_doc` printed, without its rule and its link to a code host"
-    md = '\n'.join(''.join(o.data['text/markdown']) for o in cell.outputs if 'text/markdown' in o.get('data', {}))
-    md = re.sub(r'^---\s*$', '', md, flags=re.M)
-    if cell.metadata.get('role')=='fields': md = re.sub(r'^```python.*?^```\n', '', md, flags=re.M|re.S)
-    md = re.sub(r'^\[source\]\(\S*\)(\{[^}]*\})?\s*$', '', md, flags=re.M)
-    return re.sub(r'^def (?=[A-Z])', 'class ', md, flags=re.M).strip()
+    "The markdown that `show_doc` printed"
+    return '\n'.join(''.join(o.data['text/markdown']) for o in cell.outputs if 'text/markdown' in o.get('data', {})).strip()
 
 def fit_headings(cells):
     "Put the heading of each API entry one level below the author's heading above it; drop it when that one already says the name"
@@ -126,7 +118,7 @@ def fit_headings(cells):
 def plain_code(cell):
     "A visible code cell without its directives; those that Sphinx knows become tags"
     d = directives(cell)
-    tags = [TAGS[k, v.strip().lower()] for k,v in d.items() if (k, v.strip().lower()) in TAGS] + ['hide-input']*bool(EXPORT & d.keys() and not is_dataclass(cell) and not is_constants(cell))
+    tags = [TAGS[k, v.strip().lower()] for k,v in d.items() if (k, v.strip().lower()) in TAGS] + ['hide-input']*bool(EXPORT & d.keys() and not is_constants(cell))
     src = '\n'.join(l for l in cell.source.splitlines() if not re.search(r'#\|\s*hide_line\s*$', l))
     for o in cell.outputs:
         if o.output_type=='stream': o.text = ANSI.sub('', o.text)
@@ -158,7 +150,7 @@ def source_last(cells):
 
 def make_page(path, out, cfg, menu, run):
     "Run one notebook, or only outline it, and write its page"
-    nb = nbformat.read(path, 4)
+    nb, start = nbformat.read(path, 4), time.monotonic()
     nb.cells = with_api(nb.cells)
     try: execute(nb, path.parent, set(cfg.tst_flags.split())) if run else outline(nb)
     except CellExecutionError as e: raise SystemExit(ANSI.sub('', f'{path.name} failed:\n{e}')) from None
@@ -167,12 +159,12 @@ def make_page(path, out, cfg, menu, run):
     nb.cells = fit_headings([c for c in cells if c is not None])
     if path.stem=='index': nb.cells.append(new_markdown_cell(menu))
     nbformat.write(nb, out/f'{page_name(path)}.ipynb')
-    return f'{"ran" if run else "not run:"} {path.name}'
+    return f'ran {path.name}: {time.monotonic()-start:.0f} s' if run else f'not run: {path.name}'
 
 @call_parse
 def main(
     out:str='_docs', # Folder of the site, from the repository root; an older site there is replaced
-    jobs:int=2, # Notebooks that run at the same time
+    jobs:int=os.cpu_count() or 1, # Notebooks that run at the same time; default: one for each core
     only:str='', # Run only these notebooks, named as in the site, with commas between them: index,mel; the others show their API as bare names
 ):
     "Build the documentation site"
@@ -186,7 +178,7 @@ def main(
     if set(guides)!=set(GUIDES): sys.exit(f'docs/pages/ holds {sorted(guides)}, and GUIDES in {__file__} names {sorted(GUIDES)}')
     menu = toctree('Guides', ['По-русски <index_ru>', *(f'guides/{g}' for g in GUIDES)]) + '\n\n' + toctree('Notebooks', pages)
     threads = max(1, (os.cpu_count() or 1)//jobs) # more would only get into each other's way
-    os.environ |= {'MPLBACKEND': 'module://matplotlib_inline.backend_inline', 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': str(threads)}
+    os.environ |= {'MPLBACKEND': 'module://matplotlib_inline.backend_inline', 'PYTHONPATH': f'{ROOT}{os.pathsep}{ROOT/"tools"}', 'OMP_NUM_THREADS': str(threads)}
     with tempfile.TemporaryDirectory() as tmp:
         with ThreadPoolExecutor(jobs) as pool:
             for done in pool.map(lambda p: make_page(p, Path(tmp), cfg, menu, not only or page_name(p) in only), paths): print(done, flush=True)

@@ -3,7 +3,7 @@
     python tools/check_docs.py          the site in _docs/
     python tools/check_docs.py DIR      the site in DIR
 
-Every link, picture, sound, script and anchor inside the site must resolve; addresses elsewhere are only listed. Every public name of the package stands on the page of its
+Every link, picture, sound, script and anchor inside the site must resolve; links to elsewhere are only listed, and nothing may be fetched from there. Every public name of the package stands on the page of its
 notebook, has a docstring, and a type for each parameter.
 """
 import importlib, inspect, re, sys
@@ -14,6 +14,7 @@ from fastcore.script import call_parse
 
 ROOT = Path(__file__).parent.parent.absolute()
 POINTS = dict(a='href', link='href', img='src', audio='src', video='src', source='src', script='src', iframe='src') # Tag -> attribute with an address
+NOT_FETCHED = {'canonical', 'next', 'prev', 'search', 'index', 'author', 'help', 'license'} # What a <link> only names
 
 # links
 
@@ -21,14 +22,16 @@ class Page(HTMLParser):
     "Addresses, anchors and text of a page"
     def __init__(self, html):
         super().__init__()
-        self.targets, self.ids, self.words, self.silent = [], set(), [], 0
+        self.targets, self.loads, self.ids, self.words, self.silent = [], [], set(), [], 0
         self.feed(html); self.close()
 
     def handle_starttag(self, tag, attrs):
         at = dict(attrs)
         self.ids |= {at[k] for k in ('id', 'name') if at.get(k)}
         self.silent += tag in ('script', 'style')
-        if at.get(POINTS.get(tag)) is not None: self.targets.append(at[POINTS[tag]])
+        if at.get(POINTS.get(tag)) is None: return
+        self.targets.append(at[POINTS[tag]])
+        if tag!='a' and not (tag=='link' and set((at.get('rel') or '').split()) & NOT_FETCHED): self.loads.append(at[POINTS[tag]])
 
     def handle_endtag(self, tag): self.silent -= tag in ('script', 'style')
 
@@ -50,6 +53,10 @@ def dead(path, page, pages, site):
         elif u.fragment and to in pages and unquote(u.fragment) not in pages[to].ids: yield f'{target}: no such place on that page'
 
 def dead_links(pages, site): return [f'{p.relative_to(site)}: {d}' for p,page in pages.items() for d in dead(p, page, pages, site)]
+
+def fetched(pages, site):
+    "What a page would fetch from elsewhere by itself: scripts, styles, pictures, sounds"
+    return [f'{p.relative_to(site)}: {t} is fetched from elsewhere' for p,page in pages.items() for t in dict.fromkeys(page.loads) if urlsplit(t).netloc]
 
 def outside(pages):
     "Addresses outside the site -> how many pages have them"
@@ -100,7 +107,7 @@ def check_docs(site):
     site = Path(site).resolve()
     pages = {p: Page(p.read_text(encoding='utf-8')) for p in sorted(site.rglob('*.html'))}
     if not pages: sys.exit(f'{site} holds no pages: python tools/build_docs.py makes them')
-    wrong = dead_links(pages, site) + missing(pages, site) + sorted(gaps())
+    wrong = dead_links(pages, site) + fetched(pages, site) + missing(pages, site) + sorted(gaps())
     print('\n'.join(['Addresses outside the site, not visited:', *(f'  {t} ({n})' for t,n in outside(pages).items())]))
     if wrong: sys.exit('\n'.join([f'{len(wrong)} things are not right:', *wrong]))
     print(f'checked {len(pages)} pages, {sum(len(set(p.targets)) for p in pages.values()):,} addresses, {len(list(exported()))} names')
