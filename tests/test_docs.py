@@ -60,12 +60,12 @@ def test_entry_of_a_function():
           b:str|None=None, # _b_ | c
           *,
           quick:bool=False # Faster
-         )->'Tensor': # (B, T)
+         )->bytes: # (B, T)
         "Does <this>"
     md = api_entry.entry('f', f)
-    assert '```python\nf(a, b=None, *, quick=False)->Tensor\n```' in md and r'Does \<this>' in md
+    assert '```python\nf(a, b=None, *, quick=False)->bytes\n```' in md and r'Does \<this>' in md
     assert r'| `a` | `int` |  | Of \*all\*, in `code_x`, \[0, 1\] |' in md and r'| `b` | `str \| None` | `None` | \_b\_ \| c |' in md
-    assert '| returns | `Tensor` |  | (B, T) |' in md and '```{api} function f\n```' in md
+    assert '| returns | `bytes` |  | (B, T) |' in md and '```{api} function f\n```' in md
 
 def test_entry_of_a_class_has_its_methods_and_fields():
     assert '```{api} attribute Config.segment_size\n```' in api_entry.entry('Config', Config) and '| `segment_size` | `int` | `8192` | Samples of a training segment |' in api_entry.entry('Config', Config)
