@@ -88,11 +88,11 @@ def why_other(ck:dict, # A training checkpoint's content, or the second result o
 
 # %% ../nbs/05c_checkpoint.ipynb #3b238d6c
 def init_weights(s:TrainState, # Fresh; changed in place
-                 path:str|Path # Ours, or an official g_* with or without its do_*
+                 init:str|Path|dict # Our file, an official g_* with or without its do_*, or what `read_checkpoint` returned
                 )->list: # What was taken over: generator, ema, mpd, msd, opt_g, opt_d
     "Weights from another run, and from an official pair the optimisers too; step and epoch start at 0"
-    path = Path(path)
-    ck, beside = read_checkpoint(path), path.with_name(re.sub('^g_', 'do_', path.name))
+    path = Path('the given weights' if isinstance(init, dict) else init)
+    ck, beside = dict(init) if isinstance(init, dict) else read_checkpoint(path), path.with_name(re.sub('^g_', 'do_', path.name))
     official = checkpoint_config(ck, path) is None
     if official and path.name.startswith('do_'): raise ValueError(f'{path} holds the discriminators; give the generator file beside it, {path.with_name("g_"+path.name[3:])}')
     if official and beside!=path and beside.is_file(): ck |= _from_official(read_checkpoint(beside), s)

@@ -58,7 +58,7 @@ def train_cli(
     steps:int=None, # Stop at this optimiser step
     epochs:int=None, # Stop after so many epochs; default: as in the preset
     hours:float=None, # Stop within so much time, validated and saved, h
-    init:str=None, # Start a new run from the weights of this checkpoint: ours, or an official g_* (its do_* beside it)
+    init:str=None, # Start a new run from these weights: a checkpoint, run or exported folder of ours, a packaged voice, or an official g_* (its do_* beside it)
     resume:store_true=False, # Continue from the newest checkpoint in OUT (this is the default)
     no_resume:store_true=False, # Refuse to start if OUT already holds checkpoints
     device:str=None, # cpu or cuda; default: the GPU if there is one
@@ -80,11 +80,12 @@ def train_cli(
     if with_parent: threading.Thread(target=_stop_with, args=(os.getppid(),), daemon=True).start()
     from dataclasses import replace
     from hifigan_ruslan.config import load_config, preset as named
+    from hifigan_ruslan.exchange import start_weights
     if resume and no_resume: raise ValueError('--resume and --no_resume exclude each other')
     cfg = load_config(config) if config else named(preset)
     given = dict(batch_size=batch_size, grad_accum=grad_accum, lr_g=lr, lr_d=lr, cosine_steps=cosine_steps, mel_warmup=mel_warmup, valid_every=valid_every)
     cfg = replace(cfg, **{k: v for k,v in given.items() if v is not None})
-    _train(procs, data=data, out=out, cfg=cfg, steps=steps, epochs=epochs, hours=hours, init=init, resume=not no_resume, device=device, precision=precision,
+    _train(procs, data=data, out=out, cfg=cfg, steps=steps, epochs=epochs, hours=hours, init=start_weights(init) if init else None, resume=not no_resume, device=device, precision=precision,
            disc_warmup=disc_warmup, log_every=log_every, save_minutes=save_minutes, started=started)
 
 # %% ../nbs/11_cli.ipynb #72012e3a

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['VOICES', 'VOICE', 'FORMATS', 'packaged_voice', 'open_checkpoint', 'export_folder', 'push_folder', 'export_official',
-           'export_format', 'export']
+           'start_weights', 'export_format', 'export']
 
 # %% ../nbs/06b_exchange.ipynb #6a221842
 import hashlib, io, json, re
@@ -207,22 +207,34 @@ def export_official(cfg:Config, # The model
                   path:str|Path # The file; the official code looks for config.json beside it
                  )->Path: # The file
     "Write a generator, and config.json, that the official inference.py loads; a pair to train on is `checkpoint.save_official`"
-    path, state = Path(path), {}
+    path, buffer = Path(path), io.BytesIO()
     if cfg.n_mels!=80: raise ValueError(f'The official code is written for 80 mel bands, this model has {cfg.n_mels}')
+    beside, config = path.with_name('config.json'), official_dict(cfg)
+    if beside.is_file() and _json(beside)!=config: raise ValueError(f'{beside} is there already and says something else, it may belong to a run: write to a folder of its own')
+    torch.save({'generator': _normed(cfg, weights)}, buffer)
+    _write({path: buffer.getvalue(), beside: json.dumps(config, indent=1).encode()})
+    return path
+
+def _normed(cfg, weights):
+    "Weights with a weight norm of the older form, whatever form they have"
+    state = {}
     for k,w in _folded(cfg, weights).items():
         if not k.endswith('.weight'): state[k] = w; continue
         g = w.norm(dim=(1,2), keepdim=True)
         state |= {k+'_g': g, k+'_v': torch.where(g>0, w, 1.)}
-    beside, config, buffer = path.with_name('config.json'), official_dict(cfg), io.BytesIO()
-    if beside.is_file() and _json(beside)!=config: raise ValueError(f'{beside} is there already and says something else, it may belong to a run: write to a folder of its own')
-    torch.save({'generator': state}, buffer)
-    _write({path: buffer.getvalue(), beside: json.dumps(config, indent=1).encode()})
-    return path
+    return state
 
 def _json(path):
     "What a JSON file holds, None where it holds nothing that can be read"
     try: return json.loads(path.read_bytes())
     except (ValueError, RecursionError): return None
+
+# %% ../nbs/06b_exchange.ipynb #f3a20002
+def start_weights(checkpoint:str|Path # File, run folder, folder of `export_folder`, or name of a packaged voice
+                 )->Path|dict: # The file of a run or of the official code; of the others, the generator as `init_weights` takes it
+    "What a new run can start from"
+    path = _file(checkpoint)
+    return {'generator': _normed(*open_checkpoint(path))} if path.suffix.lower() in ('.safetensors','.onnx') else path
 
 # %% ../nbs/06b_exchange.ipynb #efae25b3
 FORMATS = 'safetensors', 'onnx', 'onnx-fp16', 'official'

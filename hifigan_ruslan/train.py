@@ -157,7 +157,7 @@ def fit(data:SpeechData|str|Path, # Prepared corpus, or its folder
         epochs:int|None=None, # Stop after so many epochs; None = cfg.epochs
         hours:float|None=None, # Stop within so much wall-clock time, h, validated and saved; the schedule stays that of `steps` or `epochs`
         resume:bool=True, # Continue from the newest valid checkpoint in `out`
-        init:str|Path|None=None, # Start a new run from the weights of this checkpoint: ours, or an official g_* (with its do_* beside it)
+        init:str|Path|dict|None=None, # Start a new run from these weights: our checkpoint, an official g_* (with its do_* beside it), or what `start_weights` in exchange returns
         device:str|None=None, # 'cpu', 'cuda'; None = the GPU if there is one
         precision:str|None=None, # 'fp32', 'bf16', 'fp16'; None = what suits the device
         disc_warmup:int|None=None, # First steps in which only the discriminators learn; None = 500 if `init` brings none, else 0
@@ -248,15 +248,15 @@ def _where(device, precision):
 def _start(data, out, cfg, resume, init, disc_warmup, where):
     "A state to train: continued, from given weights, or new"
     folder, ranks = out/'checkpoints', where['ranks']
-    there = sorted(folder.glob('*.pt'))
+    there, name = sorted(folder.glob('*.pt')), 'a generator' if isinstance(init, dict) else init
     if there and not resume: raise ValueError(f'{folder} holds {len(there)} checkpoints of an earlier run. Nothing is overwritten: choose another folder, or leave out --no_resume')
-    if there and init: ranks.say(f'{folder} has checkpoints: the run continues, --init {init} is not used')
+    if there and init: ranks.say(f'{folder} has checkpoints: the run continues, --init {name} is not used')
     found = find_checkpoint(folder, ranks.say, **where)
     if found: s = _continue(*found, data, cfg)
     else:
         s = new_state(cfg, **where)
         taken = init_weights(s, init) if init else ()
-        if init: ranks.say(f'starting from the weights of {init}: {", ".join(taken)}' + ('' if 'mpd' in taken else '; the discriminators start anew'))
+        if init: ranks.say(f'starting from the weights of {name}: {", ".join(taken)}' + ('' if 'mpd' in taken else '; the discriminators start anew'))
         s.hold_g = disc_warmup if disc_warmup is not None else 500 if init and 'mpd' not in taken else 0
         if s.hold_g: ranks.say(f'only the discriminators learn until step {s.hold_g}: fresh ones would ruin a trained generator')
     ranks.check_same([*s.generator.parameters(), *s.disc_params()])
