@@ -70,7 +70,7 @@ def _words(state, minutes, scores, log, ids):
     heard = _heard(mel)
     return [f'{state.step} training steps in {minutes:g} min on a CPU, from nothing. Mel L1 on the clips below, which the training has not heard: {mel:.2f}. '
             f'(In the first steps of the training it was {first:.2f}; a HiFi-GAN V1 that was trained for days on a GPU reaches 0.21 to 0.27.)',
-            heard + f'The third sound of each clip is from {VOICE}, the voice in the package: an hour of training on two CPU cores with 600 recordings of this reader; of the clips below, {_new(ids)}. '
+            heard + f'The third sound of each clip is from {VOICE}, the voice in the package: trained on two CPU cores with 600 recordings of this reader; of the clips below, {_new(ids)}. '
             'On a GPU little of the buzz is left after some 200,000 steps. No minute on a CPU can sound better; yours shows that the whole chain works on your machine.',
             'The clips were recorded at 16 kHz: above 7 kHz there is nothing. Voice: N. V. Shmyrev, festvox-ru, BSD-like licence (clips/README.txt in the package).',
             'Next: hifigan-generate YOUR.wav resynthesises a recording of yours with the packaged voice; hifigan-prepare and hifigan-train on your own recordings or on RUSLAN.']

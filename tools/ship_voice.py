@@ -4,11 +4,12 @@
 
 WORK is the folder of tools/train_voice.py. The weights are the moving average of its best checkpoint. Measured are the 20 held-out recordings and, if given, other recordings
 (--ruslan: never committed, only their numbers), each beside Griffin-Lim with 60 iterations. Written are hifigan_ruslan/voices/festvox-ru-v2 with its model card, and in
-nbs/runs/voice the rows of both evaluations, every fifth row of the log, and one sentence at several moments of the training. Printed is the SHA-256 of model.safetensors, which
+nbs/runs/voice the rows of both evaluations, every fifth row of the log, one sentence at several moments of the training, and the last discriminators in fp16. Printed is the SHA-256 of model.safetensors, which
 belongs into VOICES of nbs/06b_exchange.ipynb: only a file that has it is loaded."""
 import argparse, csv, hashlib, shutil
 from pathlib import Path
 import soundfile as sf
+from safetensors.torch import save_file
 from hifigan_ruslan.config import load_config
 from hifigan_ruslan.eval import evaluate, summary
 from hifigan_ruslan.exchange import export_folder, open_checkpoint
@@ -78,6 +79,11 @@ def thin(log, out):
         w = csv.DictWriter(f, rows[0], lineterminator='\n')
         w.writeheader(); w.writerows(r for i,r in enumerate(rows, 1) if i%5==0 or r['valid_ema'])
 
+def discriminators(last, out):
+    "The discriminators of a checkpoint, for a look through their eyes (nbs/09c_story.ipynb)"
+    ck = read_checkpoint(last)
+    save_file({f'{name}.{k}': v.half().contiguous() for name in ('mpd','msd') for k,v in ck[name].items()}, out)
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('work', type=Path, help='folder of tools/train_voice.py')
@@ -94,6 +100,8 @@ def main():
     if others: shutil.copy(a.work/'eval_ruslan'/'clips.csv', RUNS/'ruslan.csv')
     thin(a.work/'run'/'log.csv', RUNS/'log.csv')
     moments(a.work, RUNS/'moments')
+    discriminators(a.work/'run'/'checkpoints'/'last.pt', RUNS/'discriminators.safetensors')
+    shutil.copy(a.work/'run'/'config.json', RUNS/'config.json')
     print(hashlib.sha256((FOLDER/'model.safetensors').read_bytes()).hexdigest())
 
 if __name__=='__main__': main()
