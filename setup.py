@@ -18,4 +18,5 @@ setup(
     package_data={'hifigan_ruslan': ['clips/*', 'voices/*/*', 'web/*']},
     install_requires=shlex.split(cfg['requirements']), extras_require={k: shlex.split(cfg[f'{k}_requirements']) for k in ('dev', 'onnx', 'eval')},
     entry_points={'console_scripts': cfg['console_scripts'].split(), 'nbdev': ['hifigan_ruslan=hifigan_ruslan._modidx:d']},
+    options={'editable_wheel': {'mode': 'compat'}}, # a .pth file: otherwise `import hifigan_ruslan` in the folder above a clone of that name finds the clone, and nothing in it
     zip_safe=False)

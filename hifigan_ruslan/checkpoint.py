@@ -91,9 +91,10 @@ def init_weights(s:TrainState, # Fresh; changed in place
                  init:str|Path|dict # Our file, an official g_* with or without its do_*, or what `read_checkpoint` returned
                 )->list: # What was taken over: generator, ema, mpd, msd, opt_g, opt_d
     "Weights from another run, and from an official pair the optimisers too; step and epoch start at 0"
-    path = Path('the given weights' if isinstance(init, dict) else init)
+    path = Path(init.get('name', 'the given weights') if isinstance(init, dict) else init)
     ck, beside = dict(init) if isinstance(init, dict) else read_checkpoint(path), path.with_name(re.sub('^g_', 'do_', path.name))
-    official = checkpoint_config(ck, path) is None
+    own = checkpoint_config(ck, path)
+    official = own is None and not isinstance(init, dict)
     if official and path.name.startswith('do_'): raise ValueError(f'{path} holds the discriminators; give the generator file beside it, {path.with_name("g_"+path.name[3:])}')
     if official and beside!=path and beside.is_file(): ck |= _from_official(read_checkpoint(beside), s)
     if 'generator' not in ck: raise ValueError(f'{path} has no generator (it has: {", ".join(map(str, list(ck)[:8]))})')
@@ -102,8 +103,15 @@ def init_weights(s:TrainState, # Fresh; changed in place
     for k in (taken := [k for k in taken if k in ck]):
         try: getattr(s, k).load_state_dict(ck[k])
         except (RuntimeError, KeyError, ValueError, AttributeError) as e:
-            raise ValueError(f'{path}: {k} does not fit this configuration ({str(e).splitlines()[-1].strip()[:200]}). Use the preset or config that it was trained with') from e
+            other = _differences(own, s.cfg) or str(e).splitlines()[-1].strip()[:200]
+            raise ValueError(f'{path}: {k} does not fit this configuration ({other}). Use the preset or config that it was trained with') from e
     return taken
+
+_SHAPE = 'n_mels resblock upsample_rates upsample_kernel_sizes upsample_initial_channel resblock_kernel_sizes resblock_dilation_sizes disc mpd_periods msd_scales disc_shrink'.split()
+
+def _differences(own, cfg):
+    "What of the model differs, where that is known"
+    return '; '.join(f'{k}: {getattr(own, k)} there, {getattr(cfg, k)} asked for' for k in _SHAPE if own and getattr(own, k)!=getattr(cfg, k))
 
 def _from_official(do, s):
     "The parts of a do_* file, with its optimisers in our order of parameters"

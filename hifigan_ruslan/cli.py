@@ -7,7 +7,7 @@ __all__ = ['prepare_cli', 'train_cli', 'generate_cli', 'export_cli', 'eval_cli',
            'kaggle_cli', 'run']
 
 # %% ../nbs/11_cli.ipynb #86b1c1d2
-import functools, logging, os, signal, sys, threading, time, traceback, uuid
+import contextlib, difflib, functools, io, logging, os, shlex, signal, sys, threading, time, traceback, uuid
 from pathlib import Path
 from fastcore.script import Param, anno_parser, call_parse, store_true
 
@@ -18,9 +18,15 @@ def _answered(f):
     def _f(*args, **kwargs):
         try: f(*args, **kwargs)
         except (ValueError, OSError) as e:
-            print(f'error: {e}', file=sys.stderr); sys.exit(1)
+            print(f'error: {_said(e)}', file=sys.stderr); sys.exit(1)
         except KeyboardInterrupt: print('\nstopped; what was saved is whole, and the same command goes on from there', file=sys.stderr); sys.exit(130)
     return _f
+
+def _said(e):
+    "The message; where it is only the system's number and word for it, in a sentence"
+    if not getattr(e, 'errno', None) or not e.filename: return e
+    if isinstance(e, (FileExistsError, NotADirectoryError)): return f'{e.filename} is a file, and a folder is needed there: give another name'
+    return f'There is no file {e.filename}' if isinstance(e, FileNotFoundError) else e
 
 def _command(f): return call_parse(_answered(f))
 
@@ -220,12 +226,25 @@ def kaggle_cli(*args:str # Action and options; none = those of the process
     "The compiled kernel: build it, push it, follow it, bring its results home, go on"
     actions, (action, *rest) = kaggle_actions(), args or sys.argv[1:] or ['--help']
     if action not in actions:
-        known = action in ('-h','--help')
+        known, near = action in ('-h','--help'), difflib.get_close_matches(action, actions, 1)
+        if not known: print(f'There is no action {action!r}' + (f', {near[0]} may be meant' if near else ''), file=sys.stderr)
         print('usage: hifigan-kaggle ACTION [options]; hifigan-kaggle ACTION --help tells the options\n' + '\n'.join(f'  {k:<9} {f.__doc__}' for k,f in actions.items()), file=None if known else sys.stderr)
         sys.exit(0 if known else 2)
-    out = actions[action](**_parsed(actions[action], rest, f'hifigan-kaggle {action}'))
+    given = _parsed(actions[action], rest, f'hifigan-kaggle {action}')
+    if given.get('train'): _check_train(given['train'])
+    out = actions[action](**given)
     if action=='check' and out: raise ValueError('\n- '.join(['This is not right:', *out]))
     print('all is as it should be' if action=='check' else out if out is not None else 'done')
+
+def _check_train(options):
+    "ValueError for options that hifigan-train would refuse on Kaggle, where an hour may pass until one reads it"
+    from hifigan_ruslan.session import _OWN
+    words, said = shlex.split(options), io.StringIO()
+    if own := [w for w in words if w.split('=')[0] in _OWN]: raise ValueError(f'{own[0]} cannot stand in --train: the session sets it. See --preset, --hours and CONFIG in the first cell of the notebook')
+    if 'YOUR_NAME' in options: raise ValueError('--train still has YOUR_NAME in it: put your user name there')
+    try:
+        with contextlib.redirect_stderr(said): _parsed(train_cli, ['DATA', 'OUT', *words], 'hifigan-train')
+    except SystemExit: raise ValueError(f'--train: {said.getvalue().strip().splitlines()[-1]}') from None
 
 # %% ../nbs/11_cli.ipynb #575f22cc
 def run(name:str, # prepare, train, generate, export, eval or demo

@@ -209,7 +209,8 @@ def _check_folder(root):
 def _no_sounds(root, found):
     kinds = ', '.join(f'{n:,} {k or "without suffix"}' for k,n in Counter(p.suffix.lower() for p in found).most_common(5)) or 'no files at all'
     packed = any(p.suffix.lower() in ('.zip','.tar','.gz','.rar','.7z','.tgz') for p in found)
-    hint = 'Unpack the archive first' if packed else 'Give a folder with .wav or .flac files in it or below it'
+    squeezed = next((p for p in found if p.suffix.lower() in ('.mp3','.m4a','.ogg','.opus','.aac','.wma')), None)
+    hint = ('Unpack the archive first' if packed else f'Convert them first, each like this: ffmpeg -i {_printable(squeezed.name)} {_printable(squeezed.stem)}.wav' if squeezed else 'Give a folder with .wav or .flac files in it or below it')
     return f'No sound files in {_printable(root)} ({kinds}). {hint}. It holds:\n{_tree(root)}'
 
 def _metadata(root, found, index):
@@ -633,6 +634,7 @@ def prepare(corpus:str|Path|Corpus, # Folder of the corpus, or what `find_corpus
     c, out = corpus if isinstance(corpus, Corpus) else find_corpus(corpus), Path(out)
     plan = _plan(c, sample_rate=sample_rate, gain=float(gain), valid=valid, test=test, seed=seed, min_seconds=min_seconds, min_rate=min_rate)
     data = _check_out(out, c, plan)
+    if not data: _split(len(c.files), valid, test, seed) # too few of them, said before anything is written
     if data: print(f'{out} is finished already: {data}'); return data
     print(f'{_printable(c.root)}: {c.layout}')
     if c.refused: print(f'refused {len(c.refused)} names that point out of the corpus, such as {c.refused[0]!r}')

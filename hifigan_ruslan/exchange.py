@@ -16,7 +16,7 @@ from safetensors.torch import load as load_tensors, save as save_tensors
 from .config import Config, config_dict, config_from_dict, load_config, official_dict
 from .files import new_file
 from .onnx import export_onnx, read_onnx
-from .weights import check_fit, checkpoint_config, file_notes, load_generator, of_file, read_checkpoint, read_notes, read_whole
+from .weights import FORMAT, VERSION, check_fit, checkpoint_config, file_notes, load_generator, of_file, read_checkpoint, read_notes, read_whole
 
 # %% ../nbs/06b_exchange.ipynb #046ec546
 _MODEL_KEYS = ('sample_rate n_fft win_length hop_length n_mels fmin fmax resblock upsample_rates upsample_kernel_sizes '
@@ -79,10 +79,12 @@ def packaged_voice(name:str # One of `VOICES`
 def _file(path):
     "The file that is meant: `path` itself or, of a folder, its model.safetensors, else its best checkpoint, else its last; of a packaged voice, that"
     path = packaged_voice(str(path)) if str(path) in VOICES and not Path(path).exists() else Path(path)
+    if not path.exists(): raise FileNotFoundError(f'There is no checkpoint file {path}' + (f', and no voice of this name in the package, which has {", ".join(VOICES)}' if path.name==str(path) and not path.suffix else ''))
     if not path.is_dir(): return path
     if (path/'model.safetensors').is_file(): return path/'model.safetensors'
     found = [f for name in ('best.pt','last.pt') for f in (path/'checkpoints'/name, path/name) if f.is_file()]
-    if not found: raise FileNotFoundError(f'The folder {path} has no best.pt or last.pt, neither in it nor in {path/"checkpoints"}, and no model.safetensors; give the checkpoint file itself')
+    below = next((d for d in sorted(path.iterdir()) if (d/'checkpoints').is_dir()), None)
+    if not found: raise FileNotFoundError(f'The folder {path} has no best.pt or last.pt, neither in it nor in {path/"checkpoints"}, and no model.safetensors; ' + (f'{below} may be meant' if below else 'give the checkpoint file itself'))
     return found[0]
 
 def open_checkpoint(checkpoint:str|Path|dict, # File, run folder, folder of `export_folder`, name of a packaged voice, or what `read_checkpoint` returned
@@ -234,7 +236,9 @@ def start_weights(checkpoint:str|Path # File, run folder, folder of `export_fold
                  )->Path|dict: # The file of a run or of the official code; of the others, the generator as `init_weights` takes it
     "What a new run can start from"
     path = _file(checkpoint)
-    return {'generator': _normed(*open_checkpoint(path))} if path.suffix.lower() in ('.safetensors','.onnx') else path
+    if path.suffix.lower() not in ('.safetensors','.onnx'): return path
+    cfg, weights = open_checkpoint(path)
+    return dict(format=FORMAT, version=VERSION, config=config_dict(cfg), generator=_normed(cfg, weights), name=str(checkpoint))
 
 # %% ../nbs/06b_exchange.ipynb #efae25b3
 FORMATS = 'safetensors', 'onnx', 'onnx-fp16', 'official'
@@ -259,11 +263,28 @@ def export(checkpoint:str|Path|dict, # As in `open_checkpoint`
     if format!='safetensors' and out.is_dir(): raise ValueError(f'{out} is a folder; for the format {format} give the name of a file in it, such as {out/("generator.onnx" if "onnx" in format else "generator")}')
     if format=='safetensors' and out.suffix: raise ValueError(f'{out} looks like a file; a safetensors export is a folder with model.safetensors, config.json and README.md: give a name without {out.suffix}')
     if format!='safetensors' and (license!='unknown' or card): raise ValueError(f'license and card go into the model card of a safetensors export; the format {format} has none')
+    if format!='safetensors' and out.exists(): _is_export(out)
     cfg, weights = open_checkpoint(checkpoint, config)
+    old_license, old_card = _card_beside(checkpoint)
+    license, card = old_license if license=='unknown' else license, card or old_card
     if format=='safetensors': export_folder(cfg, weights, out, license, card)
     elif format=='official': export_official(cfg, weights, out)
     else: export_onnx(cfg, weights, out, half=format=='onnx-fp16')
     open_checkpoint(out)
     size = sum(f.stat().st_size for f in ([out/'model.safetensors'] if out.is_dir() else [out]))
-    print(f'{out}: {format}, {size/1e6:.1f} MB, {cfg.sample_rate} Hz, {cfg.n_mels} mel bands' + (', licence unknown: say which with license=...' if format=='safetensors' and license=='unknown' else ''))
+    print(f'{out}: {format}, {size/1e6:.1f} MB, {cfg.sample_rate} Hz, {cfg.n_mels} mel bands' + (', licence unknown: say which (--license NAME)' if format=='safetensors' and license=='unknown' else '')
+          + (f'; its terms are in the model card of {checkpoint}, pass them on' if old_card and format!='safetensors' else ''))
     return out
+
+def _is_export(path):
+    "ValueError for a file that is no generator, and would be lost"
+    try: open_checkpoint(path)
+    except ValueError as e: raise ValueError(f'{path} is there already, it is no exported generator and would be lost ({str(e)[:200]}). Give another name') from None
+
+def _card_beside(checkpoint):
+    "Licence and card of an exported folder or packaged voice, which go where its weights go"
+    path = None if isinstance(checkpoint, dict) else _file(checkpoint)
+    if path is None or path.suffix.lower()!='.safetensors' or not path.with_name('README.md').is_file(): return 'unknown', ''
+    text = path.with_name('README.md').read_text(encoding='utf-8')
+    license, card = re.search(r'^license: (\S+)$', text, re.M), re.search(r'^```python\n.*?^```\n(.*?)^## The mel that it expects$', text, re.M|re.S)
+    return license[1] if license else 'unknown', card[1].strip() if card else ''

@@ -171,6 +171,7 @@ def fit(data:SpeechData|str|Path, # Prepared corpus, or its folder
     budget = Budget(hours, time.monotonic() if started is None else started)
     data, out = data if isinstance(data, SpeechData) else SpeechData.open(data), Path(out)
     _check_run(data, cfg, steps=steps, epochs=epochs, hours=hours, log_every=log_every)
+    if (out/'dataset.json').exists(): raise ValueError(f'{out} holds a prepared corpus: give the run a folder of its own')
     where = _where(device, precision)
     with only_one(out) if where['ranks'].first else nullcontext():
         s = _start(data, out, cfg, resume, init, disc_warmup, where)
@@ -178,6 +179,7 @@ def fit(data:SpeechData|str|Path, # Prepared corpus, or its folder
         total = steps if steps is not None else (epochs or s.cfg.epochs)*max(1, n//per_step)
         say(f'{n} training utterances ({data.hours:.2f} h in all), {max(1, n//per_step)} steps an epoch, {min(s.cfg.valid_clips, len(data.split("valid")))} validation clips, '
             f'from step {s.step} to {total}')
+        if s.step<total<=s.hold_g: say(f'warning: the generator learns nothing before step {s.hold_g}, and this run ends at {total}: ask for more --steps, or for a smaller --disc_warmup')
         if s.step>=total: say(f'nothing to do: step {s.step} is reached already; ask for more --steps or --epochs')
         else: _loop(s, data, out, total, budget, log_every, save_minutes, view, on_log)
     return s
@@ -248,7 +250,7 @@ def _where(device, precision):
 def _start(data, out, cfg, resume, init, disc_warmup, where):
     "A state to train: continued, from given weights, or new"
     folder, ranks = out/'checkpoints', where['ranks']
-    there, name = sorted(folder.glob('*.pt')), 'a generator' if isinstance(init, dict) else init
+    there, name = sorted(folder.glob('*.pt')), init.get('name', 'given weights') if isinstance(init, dict) else init
     if there and not resume: raise ValueError(f'{folder} holds {len(there)} checkpoints of an earlier run. Nothing is overwritten: choose another folder, or leave out --no_resume')
     if there and init: ranks.say(f'{folder} has checkpoints: the run continues, --init {name} is not used')
     found = find_checkpoint(folder, ranks.say, **where)
@@ -256,12 +258,17 @@ def _start(data, out, cfg, resume, init, disc_warmup, where):
     else:
         s = new_state(cfg, **where)
         taken = init_weights(s, init) if init else ()
-        if init: ranks.say(f'starting from the weights of {name}: {", ".join(taken)}' + ('' if 'mpd' in taken else '; the discriminators start anew'))
+        if init: ranks.say(f'starting from the weights of {name}: {", ".join(taken)}' + ('' if 'mpd' in taken else f'; the discriminators start anew{_no_pair(name)}'))
         s.hold_g = disc_warmup if disc_warmup is not None else 500 if init and 'mpd' not in taken else 0
         if s.hold_g: ranks.say(f'only the discriminators learn until step {s.hold_g}: fresh ones would ruin a trained generator')
     ranks.check_same([*s.generator.parameters(), *s.disc_params()])
     if ranks.first: folder.mkdir(parents=True, exist_ok=True); save_config(s.cfg, out/'config.json'); _warn_if_full(s, folder)
     return s
+
+def _no_pair(name):
+    "Of an official generator: that its discriminators do not lie beside it"
+    path = Path(name)
+    return f', there is no do_{path.name[2:]} beside it' if path.name.startswith('g_') else ''
 
 def _continue(s, rest, path, data, cfg):
     "The found state, if it belongs to this configuration and this data"

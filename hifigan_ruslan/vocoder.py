@@ -192,6 +192,7 @@ def _files(inputs):
 
 def _targets(inputs, out):
     "Input path -> WAV to write; ValueError where two would meet"
+    if Path(out).is_file(): raise ValueError(f'{out} is a file, and the WAVs need a folder: give another name')
     to = {}
     for path in _files(inputs):
         target = Path(out)/f'{path.stem}.wav'
@@ -212,6 +213,7 @@ def generate(inputs:list, # Paths: sound files (resynthesised), mels as .npy or 
             )->list: # Paths of the WAVs
     "Resynthesise sound files and vocode mels into a folder"
     to, failed, sound, taken = _targets(inputs, out), {}, 0., 0.
+    if not any(p.exists() for p in to): raise FileNotFoundError('There is no ' + ', '.join(map(str, to)))
     v = Vocoder.load(checkpoint, config, device, engine, precision)
     print(f'engine: {v.why}')
     for i,(path,target) in enumerate(to.items()):
@@ -224,7 +226,7 @@ def generate(inputs:list, # Paths: sound files (resynthesised), mels as .npy or 
             print(f'{i+1}/{len(to)} {target}: {seconds:.2f} s of sound in {wait:.2f} s (RTF {wait/seconds:.3f})')
         except (ValueError, OSError) as e:
             failed[path] = str(e) if str(path) in str(e) else f'{path}: {e}'
-            print(f'not done: {failed[path]}')
+            if len(to)>1: print(f'not done: {failed[path]}')
     if sound and len(to)>1: print(f'all: {sound:.1f} s of sound in {taken:.1f} s (RTF {taken/sound:.3f}; below 1 is faster than real time)')
     if failed:
         done = f', the others are in {out}' if len(failed)<len(to) else ''

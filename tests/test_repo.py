@@ -111,3 +111,9 @@ def test_pins_that_only_work_together():
 def test_command_exists(name):
     module, function = commands[name].split(':')
     assert callable(getattr(importlib.import_module(module), function))
+
+def test_the_package_is_found_beside_a_folder_of_its_name(tmp_path):
+    "As in the folder above a clone, whose own folder of that name must not be taken for the package"
+    (tmp_path/'hifigan_ruslan').mkdir()
+    p = subprocess.run([sys.executable, '-c', 'import hifigan_ruslan; print(hifigan_ruslan.__version__)'], cwd=tmp_path, capture_output=True, text=True)
+    assert p.stdout.strip(), p.stderr
