@@ -184,6 +184,7 @@ def main(
             for done in pool.map(lambda p: make_page(p, Path(tmp), cfg, menu, not only or page_name(p) in only), paths): print(done, flush=True)
         (Path(tmp)/'guides').mkdir()
         for name,md in guides.items(): (Path(tmp)/'guides'/f'{name}.md').write_text(md, encoding='utf-8')
+        shutil.copytree(ROOT/'docs'/'pages'/'images', Path(tmp)/'guides'/'images')
         shutil.copytree(cfg.nbs_path/'images', Path(tmp)/'images')
         shutil.rmtree(out, ignore_errors=True)
         done = subprocess.run([sys.executable, '-m', 'sphinx', '-q', '-W', '--keep-going', '-b', 'html', '-d', f'{tmp}/.doctrees', '-c', 'docs', tmp, str(out)])
