@@ -687,7 +687,7 @@ class SegmentDataset:
     def __len__(self)->int: return len(self.utterances)
 
     def batch(self, indices:Iterable # Indices of utterances
-             ): # (len(indices), 1, segment_size) float32 tensor; shorter utterances are followed by zeros
+             )->object: # (len(indices), 1, segment_size) float32 tensor; shorter utterances are followed by zeros
         "The segments of several utterances in this epoch"
         size, audio, pcm = self.segment_size, self.data.audio, np.zeros((len(indices), self.segment_size), np.int16)
         for row,i in zip(pcm, indices):

@@ -157,8 +157,10 @@ class DiscriminatorR(nn.Module):
         "Scores and feature maps of a batch of waves"
         return _layers(self.spectrogram(wav)[:,None], self.convs, self.conv_post)
 
-    def spectrogram(self, wav:Tensor):
-        "(B, n_fft/2+1, frames) magnitudes, in fp32"
+    def spectrogram(self,
+                    wav:Tensor # (B, 1, T)
+                   )->Tensor: # (B, n_fft/2+1, frames) magnitudes, in fp32
+        "What the convolutions see of the waves"
         n_fft, hop, win = self.resolution
         with torch.autocast(wav.device.type, enabled=False):
             x = F.pad(at_least_fp32(wav), ((n_fft-hop)//2,)*2, mode='reflect').squeeze(1)

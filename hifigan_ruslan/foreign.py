@@ -311,7 +311,7 @@ _DAMAGED = (pickle.UnpicklingError, zipfile.BadZipFile, struct.error, tokenize.T
             AttributeError, AssertionError, SyntaxError, MemoryError) # What numpy and torch raise for a file that was cut or changed
 
 def read_mel(path:str|Path # A mel saved with np.save (.npy) or torch.save (.pt)
-            ): # Array or tensor, as it was saved
+            )->np.ndarray|Tensor: # Array or tensor, as it was saved
     "Read a mel without running anything in the file"
     path = Path(path)
     if not path.is_file(): raise FileNotFoundError(f'There is no mel file {path}')

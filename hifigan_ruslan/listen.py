@@ -180,7 +180,7 @@ class Checkpoint:
     def resynthesize(self,
                      wav:np.ndarray, # As for `Vocoder.resynthesize`
                      sample_rate:int # Hz
-                    ): # (1, T') wave
+                    )->object: # (1, T') wave, a tensor
         "Wave to mel to wave"
         if self.path.stat().st_mtime_ns!=self.written: raise ValueError(f'{self.path} was replaced by a newer one since it was listed: call checkpoints_of again')
         return _load(self.path, self.key, self.written, self.device).resynthesize(wav, sample_rate)

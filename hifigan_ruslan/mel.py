@@ -50,7 +50,7 @@ def plot_mel(mel:Tensor|np.ndarray, # (n_mels, F) log-mel, tensor or array
              cfg:Config=None, # Gives the axes seconds; without it they count frames
              ax:object=None, # Matplotlib axes; None = a new figure
              title:str='', # Above the picture
-            ): # The axes
+            )->object: # The axes
     "Picture of a log-mel spectrogram: time to the right, mel bands upwards, from silence (dark) to loud"
     import matplotlib.pyplot as plt
     mel = np.asarray(mel.detach().cpu() if isinstance(mel, Tensor) else mel)

@@ -7,7 +7,7 @@ __all__ = ['Piecewise', 'flow', 'whole_generator']
 
 # %% ../nbs/03a_pieces.ipynb #082a3d19
 import torch
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from torch import Tensor
 from .config import Config
 from .generator import receptive_field
@@ -29,7 +29,7 @@ class Piecewise:
     def push(self,
              x:Tensor, # (..., T, C) the next rows, also none
              last:bool=False # No more will follow
-            ): # Yields (..., T', C') rows and whether they are the last
+            )->Iterator: # Yields (..., T', C') rows and whether they are the last
         "All results that are final now"
         self.rows = x if self.rows is None else torch.cat([self.rows, x], -2)
         final = False
@@ -59,7 +59,7 @@ class Piecewise:
 def flow(nodes:list, # `Piecewise`, one after the other
          x:Tensor, # (..., T, C) the next rows
          last:bool=False # No more will follow
-        ): # Yields rows of the last node and whether they are the end
+        )->Iterator: # Yields rows of the last node and whether they are the end
     "What comes out at the end of a chain when rows are put in at its beginning"
     if not nodes: yield x, last; return
     for y,end in nodes[0].push(x, last): yield from flow(nodes[1:], y, end)

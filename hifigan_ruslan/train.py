@@ -7,7 +7,7 @@ __all__ = ['MAX_SKIPS', 'epoch_batches', 'advance', 'valid_clips', 'validate', '
 
 # %% ../nbs/06_train.ipynb #6206a90c
 import math, os, shutil, signal, threading, time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -34,7 +34,7 @@ def _left(s, n):
 
 def epoch_batches(s:TrainState, # Says where in which epoch the run is, and which rank this is
                   ds:SegmentDataset # The training segments
-                 ): # Yields for each step the list of its `grad_accum` batches (B, 1, segment_size), on the device
+                 )->Iterator: # Yields for each step the list of its `grad_accum` batches (B, 1, segment_size), on the device
     "What is left of the epoch, for this rank"
     cfg, (left, whole) = s.cfg, _left(s, len(ds))
     if left<whole: s.epoch, s.seen = s.epoch+1, 0; left = _left(s, len(ds))[0] # the rest is too little for a step, now that there are more processes

@@ -7,7 +7,7 @@ __all__ = ['TorchGenerator', 'choose_engine', 'Vocoder', 'generate', 'stream_pcm
 
 # %% ../nbs/07_vocoder.ipynb #caa5a75a
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from numbers import Integral
 from pathlib import Path
 from time import perf_counter
@@ -153,7 +153,7 @@ class Vocoder:
 
     def stream(self,
                mels:Iterable # Iterable of (n_mels, F) chunks of one natural-log mel, of any length
-              ): # Yields (1, T) waves; together they are the wave of the whole mel
+              )->Iterator: # Yields (1, T) waves; together they are the wave of the whole mel
         "The wave of a mel that is still being made: each sample comes as soon as no frame to follow can change it"
         def checked():
             for mel in mels:

@@ -54,11 +54,11 @@ def marks(kind, *names):
     return '\n'.join(f'```{{api}} {kind} {n}\n```' for n in names)
 
 def methods(cls):
-    "(name, function or property) of the public methods that a class itself defines, without those that are described elsewhere"
+    "(name, function or property) of the public methods that a class itself defines; those without a docstring do what the base class says"
     for k,v in vars(cls).items():
         v = getattr(v, '__func__', v)
         if k.startswith('_') or not (inspect.isfunction(v) or isinstance(v, property)): continue
-        if getattr(v.fget if isinstance(v, property) else v, '__module__', None)==cls.__module__: yield k, v
+        if getattr(v.fget if isinstance(v, property) else v, '__module__', None)==cls.__module__ and v.__doc__: yield k, v
 
 def describe(name, o):
     "Signature, docstring and table of a function or class"
