@@ -199,11 +199,12 @@ def eval_cli(
 @_command
 def demo_cli(
     out:str='hifigan-demo', # Folder to write
-    minutes:float=1. # Time to train
+    minutes:float=1., # Time to train
+    lang:str='en' # Of the page: en or ru
 ):
     "Train a small vocoder on the package's Russian clips for a minute, and make a page to listen to"
     from hifigan_ruslan.demo import demo
-    demo(out, minutes)
+    demo(out, minutes, lang=lang)
 
 # %% ../nbs/11_cli.ipynb #189c03eb
 def kaggle_actions()->dict: # Name -> function

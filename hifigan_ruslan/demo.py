@@ -28,10 +28,12 @@ DEMO = replace(TINY, upsample_initial_channel=128, disc_shrink=32, lr_g=2e-3, lr
 # %% ../nbs/09a_demo.ipynb #1a2e9811
 def demo(out:str|Path='hifigan-demo', # Folder for everything; must be new, or left by an earlier demo
          minutes:float=1., # Time to train
-         cfg:Config=DEMO # The small model
+         cfg:Config=DEMO, # The small model
+         lang:str='en' # Of the page: en or ru
         )->Path: # The page
     "Prepare the package's Russian clips, train a small vocoder, vocode clips it has not heard, and write a page"
     out = Path(out)
+    if lang not in _SAID: raise ValueError(f'lang must be en or ru, found {lang!r}')
     if not minutes>0: raise ValueError(f'minutes must be above 0, found {minutes:g}')
     if out.exists() and any(out.iterdir()):
         if not (out/'.hifigan-demo').exists(): raise ValueError(f'{out} exists and is not empty. Nothing is overwritten: choose a new folder with --out')
@@ -42,40 +44,60 @@ def demo(out:str|Path='hifigan-demo', # Folder for everything; must be new, or l
     print(f'2. Training a small vocoder for {minutes:g} min -> {out/"run"}')
     state = fit(data, out/'run', cfg, hours=minutes/60)
     print('3. Vocoding clips that it has not heard')
-    rows, scores = _listen(data, Vocoder.load(out/'run'), out)
+    rows, scores = _listen(data, Vocoder.load(out/'run'), out, _SAID[lang])
     shutil.copy(out/'run'/'curves.png', out/'curves.png')
     page = out/'index.html'
-    page.write_text(listening_page('hifigan_ruslan: the demo', _words(state, minutes, scores, out/'run'/'log.csv', [r[0] for r in rows]), rows, 'curves.png'), encoding='utf-8')
+    words = _words(_SAID[lang], state.step, minutes, sum(scores)/len(scores), read_log(out/'run'/'log.csv')['mel'][0], [r[0] for r in rows])
+    page.write_text(listening_page(_SAID[lang]['title'], words, rows, 'curves.png', lang), encoding='utf-8')
     print(f'4. Open {page.resolve()} in a browser and listen')
     return page
 
 # %% ../nbs/09a_demo.ipynb #a651a825
-def _heard(mel):
+_SAID = dict(en=dict(
+    title='hifigan_ruslan: the demo', original='original', vocoded='vocoded by the minute-old model', voice=f'vocoded by {VOICE}, the voice in the package', point='.', and_=' and ',
+    noise='This machine was too slow or too busy for the time: what you hear is little more than noise. Try again with more --minutes. ',
+    buzz='What you can hear: the rhythm, the pauses and the loudness of the sentence, in a hoarse buzz. The words can hardly be made out, '
+         'and there is no pitch yet: the picture of the original has fine lines, the harmonics of the voice, where the other has even bands. ',
+    words='What you can hear: the words and the melody of the sentence. What you also hear: buzz, hoarseness and a metallic ring. ',
+    trained='{step} training steps in {minutes} min on a CPU, from nothing. Mel L1 on the clips below, which the training has not heard: {mel}. '
+            '(In the first steps of the training it was {first}; a HiFi-GAN V1 that was trained for days on a GPU reaches {good}.)',
+    third='The third sound of each clip is from {voice}, the voice in the package: trained on two CPU cores with 600 recordings of this reader; of the clips below, {new}. '
+          'On a GPU little of the buzz is left after some 200,000 steps. No minute on a CPU can sound better; yours shows that the whole chain works on your machine.',
+    none='all were among them', one='{ids} was not among them', two='{ids} were not among them',
+    source='The clips were recorded at 16 kHz: above 7 kHz there is nothing. Voice: N. V. Shmyrev, festvox-ru, BSD-like licence (clips/README.txt in the package).',
+    next_='Next: hifigan-generate YOUR.wav resynthesises a recording of yours with the packaged voice; hifigan-prepare and hifigan-train on your own recordings or on RUSLAN.'),
+  ru=dict(
+    title='hifigan_ruslan: демонстрация', original='запись', vocoded='модель, которой минута от роду', voice=f'{VOICE}, голос из пакета', point=',', and_=' и ',
+    noise='Эта машина слишком медленная или была слишком занята: слышен почти один шум. Попробуйте ещё раз, с большим --minutes. ',
+    buzz='Что можно услышать: ритм, паузы и громкость фразы в хриплом жужжании. Слов почти не разобрать, и высоты тона пока нет: на картинке записи видны тонкие линии, гармоники голоса, '
+         'а на другой вместо них ровные полосы. ',
+    words='Что можно услышать: слова и мелодию фразы. А ещё жужжание, хрипоту и металлический призвук. ',
+    trained='Шагов обучения: {step}, за {minutes} мин на процессоре, с нуля. Mel L1 на записях ниже, которых в обучении не было: {mel}. '
+            '(На первых шагах обучения было {first}; HiFi-GAN V1 после нескольких дней обучения на GPU приходит к {good}.)',
+    third='Третий звук каждой записи от {voice}, голоса из пакета: он обучен на двух ядрах процессора по 600 записям этого чтеца; {new}. '
+          'На GPU от жужжания мало что остаётся примерно после 200 000 шагов. За минуту на процессоре лучше не получится; зато видно, что на вашей машине работает вся цепочка.',
+    none='все записи ниже были среди них', one='записи {ids} среди них не было', two='записей {ids} среди них не было',
+    source='Записи сделаны с частотой 16 кГц: выше 7 кГц в них ничего нет. Голос: Н. В. Шмырёв, festvox-ru, лицензия типа BSD (clips/README.txt в пакете).',
+    next_='Дальше: hifigan-generate ВАША.wav пропускает вашу запись через голос из пакета; hifigan-prepare и hifigan-train обучают на ваших записях или на RUSLAN.'))
+
+def _heard(say, mel):
     "What to expect from a model with this mel L1"
-    if mel>=1.2: return 'This machine was too slow or too busy for the time: what you hear is little more than noise. Try again with more --minutes. '
-    if mel>=.6:  return ('What you can hear: the rhythm, the pauses and the loudness of the sentence, in a hoarse buzz. The words can hardly be made out, '
-                         'and there is no pitch yet: the picture of the original has fine lines, the harmonics of the voice, where the other has even bands. ')
-    return 'What you can hear: the words and the melody of the sentence. What you also hear: buzz, hoarseness and a metallic ring. '
+    return say['noise' if mel>=1.2 else 'buzz' if mel>=.6 else 'words']
 
 _UNHEARD = 'ru_0058', 'ru_0141', 'ru_0264' # Of the packaged clips, those that the packaged voice was not trained on
 
-def _new(ids):
+def _new(say, ids):
     "Which of the clips the packaged voice has not heard"
     found = [i for i in ids if i in _UNHEARD]
-    return f'{" and ".join(found)} {"was" if len(found)==1 else "were"} not among them' if found else 'all were among them'
+    return say[('none','one')[len(found)] if len(found)<2 else 'two'].format(ids=say['and_'].join(found))
 
-def _words(state, minutes, scores, log, ids):
+def _words(say, step, minutes, mel, first, ids):
     "The paragraphs of the page"
-    mel, first = sum(scores)/len(scores), read_log(log)['mel'][0]
-    heard = _heard(mel)
-    return [f'{state.step} training steps in {minutes:g} min on a CPU, from nothing. Mel L1 on the clips below, which the training has not heard: {mel:.2f}. '
-            f'(In the first steps of the training it was {first:.2f}; a HiFi-GAN V1 that was trained for days on a GPU reaches 0.21 to 0.27.)',
-            heard + f'The third sound of each clip is from {VOICE}, the voice in the package: trained on two CPU cores with 600 recordings of this reader; of the clips below, {_new(ids)}. '
-            'On a GPU little of the buzz is left after some 200,000 steps. No minute on a CPU can sound better; yours shows that the whole chain works on your machine.',
-            'The clips were recorded at 16 kHz: above 7 kHz there is nothing. Voice: N. V. Shmyrev, festvox-ru, BSD-like licence (clips/README.txt in the package).',
-            'Next: hifigan-generate YOUR.wav resynthesises a recording of yours with the packaged voice; hifigan-prepare and hifigan-train on your own recordings or on RUSLAN.']
+    def num(x): return x.replace('.', say['point'])
+    return [say['trained'].format(step=step, minutes=num(f'{minutes:g}'), mel=num(f'{mel:.2f}'), first=num(f'{first:.2f}'), good='0.21 to 0.27' if say['point']=='.' else '0,21–0,27'),
+            _heard(say, mel) + say['third'].format(voice=VOICE, new=_new(say, ids)), say['source'], say['next_']]
 
-def _listen(data, voc, out):
+def _listen(data, voc, out, say):
     "Write original, generated wave and pictures of each test clip; rows for the page, and the mel L1 of each"
     rows, scores, logmel, voice = [], [], LogMel(voc.cfg, fmax=voc.cfg.fmax_loss), Vocoder.load(VOICE)
     for u in data.split('test'):
@@ -88,6 +110,6 @@ def _listen(data, voc, out):
             fig = Figure(figsize=(9,2.4), layout='constrained')
             plot_mel(logmel(torch.from_numpy(wav)[None])[0], voc.cfg, fig.subplots(), f'{u.id}, {kind}')
             fig.savefig(out/f'{u.id}_{kind}.png', dpi=90)
-        rows.append((u.id, u.text, [(label, f'{u.id}_{kind}.wav', f'{u.id}_{kind}.png') for kind,label in (('original', 'original'), ('vocoded', 'vocoded by the minute-old model'), ('voice', f'vocoded by {VOICE}, an hour old'))]))
+        rows.append((u.id, u.text, [(say[kind], f'{u.id}_{kind}.wav', f'{u.id}_{kind}.png') for kind in ('original', 'vocoded', 'voice')]))
         print(f'   {u.id}: mel L1 {scores[-1]:.3f}')
     return rows, scores

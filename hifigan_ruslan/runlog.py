@@ -226,18 +226,19 @@ def save_samples(out:Path, # samples/ of a run
 def listening_page(title:str, # Heading
                    text:list, # Paragraphs, plain text
                    rows:list, # (name, transcript, [(label, sound, picture)]) of each clip: paths from the page; picture '' = none
-                   curves:str='' # Path of the picture of the learning curves; '' = none
+                   curves:str='', # Path of the picture of the learning curves; '' = none
+                  lang:str='en' # Of the text: en or ru
                   )->str: # HTML
     "A page to listen to"
-    esc, out = html.escape, []
+    esc, out, heading = html.escape, [], dict(en='Learning curves', ru='Кривые обучения')[lang]
     for name,words,sounds in rows:
         players = ''.join(f'<figure><figcaption>{esc(label)}</figcaption><audio controls preload="none" src="{quote(sound)}"></audio>'
                           + (f'<img src="{quote(picture)}" alt="spectrogram of {esc(name)}, {esc(label)}">' if picture else '') + '</figure>' for label,sound,picture in sounds)
         out.append(f'<section><h2>{esc(name)}</h2><p lang="ru">{esc(words)}</p>{players}</section>')
     body = ''.join(f'<p>{esc(t)}</p>' for t in text) + ''.join(out)
-    return f'''<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{esc(title)}</title>
+    return f'''<!doctype html><html lang="{lang}"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{esc(title)}</title>
 <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:960px;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}}
 figure{{margin:1rem 0}} figcaption{{font-weight:600}} audio{{width:100%}} img{{max-width:100%;height:auto}} h2{{margin-top:2.5rem;border-top:1px solid #ccc;padding-top:1rem}}
 @media(prefers-color-scheme:dark){{body{{color:#ddd;background:#181818}} img{{background:#fff}}}}</style>
-<h1>{esc(title)}</h1>{body}{f'<h2>Learning curves</h2><img src="{quote(curves)}" alt="learning curves">' if curves else ''}</html>
+<h1>{esc(title)}</h1>{body}{f'<h2>{heading}</h2><img src="{quote(curves)}" alt="{heading}">' if curves else ''}</html>
 '''
