@@ -1,11 +1,11 @@
 """Make the packaged voice festvox-ru-v2 of a run of tools/train_voice.py, measure it, and write what the documentation shows of it.
 
-    python tools/ship_voice.py work --about 'A V2 after 9,000 steps ...' [--ruslan FOLDER]
+    python tools/ship_voice.py work --about 'A V2 after 9,000 steps ...' [--checkpoint last.pt] [--ruslan FOLDER]
 
-WORK is the folder of tools/train_voice.py. The weights are the moving average of its best checkpoint. Measured are the 20 held-out recordings and, if given, other recordings
-(--ruslan: never committed, only their numbers), each beside Griffin-Lim with 60 iterations. Written are hifigan_ruslan/voices/festvox-ru-v2 with its model card, and in
-nbs/runs/voice the rows of both evaluations, every fifth row of the log, one sentence at several moments of the training, and the last discriminators in fp16. Printed is the SHA-256 of model.safetensors, which
-belongs into VOICES of nbs/06b_exchange.ipynb: only a file that has it is loaded."""
+WORK is the folder of tools/train_voice.py. The weights are the moving average of its best checkpoint, by mel L1, or of the one that --checkpoint names. Measured are the 20
+held-out recordings and, if given, other recordings (--ruslan: never committed, only their numbers), each beside Griffin-Lim with 60 iterations. Written are
+hifigan_ruslan/voices/festvox-ru-v2 with its model card, and in nbs/runs/voice the rows of both evaluations, every fifth row of the log, one sentence at several moments of the
+training, and the last discriminators in fp16. Printed is the SHA-256 of model.safetensors, which belongs into VOICES of nbs/06b_exchange.ipynb: only a file that has it is loaded."""
 import argparse, csv, hashlib, shutil
 from pathlib import Path
 import soundfile as sf
@@ -25,9 +25,9 @@ FOLDER, RUNS = ROOT/'hifigan_ruslan/voices'/NAME, ROOT/'nbs/runs/voice'
 SHOWN = 'pesq stoi dnsmos mel_l1 mel_l1_8k mcd f0_cents vuv_f1 level_db rtf'.split()
 CLIP, BEGIN, SECONDS, MOMENTS = 'ru_0058', .4, 3., 6 # The sentence that is heard at several moments: held out, without its silence
 
-def measure(recordings, cfg, out):
-    "Rows for the voice and Griffin-Lim on whole recordings"
-    systems = [Original(), Checkpoint(FOLDER, NAME), GriffinLim(cfg, n_iter=60, name='griffin-lim')]
+def measure(recordings, cfg, out, best=None):
+    "Rows for the voice, Griffin-Lim and, if given, the checkpoint with the best mel L1, on whole recordings"
+    systems = [Original(), Checkpoint(FOLDER, NAME), GriffinLim(cfg, n_iter=60, name='griffin-lim')] + ([Checkpoint(best, 'best-mel-l1')] if best else [])
     return evaluate(systems, eval_clips(recordings), cfg, out, workers=2)
 
 def table(rows):
@@ -88,12 +88,13 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('work', type=Path, help='folder of tools/train_voice.py')
     p.add_argument('--about', required=True, help='a sentence for the card: model, steps, hardware, time')
+    p.add_argument('--checkpoint', default='best.pt', help='file in WORK/run/checkpoints')
     p.add_argument('--ruslan', type=Path, help='folder of RUSLAN recordings to measure too')
     a = p.parse_args()
-    best = a.work/'run'/'checkpoints'/'best.pt'
-    cfg, weights = open_checkpoint(best)
+    cfg, weights = open_checkpoint(a.work/'run'/'checkpoints'/a.checkpoint)
     export_folder(cfg, weights, FOLDER)
-    rows = measure(a.work/'held_out', cfg, a.work/'eval_held_out')
+    best = a.work/'run'/'checkpoints'/'best.pt'
+    rows = measure(a.work/'held_out', cfg, a.work/'eval_held_out', best if a.checkpoint!=best.name else None)
     others = measure(a.ruslan, cfg, a.work/'eval_ruslan') if a.ruslan else []
     export_folder(cfg, weights, FOLDER, 'other', card(a.about, rows, others))
     shutil.copy(a.work/'eval_held_out'/'clips.csv', RUNS/'held_out.csv')
