@@ -90,7 +90,7 @@ def plot_curves(log:str|Path|dict, # log.csv of a run, or what `read_log` gave
     axs[0,0].set(title='mel L1', yscale='log')
     line(axs[0,1], 'disc', c='C2', label='D loss'); line(axs[0,1], 'fm', c='C4', label='feature matching'); line(axs[0,1], 'gen', c='C5', label='G adversarial')
     n = sum(k.startswith('real_') for k in log)
-    for y,label in ((n/2, f'undecided {n/2:.2f}'), (n*5/9, f'broken {n*5/9:.2f}')): axs[0,1].axhline(y, c='gray', ls=':', lw=.8); axs[0,1].text(x[0], y, label, fontsize=7, va='bottom' if y>n/2 else 'top')
+    for y,label in ((n/2, f'undecided {n/2:.2f}'), (n*5/9, f'broken {n*5/9:.2f}')): axs[0,1].axhline(y, c='gray', ls=':', lw=.8); axs[0,1].text(.01, y, label, transform=axs[0,1].get_yaxis_transform(), fontsize=7, va='bottom' if y>n/2 else 'top')
     axs[0,1].axhspan(1.3*n/8, 3.8*n/8, color='C2', alpha=.08); axs[0,1].set(title='contest (green: healthy D loss)', ylim=(0, None))
     for k in log:
         if k.startswith('real_'): line(axs[1,0], k, c='C0', label='_'); line(axs[1,0], 'fake_'+k[5:], c='C3', ls=':', label='_')
