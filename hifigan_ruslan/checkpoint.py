@@ -76,14 +76,17 @@ def find_checkpoint(folder:str|Path, # checkpoints/ of a run
 # %% ../nbs/05c_checkpoint.ipynb #622cc63b
 _FREE = {'epochs', 'save_every_epochs', 'keep_epochs', 'valid_every', 'valid_clips'} # What a continued run may change
 
+def _differences(old, new, names):
+    "Which of these numbers of two configurations differ, and how"
+    return '; '.join(f'{k}: {getattr(old, k)} there, {getattr(new, k)} asked for' for k in names if getattr(old, k)!=getattr(new, k))
+
 def why_other(ck:dict, # A training checkpoint's content, or the second result of `load_checkpoint`
               cfg:Config, # With which the run would go on
               fingerprint:str # `SpeechData.fingerprint` of the data with which it would
              )->str: # '' where it can go on
     "Why a checkpoint belongs to another run"
-    old, new = (config_dict(c) for c in (config_from_dict(ck['config']), cfg))
-    differ = [f'{k}: {old[k]} there, {new[k]} asked for' for k in new if old[k]!=new[k] and k not in _FREE]
-    if differ: return f'trained with other numbers ({"; ".join(differ)})'
+    differ = _differences(config_from_dict(ck['config']), cfg, [k for k in config_dict(cfg) if k not in _FREE])
+    if differ: return f'trained with other numbers ({differ})'
     return '' if ck['data_sha256'].split()[:1]==fingerprint.split()[:1] else 'trained on other data, or on another split of it'
 
 # %% ../nbs/05c_checkpoint.ipynb #3b238d6c
@@ -91,10 +94,11 @@ def init_weights(s:TrainState, # Fresh; changed in place
                  init:str|Path|dict # Our file, an official g_* with or without its do_*, or what `read_checkpoint` returned
                 )->list: # What was taken over: generator, ema, mpd, msd, opt_g, opt_d
     "Weights from another run, and from an official pair the optimisers too; step and epoch start at 0"
-    path = Path(init.get('name', 'the given weights') if isinstance(init, dict) else init)
-    ck, beside = dict(init) if isinstance(init, dict) else read_checkpoint(path), path.with_name(re.sub('^g_', 'do_', path.name))
+    read = isinstance(init, dict)
+    path = Path(init.get('name', 'the given weights') if read else init)
+    ck, beside = dict(init) if read else read_checkpoint(path), path.with_name(re.sub('^g_', 'do_', path.name))
     own = checkpoint_config(ck, path)
-    official = own is None and not isinstance(init, dict)
+    official = own is None and not read
     if official and path.name.startswith('do_'): raise ValueError(f'{path} holds the discriminators; give the generator file beside it, {path.with_name("g_"+path.name[3:])}')
     if official and beside!=path and beside.is_file(): ck |= _from_official(read_checkpoint(beside), s)
     if 'generator' not in ck: raise ValueError(f'{path} has no generator (it has: {", ".join(map(str, list(ck)[:8]))})')
@@ -103,15 +107,11 @@ def init_weights(s:TrainState, # Fresh; changed in place
     for k in (taken := [k for k in taken if k in ck]):
         try: getattr(s, k).load_state_dict(ck[k])
         except (RuntimeError, KeyError, ValueError, AttributeError) as e:
-            other = _differences(own, s.cfg) or str(e).splitlines()[-1].strip()[:200]
+            other = own and _differences(own, s.cfg, _SHAPE) or str(e).splitlines()[-1].strip()[:200]
             raise ValueError(f'{path}: {k} does not fit this configuration ({other}). Use the preset or config that it was trained with') from e
     return taken
 
-_SHAPE = 'n_mels resblock upsample_rates upsample_kernel_sizes upsample_initial_channel resblock_kernel_sizes resblock_dilation_sizes disc mpd_periods msd_scales disc_shrink'.split()
-
-def _differences(own, cfg):
-    "What of the model differs, where that is known"
-    return '; '.join(f'{k}: {getattr(own, k)} there, {getattr(cfg, k)} asked for' for k in _SHAPE if own and getattr(own, k)!=getattr(cfg, k))
+_SHAPE = 'n_mels resblock upsample_rates upsample_kernel_sizes upsample_initial_channel resblock_kernel_sizes resblock_dilation_sizes disc mpd_periods msd_scales disc_shrink'.split() # What the sizes of the weights depend on
 
 def _from_official(do, s):
     "The parts of a do_* file, with its optimisers in our order of parameters"

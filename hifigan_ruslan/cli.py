@@ -7,7 +7,7 @@ __all__ = ['prepare_cli', 'train_cli', 'generate_cli', 'export_cli', 'eval_cli',
            'kaggle_cli', 'run']
 
 # %% ../nbs/11_cli.ipynb #86b1c1d2
-import contextlib, difflib, functools, io, logging, os, shlex, signal, sys, threading, time, traceback, uuid
+import contextlib, difflib, functools, io, logging, os, signal, sys, threading, time, traceback, uuid
 from pathlib import Path
 from fastcore.script import Param, anno_parser, call_parse, store_true
 
@@ -239,9 +239,8 @@ def kaggle_cli(*args:str # Action and options; none = those of the process
 
 def _check_train(options):
     "ValueError for options that hifigan-train would refuse on Kaggle, where an hour may pass until one reads it"
-    from hifigan_ruslan.session import _OWN
-    words, said = shlex.split(options), io.StringIO()
-    if own := [w for w in words if w.split('=')[0] in _OWN]: raise ValueError(f'{own[0]} cannot stand in --train: the session sets it. See --preset, --hours and CONFIG in the first cell of the notebook')
+    from hifigan_ruslan.session import _more
+    words, said = _more(options, 'cannot stand in --train: the session sets it. See --preset, --hours and CONFIG in the first cell of the notebook'), io.StringIO()
     if 'YOUR_NAME' in options: raise ValueError('--train still has YOUR_NAME in it: put your user name there')
     try:
         with contextlib.redirect_stderr(said): _parsed(train_cli, ['DATA', 'OUT', *words], 'hifigan-train')

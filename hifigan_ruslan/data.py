@@ -634,8 +634,8 @@ def prepare(corpus:str|Path|Corpus, # Folder of the corpus, or what `find_corpus
     c, out = corpus if isinstance(corpus, Corpus) else find_corpus(corpus), Path(out)
     plan = _plan(c, sample_rate=sample_rate, gain=float(gain), valid=valid, test=test, seed=seed, min_seconds=min_seconds, min_rate=min_rate)
     data = _check_out(out, c, plan)
-    if not data: _split(len(c.files), valid, test, seed) # too few of them, said before anything is written
     if data: print(f'{out} is finished already: {data}'); return data
+    _split(len(c.files), valid, test, seed) # too few of them, said before anything is written
     print(f'{_printable(c.root)}: {c.layout}')
     if c.refused: print(f'refused {len(c.refused)} names that point out of the corpus, such as {c.refused[0]!r}')
     if workers is None: workers = os.cpu_count() if len(c.files)>=4*_BLOCK else 1

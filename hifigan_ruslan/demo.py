@@ -60,7 +60,7 @@ _SAID = dict(en=dict(
          'and there is no pitch yet: the picture of the original has fine lines, the harmonics of the voice, where the other has even bands. ',
     words='What you can hear: the words and the melody of the sentence. What you also hear: buzz, hoarseness and a metallic ring. ',
     trained='{step} training steps in {minutes} min on a CPU, from nothing. Mel L1 on the clips below, which the training has not heard: {mel}. '
-            '(In the first steps of the training it was {first}; a HiFi-GAN V1 that was trained for days on a GPU reaches {good}.)',
+            '(In the first steps of the training it was {first}; a HiFi-GAN V1 that was trained for days on a GPU reaches 0.21 to 0.27.)',
     third='The third sound of each clip is from {voice}, the voice in the package: trained on two CPU cores with 600 recordings of this reader; of the clips below, {new}. '
           'On a GPU little of the buzz is left after some 200,000 steps. No minute on a CPU can sound better; yours shows that the whole chain works on your machine.',
     none='all were among them', one='{ids} was not among them', two='{ids} were not among them',
@@ -73,7 +73,7 @@ _SAID = dict(en=dict(
          'а на другой вместо них ровные полосы. ',
     words='Что можно услышать: слова и мелодию фразы. А ещё жужжание, хрипоту и металлический призвук. ',
     trained='Шагов обучения: {step}, за {minutes} мин на процессоре, с нуля. Mel L1 на записях ниже, которых в обучении не было: {mel}. '
-            '(На первых шагах обучения было {first}; HiFi-GAN V1 после нескольких дней обучения на GPU приходит к {good}.)',
+            '(На первых шагах обучения было {first}; HiFi-GAN V1 после нескольких дней обучения на GPU приходит к 0,21–0,27.)',
     third='Третий звук каждой записи от {voice}, голоса из пакета: он обучен на двух ядрах процессора по 600 записям этого чтеца; {new}. '
           'На GPU от жужжания мало что остаётся примерно после 200 000 шагов. За минуту на процессоре лучше не получится; зато видно, что на вашей машине работает вся цепочка.',
     none='все записи ниже были среди них', one='записи {ids} среди них не было', two='записей {ids} среди них не было',
@@ -89,12 +89,12 @@ _UNHEARD = 'ru_0058', 'ru_0141', 'ru_0264' # Of the packaged clips, those that t
 def _new(say, ids):
     "Which of the clips the packaged voice has not heard"
     found = [i for i in ids if i in _UNHEARD]
-    return say[('none','one')[len(found)] if len(found)<2 else 'two'].format(ids=say['and_'].join(found))
+    return say[('none','one','two')[min(len(found), 2)]].format(ids=say['and_'].join(found))
 
 def _words(say, step, minutes, mel, first, ids):
     "The paragraphs of the page"
     def num(x): return x.replace('.', say['point'])
-    return [say['trained'].format(step=step, minutes=num(f'{minutes:g}'), mel=num(f'{mel:.2f}'), first=num(f'{first:.2f}'), good='0.21 to 0.27' if say['point']=='.' else '0,21–0,27'),
+    return [say['trained'].format(step=step, minutes=num(f'{minutes:g}'), mel=num(f'{mel:.2f}'), first=num(f'{first:.2f}')),
             _heard(say, mel) + say['third'].format(voice=VOICE, new=_new(say, ids)), say['source'], say['next_']]
 
 def _listen(data, voc, out, say):

@@ -83,9 +83,9 @@ def _file(path):
     if not path.is_dir(): return path
     if (path/'model.safetensors').is_file(): return path/'model.safetensors'
     found = [f for name in ('best.pt','last.pt') for f in (path/'checkpoints'/name, path/name) if f.is_file()]
+    if found: return found[0]
     below = next((d for d in sorted(path.iterdir()) if (d/'checkpoints').is_dir()), None)
-    if not found: raise FileNotFoundError(f'The folder {path} has no best.pt or last.pt, neither in it nor in {path/"checkpoints"}, and no model.safetensors; ' + (f'{below} may be meant' if below else 'give the checkpoint file itself'))
-    return found[0]
+    raise FileNotFoundError(f'The folder {path} has no best.pt or last.pt, neither in it nor in {path/"checkpoints"}, and no model.safetensors; ' + (f'{below} may be meant' if below else 'give the checkpoint file itself'))
 
 def open_checkpoint(checkpoint:str|Path|dict, # File, run folder, folder of `export_folder`, name of a packaged voice, or what `read_checkpoint` returned
                     config:Config|dict|str|Path=None, # Of an official checkpoint; None = the JSON beside the file
@@ -263,9 +263,10 @@ def export(checkpoint:str|Path|dict, # As in `open_checkpoint`
     if format!='safetensors' and out.is_dir(): raise ValueError(f'{out} is a folder; for the format {format} give the name of a file in it, such as {out/("generator.onnx" if "onnx" in format else "generator")}')
     if format=='safetensors' and out.suffix: raise ValueError(f'{out} looks like a file; a safetensors export is a folder with model.safetensors, config.json and README.md: give a name without {out.suffix}')
     if format!='safetensors' and (license!='unknown' or card): raise ValueError(f'license and card go into the model card of a safetensors export; the format {format} has none')
-    if format!='safetensors' and out.exists(): _is_export(out)
-    cfg, weights = open_checkpoint(checkpoint, config)
-    old_license, old_card = _card_beside(checkpoint)
+    if format!='safetensors' and out.exists(): _must_be_export(out)
+    source = checkpoint if isinstance(checkpoint, dict) else _file(checkpoint)
+    cfg, weights = open_checkpoint(source, config)
+    old_license, old_card = _card_beside(source)
     license, card = old_license if license=='unknown' else license, card or old_card
     if format=='safetensors': export_folder(cfg, weights, out, license, card)
     elif format=='official': export_official(cfg, weights, out)
@@ -276,15 +277,14 @@ def export(checkpoint:str|Path|dict, # As in `open_checkpoint`
           + (f'; its terms are in the model card of {checkpoint}, pass them on' if old_card and format!='safetensors' else ''))
     return out
 
-def _is_export(path):
+def _must_be_export(path):
     "ValueError for a file that is no generator, and would be lost"
     try: open_checkpoint(path)
     except ValueError as e: raise ValueError(f'{path} is there already, it is no exported generator and would be lost ({str(e)[:200]}). Give another name') from None
 
-def _card_beside(checkpoint):
-    "Licence and card of an exported folder or packaged voice, which go where its weights go"
-    path = None if isinstance(checkpoint, dict) else _file(checkpoint)
-    if path is None or path.suffix.lower()!='.safetensors' or not path.with_name('README.md').is_file(): return 'unknown', ''
+def _card_beside(path):
+    "Licence and card beside the weights of an exported folder or packaged voice, which go where its weights go"
+    if isinstance(path, dict) or path.suffix.lower()!='.safetensors' or not path.with_name('README.md').is_file(): return 'unknown', ''
     text = path.with_name('README.md').read_text(encoding='utf-8')
     license, card = re.search(r'^license: (\S+)$', text, re.M), re.search(r'^```python\n.*?^```\n(.*?)^## The mel that it expects$', text, re.M|re.S)
     return license[1] if license else 'unknown', card[1].strip() if card else ''

@@ -227,7 +227,7 @@ def listening_page(title:str, # Heading
                    text:list, # Paragraphs, plain text
                    rows:list, # (name, transcript, [(label, sound, picture)]) of each clip: paths from the page; picture '' = none
                    curves:str='', # Path of the picture of the learning curves; '' = none
-                  lang:str='en' # Of the text: en or ru
+                   lang:str='en' # Of the text: en or ru
                   )->str: # HTML
     "A page to listen to"
     esc, out, heading = html.escape, [], dict(en='Learning curves', ru='Кривые обучения')[lang]

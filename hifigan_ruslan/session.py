@@ -186,6 +186,13 @@ def budget_table(steps_per_s:float, # Measured
 _OWN = '--preset --config --hours --procs --batch_size --grad_accum --lr --cosine_steps --mel_warmup --valid_every'.split() # Options of hifigan-train that a session sets itself
 _RESERVE = 16 # MiB kept free in `working` until the end, without which Kaggle could not write the notebook itself to a full disk
 
+def _more(options, refusal):
+    "The words of more options of hifigan-train; ValueError with `refusal` for one that a session sets itself"
+    words = shlex.split(options or '')
+    for o in words:
+        if o.split('=')[0] in _OWN: raise ValueError(f'{o} {refusal}')
+    return words
+
 class Session:
     "What the cells of the train notebook do, one method each"
     def __init__(self,
@@ -202,9 +209,7 @@ class Session:
         self.seconds = 60*minutes if self.short else 3600*hours
         if not self.seconds>0: raise ValueError(f'The time of a session must be above 0, found {minutes if self.short else hours}')
         self.cfg = replace(named(preset), **dict(keep_epochs=2) | (config or {}))
-        self.train_options = shlex.split(train or '')
-        for o in self.train_options:
-            if o.split('=')[0] in _OWN: raise ValueError(f'{o} cannot stand in TRAIN: PRESET, HOURS, PROCS and CONFIG say that')
+        self.train_options = _more(train, 'cannot stand in TRAIN: PRESET, HOURS, PROCS and CONFIG say that')
         self.input, self.working, self.run = self.root/'input', self.root/'working', self.root/'working'/'run'
         self.working.mkdir(parents=True, exist_ok=True)
         self.scratch, self.problems, self.outcome, self.used = _scratch(self.root), [], 'not trained', 1

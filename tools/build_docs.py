@@ -100,7 +100,7 @@ def toctree(caption, pages):
     "Entry of the menu: a caption and the pages below it"
     return '\n'.join(['```{toctree}', ':hidden:', f':caption: {caption}', '', *pages, '```'])
 
-def api_entry(cell):
+def printed(cell):
     "The markdown that `show_doc` printed"
     return '\n'.join(''.join(o.data['text/markdown']) for o in cell.outputs if 'text/markdown' in o.get('data', {})).strip()
 
@@ -129,7 +129,7 @@ def page_cell(cell, link):
     if cell.cell_type=='markdown': return None if re.search(r'^#+ .* -\s*$', cell.source) else new_markdown_cell(link(cell.source))
     d = directives(cell)
     if cell.cell_type!='code' or DROP & d.keys() or cell.metadata.get('role')=='setup': return None
-    if re.search(r'^show_doc\(', cell.source, re.M): return new_markdown_cell(link(api_entry(cell)), metadata={'role': 'api'})
+    if re.search(r'^show_doc\(', cell.source, re.M): return new_markdown_cell(link(printed(cell)), metadata={'role': 'api'})
     if 'export' in d and is_imports(cell): return None
     cell = plain_code(cell)
     return cell if cell.source else None

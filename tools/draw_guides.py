@@ -71,11 +71,11 @@ def kaggle():
     "Two sessions, and what goes from one to the next"
     fig, ax = plt.subplots(figsize=(10,3.6)); ax.axis('off'); ax.set(xlim=(0,10), ylim=(0,4))
     def box(x, y, w, text, c): ax.text(x+w/2, y, text, ha='center', va='center', fontsize=9, bbox=dict(boxstyle='round,pad=.5', fc=c, ec='.6'))
-    def arrow(a, b, text, at, **kw): ax.annotate('', b, a, arrowprops=dict(arrowstyle='->', color='.3', lw=1.2)); ax.text(*at, text, fontsize=8, color='.2', **kw)
+    def arrow(a, b, text='', at=(0,0)): ax.annotate('', b, a, arrowprops=dict(arrowstyle='->', color='.3', lw=1.2)); ax.text(*at, text, fontsize=8, color='.2')
     ax.text(0, 3.7, 'Kaggle', fontsize=10, color='.4'); ax.text(0, .05, 'your clone', fontsize=10, color='.4'); ax.axhline(1.45, c='.85')
     box(0, 2.9, 1.6, 'data set\nfreezerainml/ruslan', '#e8eef5'); box(2.3, 2.9, 1.8, 'session 1\nup to 12 h, two T4s', '#dcead8'); box(7, 2.9, 1.8, 'session 2\ngoes on', '#dcead8')
     box(4.6, 2.9, 1.6, 'output 1\nrun/checkpoints', '#f5ecd9'); box(.8, .75, 1.6, 'kernel/train.ipynb', '#e8eef5'); box(4.6, .75, 1.6, 'kaggle-output/run', '#f5ecd9'); box(8.2, .75, 1.6, 'out/*.wav', '#f5ecd9')
-    arrow((1.6,2.9), (2.35,2.9), '', (0,0)); arrow((4.1,2.9), (4.65,2.9), '', (0,0)); arrow((6.2,2.9), (7.1,2.9), '', (0,0))
+    arrow((1.6,2.9), (2.35,2.9)); arrow((4.1,2.9), (4.65,2.9)); arrow((6.2,2.9), (7.1,2.9))
     arrow((1.7,1.0), (3.0,2.55), 'hifigan-kaggle push', (1.25,1.65)); arrow((5.4,2.55), (5.4,1.05), 'hifigan-kaggle pull', (5.5,2.25)); arrow((2.5,.75), (7.8,2.55), 'hifigan-kaggle continue', (6.95,1.85))
     arrow((6.2,.75), (8.4,.75), 'hifigan-generate', (6.75,.88))
     fig.tight_layout(); fig.savefig(OUT/'kaggle.png', dpi=80); plt.close(fig)

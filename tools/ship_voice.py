@@ -12,7 +12,7 @@ import soundfile as sf
 from safetensors.torch import save_file
 from hifigan_ruslan.config import load_config
 from hifigan_ruslan.eval import evaluate, summary
-from hifigan_ruslan.exchange import export_folder, open_checkpoint
+from hifigan_ruslan.exchange import VOICE as NAME, export_folder, open_checkpoint
 from hifigan_ruslan.metrics import METRICS
 from hifigan_ruslan.sound import read_wav, wav_at
 from hifigan_ruslan.systems import Checkpoint, GriffinLim, Original, eval_clips
@@ -20,7 +20,6 @@ from hifigan_ruslan.vocoder import Vocoder
 from hifigan_ruslan.weights import read_checkpoint
 
 ROOT = Path(__file__).parent.parent
-NAME = 'festvox-ru-v2'
 FOLDER, RUNS = ROOT/'hifigan_ruslan/voices'/NAME, ROOT/'nbs/runs/voice'
 SHOWN = 'pesq stoi dnsmos mel_l1 mel_l1_8k mcd f0_cents vuv_f1 level_db rtf'.split()
 CLIP, BEGIN, SECONDS, MOMENTS = 'ru_0058', .4, 3., 6 # The sentence that is heard at several moments: held out, without its silence
