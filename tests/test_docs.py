@@ -1,11 +1,12 @@
 "The documentation: its guides, its links, and what the package exports"
 import inspect, re, sys
 from pathlib import Path
-import pytest
+import nbformat, pytest
 from hifigan_ruslan import cli
 from hifigan_ruslan.config import Config
 from hifigan_ruslan.metrics import NoValue
 from hifigan_ruslan.vocoder import Vocoder
+from nbformat.v4 import new_code_cell, new_notebook
 
 ROOT = Path(__file__).parent.parent
 GUIDES = sorted((ROOT/'docs'/'pages').glob('*.md'))
@@ -52,6 +53,26 @@ def test_links_in_the_site():
     assert build_docs.guide('[a](../../nbs/02_mel.ipynb#logmel) [b](tts.md)')=='[a](../mel.ipynb#logmel) [b](tts.md)'
     assert build_docs.relink('[a](../docs/pages/tts.md) [b](02_mel.ipynb)', 'https://x.org/')=='[a](guides/tts.md) [b](mel.ipynb)'
 
+# the run of the notebooks
+
+def ran(tmp_path, *sources):
+    "A notebook of these code cells, run as the site runs it"
+    nb = new_notebook(cells=[new_code_cell(s) for s in sources])
+    build_docs.execute(nb, tmp_path/'nb.ipynb', {'slow'})
+    return nb.cells
+
+def test_outputs_of_a_page(tmp_path):
+    "In the notebook's folder, cell by cell; what is not for the site is left alone"
+    *_, shown, text = ran(tmp_path, '#| test_only\nraise ValueError', '#| slow\nraise ValueError', 'from pathlib import Path\nprint("a\\nb"); Path.cwd()', 'print("c")')
+    assert [o.get('text') or o.data['text/plain'] for o in shown.outputs]==['a\nb\n', f'{tmp_path!r}'] and text.outputs[0].text=='c\n'
+
+def test_a_page_that_fails(tmp_path):
+    with pytest.raises(SystemExit, match=r'(?s)nb.ipynb failed in the cell.*1/0.*ZeroDivisionError'): ran(tmp_path, '1/0')
+
+def test_what_the_site_does_not_run_has_nothing_to_show():
+    for p in sorted((ROOT/'nbs').glob('*.ipynb')):
+        for c in nbformat.read(p, 4).cells:
+            if 'test_only' in build_docs.directives(c): assert c.outputs==[] and not re.search(r'^(plt|display|print)', c.source, re.M), f'{p.name}: {c.source[:200]}'
 # the entries of the API
 
 def test_entry_of_a_function():

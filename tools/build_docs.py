@@ -8,29 +8,31 @@ The guides, docs/pages/*.md, are taken as they are. They link to notebooks as se
 ../docs/pages/tts.md, so that the links work in the repository too.
 
 The notebooks themselves are not changed. Their `#|` directives mean here what they mean to nbdev: hidden cells are left out, cells under a
-flag of tst_flags or `eval: false` are not run and keep their stored outputs. An exported cell becomes an API entry (api_entry.py: signature, docstring, a table of the
+flag of tst_flags or `eval: false` are not run and keep their stored outputs. A cell that begins with `#| test_only` takes long and shows nothing: nbdev_test runs
+it, the site only prints its source, and says so. An exported cell becomes an API entry (api_entry.py: signature, docstring, a table of the
 parameters, methods) with its source folded underneath; constants show theirs. Any warning of Sphinx, such as a link to a page that is not there, fails the build,
 and so does what tools/check_docs.py finds in the finished site.
 """
-import ast, os, re, shutil, subprocess, sys, tempfile, time
-from concurrent.futures import ThreadPoolExecutor
+import ast, multiprocessing, os, re, shutil, subprocess, sys, tempfile, time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import chdir
 from pathlib import Path
 import nbformat
 from fastcore.script import call_parse
 from check_docs import check_docs
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from execnb.shell import CaptureShell, format_exc
 from nbdev.config import get_config
 from nbdev.doclinks import NbdevLookup
 from nbdev.showdoc import showdoc_nm
-from traitlets.config import Config
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
+from nbformat.v4.rwbase import rejoin_lines
 
 ROOT = Path(__file__).parent.parent.absolute()
 ANSI = re.compile(r'\x1b\[[0-9;?]*[A-Za-z]')
 DIRECTIVE = re.compile(r'^[ \t]*#\|[ \t]*([\w-]+):?[ \t]*(.*)$', re.M)
 EXPORT, DROP = {'export', 'exports', 'exporti'}, {'hide', 'default_exp'}
 TAGS = {('echo','false'): 'remove-input', ('output','false'): 'remove-output', ('include','false'): 'remove-cell', ('code-fold','true'): 'hide-input'}
+HEAVY = 'torch librosa scipy.signal matplotlib.pyplot ipywidgets sklearn.metrics'.split() # imported once, before the notebooks' processes are forked off
 GUIDES = 'kaggle reading_the_log fine_tune tts deploy faq reference contributing changelog'.split() # docs/pages/, in the order of the menu
 DEFINITION = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
@@ -45,9 +47,9 @@ def page_name(path):
 # before the run
 
 def is_skipped(cell, flags):
-    "Is this a cell that nbdev_test does not run?"
+    "Is this a cell that nbdev_test does not run, or that it alone runs?"
     d = directives(cell)
-    return 'nbdev_export(' in cell.source or d.get('eval', '').strip().lower()=='false' or bool(flags & d.keys())
+    return 'nbdev_export(' in cell.source or d.get('eval', '').strip().lower()=='false' or bool((flags|{'test_only'}) & d.keys())
 
 def public_names(cell):
     "Names of the public functions, classes and patched methods that the cell defines"
@@ -69,13 +71,16 @@ def with_api(cells):
         out += [c] + [new_code_cell(f'show_doc({n}, renderer=_Entry)') for n in names]
     return out
 
-def execute(nb, cwd, flags):
-    "Run the notebook in a fresh kernel, in the folder `cwd`; the skipped cells keep the outputs that they have"
-    for c in nb.cells:
-        if c.cell_type=='code' and is_skipped(c, flags): c.metadata.setdefault('tags', []).append('skip-execution')
-    with tempfile.TemporaryDirectory() as tmp: # talk to the kernel through a socket file, not over a port that others can read
-        config = Config({'KernelManager': {'transport': 'ipc', 'connection_file': f'{tmp}/kernel.json'}})
-        NotebookClient(nb, timeout=600, kernel_name='python3', resources={'metadata': {'path': str(cwd)}}, config=config).execute()
+def execute(nb, path, flags):
+    "Run the notebook in this process, in its own folder, as nbdev_test does; the skipped cells keep the outputs that they have"
+    multiprocessing.set_start_method(None, force=True) # a fork server hands its own on; the notebook shall find the default
+    shell = CaptureShell(path, mpl_format='png')
+    with chdir(path.parent):
+        for c in nb.cells:
+            if c.cell_type!='code' or is_skipped(c, flags): continue
+            c.outputs = list(map(nbformat.from_dict, shell.run(c.source)))
+            if shell.exc: raise SystemExit(ANSI.sub('', f'{path.name} failed in the cell\n\n{c.source}\n\n{"".join(format_exc(shell.exc))}'))
+    rejoin_lines(nb)
 
 def outline(nb):
     "In place of a run: each API entry is its heading alone, so that links find it"
@@ -118,7 +123,7 @@ def fit_headings(cells):
 def plain_code(cell):
     "A visible code cell without its directives; those that Sphinx knows become tags"
     d = directives(cell)
-    tags = [TAGS[k, v.strip().lower()] for k,v in d.items() if (k, v.strip().lower()) in TAGS] + ['hide-input']*bool(EXPORT & d.keys() and not is_constants(cell))
+    tags = [TAGS[k, v.strip().lower()] for k,v in d.items() if (k, v.strip().lower()) in TAGS] + ['hide-input']*bool(EXPORT & d.keys() and not is_constants(cell)) + ['test_only']*('test_only' in d)
     src = '\n'.join(l for l in cell.source.splitlines() if not re.search(r'#\|\s*hide_line\s*$', l))
     for o in cell.outputs:
         if o.output_type=='stream': o.text = ANSI.sub('', o.text)
@@ -152,8 +157,7 @@ def make_page(path, out, cfg, menu, run):
     "Run one notebook, or only outline it, and write its page"
     nb, start = nbformat.read(path, 4), time.monotonic()
     nb.cells = with_api(nb.cells)
-    try: execute(nb, path.parent, set(cfg.tst_flags.split())) if run else outline(nb)
-    except CellExecutionError as e: raise SystemExit(ANSI.sub('', f'{path.name} failed:\n{e}')) from None
+    execute(nb, path, set(cfg.tst_flags.split())) if run else outline(nb)
     lookup, site = NbdevLookup(), cfg.doc_host.rstrip('/')+cfg.doc_baseurl.rstrip('/')+'/'
     cells = [page_cell(c, lambda md: relink(lookup.linkify(md), site)) for c in source_last(nb.cells)]
     nb.cells = fit_headings([c for c in cells if c is not None])
@@ -180,14 +184,17 @@ def main(
     threads = max(1, (os.cpu_count() or 1)//jobs) # more would only get into each other's way
     os.environ |= {'MPLBACKEND': 'module://matplotlib_inline.backend_inline', 'PYTHONPATH': f'{ROOT}{os.pathsep}{ROOT/"tools"}', 'OMP_NUM_THREADS': str(threads)}
     with tempfile.TemporaryDirectory() as tmp:
-        with ThreadPoolExecutor(jobs) as pool:
-            for done in pool.map(lambda p: make_page(p, Path(tmp), cfg, menu, not only or page_name(p) in only), paths): print(done, flush=True)
+        fork = multiprocessing.get_context('forkserver')
+        fork.set_forkserver_preload(['build_docs', *HEAVY])
+        with ProcessPoolExecutor(jobs, fork, max_tasks_per_child=1) as pool:
+            runs = [pool.submit(make_page, p, Path(tmp), cfg, menu, not only or page_name(p) in only) for p in reversed(paths)] # the long ones first
+            for r in as_completed(runs): print(r.result(), flush=True)
         (Path(tmp)/'guides').mkdir()
         for name,md in guides.items(): (Path(tmp)/'guides'/f'{name}.md').write_text(md, encoding='utf-8')
         shutil.copytree(ROOT/'docs'/'pages'/'images', Path(tmp)/'guides'/'images')
         shutil.copytree(cfg.nbs_path/'images', Path(tmp)/'images')
         shutil.rmtree(out, ignore_errors=True)
-        done = subprocess.run([sys.executable, '-m', 'sphinx', '-q', '-W', '--keep-going', '-b', 'html', '-d', f'{tmp}/.doctrees', '-c', 'docs', tmp, str(out)])
+        done = subprocess.run([sys.executable, '-m', 'sphinx', '-q', '-j', str(jobs), '-W', '--keep-going', '-b', 'html', '-d', f'{tmp}/.doctrees', '-c', 'docs', tmp, str(out)])
     if done.returncode: sys.exit('the site was not built: Sphinx stopped at the warnings above')
     for p in cfg.nbs_path.glob('runs/*/report.html'): # whole documents, which pages link to
         (out/p.relative_to(cfg.nbs_path)).parent.mkdir(parents=True)
