@@ -62,7 +62,7 @@ def _read_safetensors(path):
     return own, weights
 
 # %% ../nbs/06b_exchange.ipynb #f3a10002
-VOICES = {'festvox-ru-v2': '7aca3846c32eeddd88f4624d4980319c20c07feb6e4ce0079708a8cae9ef96b8'} # Voices in the package, with the SHA-256 of their weights
+VOICES = {'festvox-ru-v2': '577d34f19cc6d8810a9fd80e3bf7d7c76bb6decce8ab2efd16ea28a8bd6538d2'} # Voices in the package, with the SHA-256 of their weights
 VOICE = 'festvox-ru-v2' # The one that is used where none is named
 _VOICES = Path(__file__).parent/'voices' if '__file__' in globals() else Path('../hifigan_ruslan/voices')
 

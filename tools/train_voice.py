@@ -1,11 +1,11 @@
 """Train a V2 on the recordings of Debian's festvox-ru: the same seed, clips and numbers each time.
 
     apt-get download festvox-ru && dpkg-deb -x festvox-ru_*.deb x      # on Debian or Ubuntu, no root needed; or unpack the .deb elsewhere
-    python tools/train_voice.py x/usr/share/festival/voices/russian/msu_ru_nsh_clunits/wav work --hours 1.9 --precision bf16
+    python tools/train_voice.py x/usr/share/festival/voices/russian/msu_ru_nsh_clunits/wav work --hours 2.7 --precision bf16
 
 WAVS is the folder with the 620 recordings. Every 31st of them in sorted order (ru_0017, ru_0058 ...), 20 in all, is kept out of everything and laid into WORK/held_out; the other 600
 are prepared in WORK/data and trained on, with the numbers of nbs/runs/voice/config.json. Started again, it goes on where it was. WORK/run then holds the
-checkpoints, log.csv and curves.png. nbs/runs/voice/log.csv is every fifth row of such a run, on two cores with bf16, stopped at step 13,464 of 17,000."""
+checkpoints, log.csv and curves.png. nbs/runs/voice/log.csv is every fifth row of such a run, on two cores with bf16, in two sittings."""
 import argparse
 from pathlib import Path
 from hifigan_ruslan.config import load_config
