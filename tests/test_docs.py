@@ -73,6 +73,7 @@ def test_what_the_site_does_not_run_has_nothing_to_show():
     for p in sorted((ROOT/'nbs').glob('*.ipynb')):
         for c in nbformat.read(p, 4).cells:
             if 'test_only' in build_docs.directives(c): assert c.outputs==[] and not re.search(r'^(plt|display|print)', c.source, re.M), f'{p.name}: {c.source[:200]}'
+
 # the entries of the API
 
 def test_entry_of_a_function():

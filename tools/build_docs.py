@@ -74,7 +74,7 @@ def with_api(cells):
 def execute(nb, path, flags):
     "Run the notebook in this process, in its own folder, as nbdev_test does; the skipped cells keep the outputs that they have"
     multiprocessing.set_start_method(None, force=True) # a fork server hands its own on; the notebook shall find the default
-    shell = CaptureShell(path, mpl_format='png')
+    shell = CaptureShell(path, mpl_format='png', timeout=600)
     with chdir(path.parent):
         for c in nb.cells:
             if c.cell_type!='code' or is_skipped(c, flags): continue
@@ -188,7 +188,11 @@ def main(
         fork.set_forkserver_preload(['build_docs', *HEAVY])
         with ProcessPoolExecutor(jobs, fork, max_tasks_per_child=1) as pool:
             runs = [pool.submit(make_page, p, Path(tmp), cfg, menu, not only or page_name(p) in only) for p in reversed(paths)] # the long ones first
-            for r in as_completed(runs): print(r.result(), flush=True)
+            try:
+                for r in as_completed(runs): print(r.result(), flush=True)
+            except BaseException:
+                pool.shutdown(cancel_futures=True) # those that have not begun
+                raise
         (Path(tmp)/'guides').mkdir()
         for name,md in guides.items(): (Path(tmp)/'guides'/f'{name}.md').write_text(md, encoding='utf-8')
         shutil.copytree(ROOT/'docs'/'pages'/'images', Path(tmp)/'guides'/'images')
