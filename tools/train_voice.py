@@ -17,8 +17,8 @@ CONFIG = Path(__file__).parent.parent/'nbs/runs/voice/config.json'
 
 def link(wavs, work):
     "Links to the recordings in two folders, train and held_out"
-    files = {p.stem: p for p in sorted(wavs.glob('*.wav'))}
-    if len(files)!=620: raise SystemExit(f'{wavs} has {len(files)} WAV files, festvox-ru has 620: give the folder wav/ of msu_ru_nsh_clunits')
+    files = {p.stem: p for p in sorted(wavs.glob('*')) if p.suffix in ('.wav', '.flac')}
+    if len(files)!=620: raise SystemExit(f'{wavs} has {len(files)} recordings, festvox-ru has 620: give the folder wav/ of msu_ru_nsh_clunits')
     held = held_out(list(files))
     for id,p in files.items():
         to = work/('held_out' if id in held else 'train')/p.name
@@ -27,7 +27,7 @@ def link(wavs, work):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('wavs', type=Path, help='folder with the 620 recordings of festvox-ru')
+    p.add_argument('wavs', type=Path, help='folder with the 620 recordings of festvox-ru, WAV or FLAC')
     p.add_argument('work', type=Path, help='folder to work in')
     p.add_argument('--config', type=Path, default=CONFIG)
     p.add_argument('--hours', type=float, help='stop within so much time, and go on at the next start')
