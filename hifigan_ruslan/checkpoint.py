@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 import torch
 from . import __version__
-from .config import Config, config_dict, config_from_dict, official_dict
+from .config import PRESETS, Config, config_dict, config_from_dict, official_dict
 from .files import new_file
 from .ranks import Ranks
 from .step import TrainState, new_state
@@ -107,11 +107,15 @@ def init_weights(s:TrainState, # Fresh; changed in place
     for k in (taken := [k for k in taken if k in ck]):
         try: getattr(s, k).load_state_dict(ck[k])
         except (RuntimeError, KeyError, ValueError, AttributeError) as e:
-            other = own and _differences(own, s.cfg, _SHAPE) or str(e).splitlines()[-1].strip()[:200]
-            raise ValueError(f'{path}: {k} does not fit this configuration ({other}). Use the preset or config that it was trained with') from e
+            names = _SHAPE_G if k in ('generator','ema') else _SHAPE_D
+            other = own and _differences(own, s.cfg, names) or str(e).splitlines()[-1].strip()[:200]
+            fits = [n for n,p in PRESETS.items() if own and not _differences(own, p, names)]
+            raise ValueError(f'{path}: {k} does not fit this configuration ({other}). ' + (f'Use --preset {fits[0]}' if fits else 'Use the preset or config that it was trained with')) from e
     return taken
 
-_SHAPE = 'n_mels resblock upsample_rates upsample_kernel_sizes upsample_initial_channel resblock_kernel_sizes resblock_dilation_sizes disc mpd_periods msd_scales disc_shrink'.split() # What the sizes of the weights depend on
+# What the sizes of the weights depend on
+_SHAPE_G = 'n_mels resblock upsample_rates upsample_kernel_sizes upsample_initial_channel resblock_kernel_sizes resblock_dilation_sizes'.split()
+_SHAPE_D = 'disc mpd_periods msd_scales disc_shrink'.split()
 
 def _from_official(do, s):
     "The parts of a do_* file, with its optimisers in our order of parameters"

@@ -507,6 +507,7 @@ def _check_out(out, c, plan):
         if diff := _differences(data.meta['plan'], plan): raise ValueError(f'{out} holds a corpus that was prepared otherwise ({diff}). {_UNCHANGED}')
         (out/_JOURNAL).unlink(missing_ok=True)
         return data
+    if there := [n for n in ('checkpoints', 'model.safetensors', 'config.json') if (out/n).exists()]: raise ValueError(f'{out} holds {there[0]}: it is the folder of a run or of an export. Nothing was changed: choose another folder')
     if not (out/_JOURNAL).exists() and (there := [n for n in (_AUDIO, _TABLE, _SKIPPED, _PARTIAL) if (out/n).exists()]):
         raise ValueError(f'{out} holds {", ".join(there)} that no unfinished preparation explains. {_UNCHANGED}')
 

@@ -55,27 +55,27 @@ def demo(out:str|Path='hifigan-demo', # Folder for everything; must be new, or l
 # %% ../nbs/09a_demo.ipynb #a651a825
 _SAID = dict(en=dict(
     title='hifigan_ruslan: the demo', original='original', vocoded='vocoded by the minute-old model', voice=f'vocoded by {VOICE}, the voice in the package', point='.', and_=' and ',
-    noise='This machine was too slow or too busy for the time: what you hear is little more than noise. Try again with more --minutes. ',
+    noise='This machine was too slow or too busy for the time: what you hear is little more than noise. Try again with more --minutes, or with OMP_NUM_THREADS=1 before the command if other programs are running. ',
     buzz='What you can hear: the rhythm, the pauses and the loudness of the sentence, in a hoarse buzz. The words can hardly be made out, '
          'and there is no pitch yet: the picture of the original has fine lines, the harmonics of the voice, where the other has even bands. ',
     words='What you can hear: the words and the melody of the sentence. What you also hear: buzz, hoarseness and a metallic ring. ',
     trained='{step} training steps in {minutes} min on a CPU, from nothing. Mel L1 on the clips below, which the training has not heard: {mel}. '
             '(In the first steps of the training it was {first}; a HiFi-GAN V1 that was trained for days on a GPU reaches 0.21 to 0.27.)',
     third='The third sound of each clip is from {voice}, the voice in the package: trained on two CPU cores with 600 recordings of this reader; of the clips below, {new}. '
-          'On a GPU little of the buzz is left after some 200,000 steps. No minute on a CPU can sound better; yours shows that the whole chain works on your machine.',
+          'On a GPU little of the buzz is left after some 200,000 steps. Minutes on a CPU do not sound better; yours show that the whole chain works on your machine.',
     none='all were among them', one='{ids} was not among them', two='{ids} were not among them',
     source='The clips were recorded at 16 kHz: above 7 kHz there is nothing. Voice: N. V. Shmyrev, festvox-ru, BSD-like licence (clips/README.txt in the package).',
     next_='Next: hifigan-generate YOUR.wav resynthesises a recording of yours with the packaged voice; hifigan-prepare and hifigan-train on your own recordings or on RUSLAN.'),
   ru=dict(
     title='hifigan_ruslan: демонстрация', original='запись', vocoded='модель, которой минута от роду', voice=f'{VOICE}, голос из пакета', point=',', and_=' и ',
-    noise='Эта машина слишком медленная или была слишком занята: слышен почти один шум. Попробуйте ещё раз, с большим --minutes. ',
+    noise='Эта машина слишком медленная или была слишком занята: слышен почти один шум. Попробуйте ещё раз, с большим --minutes или с OMP_NUM_THREADS=1 перед командой, если работают и другие программы. ',
     buzz='Что можно услышать: ритм, паузы и громкость фразы в хриплом жужжании. Слов почти не разобрать, и высоты тона пока нет: на картинке записи видны тонкие линии, гармоники голоса, '
          'а на другой вместо них ровные полосы. ',
     words='Что можно услышать: слова и мелодию фразы. А ещё жужжание, хрипоту и металлический призвук. ',
     trained='Шагов обучения: {step}, за {minutes} мин на процессоре, с нуля. Mel L1 на записях ниже, которых в обучении не было: {mel}. '
             '(На первых шагах обучения было {first}; HiFi-GAN V1 после нескольких дней обучения на GPU приходит к 0,21–0,27.)',
-    third='Третий звук каждой записи от {voice}, голоса из пакета: он обучен на двух ядрах процессора по 600 записям этого чтеца; {new}. '
-          'На GPU от жужжания мало что остаётся примерно после 200 000 шагов. За минуту на процессоре лучше не получится; зато видно, что на вашей машине работает вся цепочка.',
+    third='Третий звук каждой записи — {voice}, голос из пакета: он обучен на двух ядрах процессора по 600 записям этого чтеца; {new}. '
+          'На GPU от жужжания мало что остаётся примерно после 200 000 шагов. За минуты на процессоре лучше не получится; зато видно, что на вашей машине работает вся цепочка.',
     none='все записи ниже были среди них', one='записи {ids} среди них не было', two='записей {ids} среди них не было',
     source='Записи сделаны с частотой 16 кГц: выше 7 кГц в них ничего нет. Голос: Н. В. Шмырёв, festvox-ru, лицензия типа BSD (clips/README.txt в пакете).',
     next_='Дальше: hifigan-generate ВАША.wav пропускает вашу запись через голос из пакета; hifigan-prepare и hifigan-train обучают на ваших записях или на RUSLAN.'))

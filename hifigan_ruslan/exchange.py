@@ -177,8 +177,8 @@ def export_folder(cfg:Config, # The model
     if not re.fullmatch(r'[a-z0-9][a-z0-9.+-]*', license): raise ValueError(f'license must be a name that Hugging Face knows, such as cc-by-nc-sa-4.0 or mit, found {license!r}')
     if any((folder/o).exists() for o in ('checkpoints', 'best.pt', 'last.pt')):
         raise ValueError(f'{folder} is the folder of a training run, whose newer checkpoints a model.safetensors would hide: give a folder of its own, such as {folder/"export"}')
-    there = [o for o in ('README.md', 'config.json') if (folder/o).exists()]
-    if there and not (folder/'model.safetensors').exists(): raise ValueError(f'{folder} holds a {there[0]} that is of no export and would be lost: give a folder of its own, such as {folder/"export"}')
+    there = sorted(p.name for p in folder.iterdir() if not p.name.startswith('.')) if folder.is_dir() else []
+    if there and not (folder/'model.safetensors').exists(): raise ValueError(f'{folder} holds {len(there)} files or folders that are of no export ({", ".join(there[:3])}), which could be lost: give a folder of its own, such as {folder/"export"}')
     state = _folded(cfg, weights)
     _write({folder/'model.safetensors': _safetensors(cfg, state), folder/'config.json': (json.dumps(config_dict(cfg), indent=1)+'\n').encode(),
             folder/'README.md': _card(cfg, sum(v.numel() for v in state.values()), license, card).encode()})
@@ -264,6 +264,7 @@ def export(checkpoint:str|Path|dict, # As in `open_checkpoint`
     if format=='safetensors' and out.suffix: raise ValueError(f'{out} looks like a file; a safetensors export is a folder with model.safetensors, config.json and README.md: give a name without {out.suffix}')
     if format!='safetensors' and (license!='unknown' or card): raise ValueError(f'license and card go into the model card of a safetensors export; the format {format} has none')
     if format!='safetensors' and out.exists(): _must_be_export(out)
+    replaced = (out/'model.safetensors' if format=='safetensors' else out).exists()
     source = checkpoint if isinstance(checkpoint, dict) else _file(checkpoint)
     cfg, weights = open_checkpoint(source, config)
     old_license, old_card = _card_beside(source)
@@ -273,7 +274,7 @@ def export(checkpoint:str|Path|dict, # As in `open_checkpoint`
     else: export_onnx(cfg, weights, out, half=format=='onnx-fp16')
     open_checkpoint(out)
     size = sum(f.stat().st_size for f in ([out/'model.safetensors'] if out.is_dir() else [out]))
-    print(f'{out}: {format}, {size/1e6:.1f} MB, {cfg.sample_rate} Hz, {cfg.n_mels} mel bands' + (', licence unknown: say which (--license NAME)' if format=='safetensors' and license=='unknown' else '')
+    print(f'{out}: {format}' + ' in place of the export that was there'*replaced + f', {size/1e6:.1f} MB, {cfg.sample_rate} Hz, {cfg.n_mels} mel bands' + (', licence unknown: say which (--license NAME)' if format=='safetensors' and license=='unknown' else '')
           + (f'; its terms are in the model card of {checkpoint}, pass them on' if old_card and format!='safetensors' else ''))
     return out
 

@@ -171,7 +171,7 @@ def fit(data:SpeechData|str|Path, # Prepared corpus, or its folder
     budget = Budget(hours, time.monotonic() if started is None else started)
     data, out = data if isinstance(data, SpeechData) else SpeechData.open(data), Path(out)
     _check_run(data, cfg, steps=steps, epochs=epochs, hours=hours, log_every=log_every)
-    if (out/'dataset.json').exists(): raise ValueError(f'{out} holds a prepared corpus: give the run a folder of its own')
+    _check_folder(out)
     where = _where(device, precision)
     with only_one(out) if where['ranks'].first else nullcontext():
         s = _start(data, out, cfg, resume, init, disc_warmup, where)
@@ -246,6 +246,12 @@ def _where(device, precision):
     ranks.say(f'device: {why}\nprecision: {precision}, {because}' + (f'\nprocesses: {ranks.world}' if ranks.world>1 else ''))
     if device.type=='cuda': torch.cuda.set_device(device); torch.backends.cudnn.benchmark = True # all steps have one shape
     return dict(device=device, precision=precision, ranks=ranks)
+
+def _check_folder(out):
+    "ValueError for a folder that holds something else than a run"
+    if (out/'dataset.json').exists(): raise ValueError(f'{out} holds a prepared corpus: give the run a folder of its own')
+    there = sorted(p.name for p in out.iterdir() if not p.name.startswith('.')) if out.is_dir() and not (out/'checkpoints').is_dir() else []
+    if there: raise ValueError(f'{out} holds {len(there)} files or folders that are of no run ({", ".join(there[:3])}), which could be lost: give the run a folder of its own')
 
 def _start(data, out, cfg, resume, init, disc_warmup, where):
     "A state to train: continued, from given weights, or new"

@@ -87,7 +87,7 @@ def read_checkpoint(path:str|Path, # A .pt file, ours or official (`g_02500000`,
     path = Path(path)
     if not path.is_file(): raise FileNotFoundError(f'There is no checkpoint file {path}')
     with open(path, 'rb') as f: kind = f.read(4)
-    if kind in (b'RIFF', b'fLaC', b'OggS'): raise ValueError(f'{path} is a sound file, expected a checkpoint: the sounds to vocode are named without --checkpoint')
+    if kind in (b'RIFF', b'fLaC', b'OggS'): raise ValueError(f'{path} is a sound file, expected a checkpoint; hifigan-generate takes sounds without --checkpoint')
     if not path.stat().st_size: raise ValueError(f'{path} is empty (0 bytes): the copy or the save was interrupted; use another checkpoint')
     try:
         packed = zipfile.is_zipfile(path)
