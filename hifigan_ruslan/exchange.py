@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors, save as save_tensors
 from .config import Config, config_dict, config_from_dict, load_config, official_dict
-from .files import new_file
+from .files import new_file, no_strangers
 from .onnx import export_onnx, read_onnx
 from .weights import FORMAT, VERSION, check_fit, checkpoint_config, file_notes, load_generator, of_file, read_checkpoint, read_notes, read_whole
 
@@ -177,8 +177,7 @@ def export_folder(cfg:Config, # The model
     if not re.fullmatch(r'[a-z0-9][a-z0-9.+-]*', license): raise ValueError(f'license must be a name that Hugging Face knows, such as cc-by-nc-sa-4.0 or mit, found {license!r}')
     if any((folder/o).exists() for o in ('checkpoints', 'best.pt', 'last.pt')):
         raise ValueError(f'{folder} is the folder of a training run, whose newer checkpoints a model.safetensors would hide: give a folder of its own, such as {folder/"export"}')
-    there = sorted(p.name for p in folder.iterdir() if not p.name.startswith('.')) if folder.is_dir() else []
-    if there and not (folder/'model.safetensors').exists(): raise ValueError(f'{folder} holds {len(there)} files or folders that are of no export ({", ".join(there[:3])}), which could be lost: give a folder of its own, such as {folder/"export"}')
+    no_strangers(folder, 'model.safetensors', 'export', f'give a folder of its own, such as {folder/"export"}')
     state = _folded(cfg, weights)
     _write({folder/'model.safetensors': _safetensors(cfg, state), folder/'config.json': (json.dumps(config_dict(cfg), indent=1)+'\n').encode(),
             folder/'README.md': _card(cfg, sum(v.numel() for v in state.values()), license, card).encode()})

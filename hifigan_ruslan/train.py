@@ -18,7 +18,7 @@ from .checkpoint import find_checkpoint, init_weights, save_checkpoint, why_othe
 from .config import V1, Config, save_config
 from .data import SegmentDataset, SpeechData, epoch_order
 from .device import choose_device, choose_precision
-from .files import new_file, only_one
+from .files import new_file, no_strangers, only_one
 from .generator import count_params, weights_once
 from .losses import mel_loss
 from .mel import LogMel
@@ -171,7 +171,8 @@ def fit(data:SpeechData|str|Path, # Prepared corpus, or its folder
     budget = Budget(hours, time.monotonic() if started is None else started)
     data, out = data if isinstance(data, SpeechData) else SpeechData.open(data), Path(out)
     _check_run(data, cfg, steps=steps, epochs=epochs, hours=hours, log_every=log_every)
-    _check_folder(out)
+    if (out/'dataset.json').exists(): raise ValueError(f'{out} holds a prepared corpus: give the run a folder of its own')
+    no_strangers(out, 'checkpoints', 'run', 'give the run a folder of its own')
     where = _where(device, precision)
     with only_one(out) if where['ranks'].first else nullcontext():
         s = _start(data, out, cfg, resume, init, disc_warmup, where)
@@ -246,12 +247,6 @@ def _where(device, precision):
     ranks.say(f'device: {why}\nprecision: {precision}, {because}' + (f'\nprocesses: {ranks.world}' if ranks.world>1 else ''))
     if device.type=='cuda': torch.cuda.set_device(device); torch.backends.cudnn.benchmark = True # all steps have one shape
     return dict(device=device, precision=precision, ranks=ranks)
-
-def _check_folder(out):
-    "ValueError for a folder that holds something else than a run"
-    if (out/'dataset.json').exists(): raise ValueError(f'{out} holds a prepared corpus: give the run a folder of its own')
-    there = sorted(p.name for p in out.iterdir() if not p.name.startswith('.')) if out.is_dir() and not (out/'checkpoints').is_dir() else []
-    if there: raise ValueError(f'{out} holds {len(there)} files or folders that are of no run ({", ".join(there[:3])}), which could be lost: give the run a folder of its own')
 
 def _start(data, out, cfg, resume, init, disc_warmup, where):
     "A state to train: continued, from given weights, or new"

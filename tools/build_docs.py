@@ -31,7 +31,7 @@ ROOT = Path(__file__).parent.parent.absolute()
 ANSI = re.compile(r'\x1b\[[0-9;?]*[A-Za-z]')
 DIRECTIVE = re.compile(r'^[ \t]*#\|[ \t]*([\w-]+):?[ \t]*(.*)$', re.M)
 EXPORT, DROP = {'export', 'exports', 'exporti'}, {'hide', 'default_exp'}
-TAGS = {('echo','false'): 'remove-input', ('output','false'): 'remove-output', ('include','false'): 'remove-cell', ('code-fold','true'): 'hide-input'}
+TAGS = {('echo','false'): 'remove-input', ('output','false'): 'remove-output', ('include','false'): 'remove-cell', ('code-fold','true'): 'hide-input', ('test_only',''): 'test_only'}
 HEAVY = 'torch librosa scipy.signal matplotlib.pyplot ipywidgets sklearn.metrics'.split() # imported once, before the notebooks' processes are forked off
 GUIDES = 'kaggle reading_the_log fine_tune tts deploy faq reference contributing changelog'.split() # docs/pages/, in the order of the menu
 DEFINITION = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -123,7 +123,7 @@ def fit_headings(cells):
 def plain_code(cell):
     "A visible code cell without its directives; those that Sphinx knows become tags"
     d = directives(cell)
-    tags = [TAGS[k, v.strip().lower()] for k,v in d.items() if (k, v.strip().lower()) in TAGS] + ['hide-input']*bool(EXPORT & d.keys() and not is_constants(cell)) + ['test_only']*('test_only' in d)
+    tags = [TAGS[k, v.strip().lower()] for k,v in d.items() if (k, v.strip().lower()) in TAGS] + ['hide-input']*bool(EXPORT & d.keys() and not is_constants(cell))
     src = '\n'.join(l for l in cell.source.splitlines() if not re.search(r'#\|\s*hide_line\s*$', l))
     for o in cell.outputs:
         if o.output_type=='stream': o.text = ANSI.sub('', o.text)

@@ -18,6 +18,7 @@ import argparse, subprocess, sys
 from pathlib import Path
 from hifigan_ruslan.sound import read_wav
 import soundfile as sf
+from train_voice import recordings
 
 WHEELS = 'librosa soundfile soxr audioread pooch lazy_loader msgpack decorator platformdirs fastcore cffi pycparser'.split()
 
@@ -50,11 +51,10 @@ def main():
     p.add_argument('--python', default='3.12', help='version there')
     p.add_argument('--mib', type=float, default=40., help='largest part')
     a = p.parse_args()
-    files = sorted(a.wavs.glob('*.wav'))
-    if len(files)!=620: raise SystemExit(f'{a.wavs} has {len(files)} WAV files, festvox-ru has 620: give the folder wav/ of msu_ru_nsh_clunits')
+    files = recordings(a.wavs)
     if a.out.exists(): raise SystemExit(f'{a.out} exists already: give a new folder')
     wheels(a.out/'wheels', a.python)
-    parts(files, a.out, a.mib*2**20)
+    parts(files.values(), a.out, a.mib*2**20)
     for o in sorted(a.out.iterdir()): print(f'{o}: {len(list(o.iterdir()))} files, {sum(f.stat().st_size for f in o.iterdir())/2**20:.1f} MiB')
 
 if __name__=='__main__': main()

@@ -15,10 +15,15 @@ from make_clips import held_out
 
 CONFIG = Path(__file__).parent.parent/'nbs/runs/voice/config.json'
 
-def link(wavs, work):
-    "Links to the recordings in two folders, train and held_out"
+def recordings(wavs):
+    "Path by name of the 620 recordings, in order"
     files = {p.stem: p for p in sorted(wavs.glob('*')) if p.suffix in ('.wav', '.flac')}
     if len(files)!=620: raise SystemExit(f'{wavs} has {len(files)} recordings, festvox-ru has 620: give the folder wav/ of msu_ru_nsh_clunits')
+    return files
+
+def link(wavs, work):
+    "Links to the recordings in two folders, train and held_out"
+    files = recordings(wavs)
     held = held_out(list(files))
     for id,p in files.items():
         to = work/('held_out' if id in held else 'train')/p.name
