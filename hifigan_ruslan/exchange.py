@@ -177,7 +177,7 @@ def export_folder(cfg:Config, # The model
     if not re.fullmatch(r'[a-z0-9][a-z0-9.+-]*', license): raise ValueError(f'license must be a name that Hugging Face knows, such as cc-by-nc-sa-4.0 or mit, found {license!r}')
     if any((folder/o).exists() for o in ('checkpoints', 'best.pt', 'last.pt')):
         raise ValueError(f'{folder} is the folder of a training run, whose newer checkpoints a model.safetensors would hide: give a folder of its own, such as {folder/"export"}')
-    no_strangers(folder, 'model.safetensors', 'export', f'give a folder of its own, such as {folder/"export"}')
+    no_strangers(folder, (folder/'model.safetensors').exists(), 'export', f'give a folder of its own, such as {folder/"export"}')
     state = _folded(cfg, weights)
     _write({folder/'model.safetensors': _safetensors(cfg, state), folder/'config.json': (json.dumps(config_dict(cfg), indent=1)+'\n').encode(),
             folder/'README.md': _card(cfg, sum(v.numel() for v in state.values()), license, card).encode()})

@@ -56,11 +56,11 @@ def only_one(folder:str|Path # Made if it is not there
 
 # %% ../nbs/00a_files.ipynb #debea018
 def no_strangers(folder:str|Path, # Need not exist
-                 own:str, # File or folder in it by which it is known as one of ours
+                 ours:bool, # Is it known as one of ours?
                  what:str, # What it would be then, for the message
                  advice:str # What to do, for the message
                 ):
-    "ValueError for a folder that holds something and not `own`; hidden files do not count"
+    "ValueError for a folder that is not ours and holds something; hidden files do not count"
     folder = Path(folder)
-    there = sorted(p.name for p in folder.iterdir() if not p.name.startswith('.')) if folder.is_dir() and not (folder/own).exists() else []
+    there = sorted(p.name for p in folder.iterdir() if not p.name.startswith('.')) if folder.is_dir() and not ours else []
     if there: raise ValueError(f'{folder} holds {len(there)} files or folders that are of no {what} ({", ".join(there[:3])}), which could be lost: {advice}')

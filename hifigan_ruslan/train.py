@@ -172,7 +172,7 @@ def fit(data:SpeechData|str|Path, # Prepared corpus, or its folder
     data, out = data if isinstance(data, SpeechData) else SpeechData.open(data), Path(out)
     _check_run(data, cfg, steps=steps, epochs=epochs, hours=hours, log_every=log_every)
     if (out/'dataset.json').exists(): raise ValueError(f'{out} holds a prepared corpus: give the run a folder of its own')
-    no_strangers(out, 'checkpoints', 'run', 'give the run a folder of its own')
+    no_strangers(out, (out/'checkpoints').is_dir(), 'run', 'give the run a folder of its own')
     where = _where(device, precision)
     with only_one(out) if where['ranks'].first else nullcontext():
         s = _start(data, out, cfg, resume, init, disc_warmup, where)
