@@ -160,7 +160,7 @@ def _rank(kw):
 def generate_cli(
     inputs:Param('Sound files (resynthesised), mels as .npy or .pt (vocoded), folders of them; - = float32 mel frames from standard input, 16-bit samples to standard output', str, nargs='+', opt=False),
     out:str='generated', # Folder for the WAVs
-    checkpoint:str='festvox-ru-v2', # A checkpoint, a run folder, an exported folder or .onnx, or an official generator file; festvox-ru-v2 is a small voice in the package
+    checkpoint:str='universal', # A voice (universal, ljspeech, festvox-ru-v2), a checkpoint, a run folder, an exported folder or .onnx, or an official generator file
     config:str=None, # config.json of an official generator, where it does not lie beside it
     chunk:int=None, # Frames at a time: bounds the memory, or the delay of a stream; the result is the same
     device:str=None, # cpu or cuda; default: cpu
@@ -221,12 +221,14 @@ def eval_cli(
 @_command
 def demo_cli(
     out:str='hifigan-demo', # Folder to write
-    minutes:float=1., # Time to train
-    lang:str='en' # Of the page: en or ru
+    steps:int=1000, # Of the training from nothing; 0 = only the voice
+    minutes:float=None, # Longest time to train; default: as long as the steps take
+    lang:str=None # Of the page: en or ru; default: the computer's language
 ):
-    "Train a small vocoder on the package's Russian clips for a minute, and make a page to listen to"
-    from hifigan_ruslan.demo import demo
-    demo(out, minutes, lang=lang)
+    "Hear the package's Russian clips through a good voice, see what a minute of training teaches, and get a page with both"
+    print('hifigan-demo: loading PyTorch', flush=True)
+    from hifigan_ruslan.demo import demo, own_language
+    demo(out, steps, minutes, lang=lang or own_language())
 
 # %% ../nbs/11_cli.ipynb #189c03eb
 def kaggle_actions()->dict: # Name -> function

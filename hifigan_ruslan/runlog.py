@@ -143,7 +143,7 @@ class Meter:
     def row(self)->dict: # By the columns of the log
         "Means since the last row; starts a new count"
         logs, now, n = [_floats(o) for o in self.logs], time.monotonic(), len(self.logs)
-        self.recent += logs
+        self.recent += [o for o in logs if 'disc' in o and 'fm' in o] # while only one of the networks learns there is nothing to judge
         row, dt, before = _means(logs), max(now-self.last, 1e-9), self.health
         means = _means(self.recent) if len(self.recent)==self.recent.maxlen else {}
         self.health, text = disc_health(means) if math.isfinite(means.get('disc', math.nan)) else ('ok', '')

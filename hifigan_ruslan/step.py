@@ -184,12 +184,13 @@ def adv_weight(s:TrainState # Says at which step the run is, and when G meets D
     return min(1., (since+1)/s.cfg.adv_ramp) if s.cfg.adv_ramp else 1.
 
 # %% ../nbs/05b_step.ipynb #a9dccecd
-def disc_health(logs:dict, # Means over a few hundred steps: disc, fm, real_* and fake_*
+def disc_health(logs:dict, # Means over a few hundred steps: disc, real_* and fake_*, and fm where G learns too
                )->tuple: # 'ok', 'dead', 'leak' or 'crushing'; and a sentence
     "Are the discriminators alive, and does the generator still have a chance?"
     gaps = {k[5:]: abs(logs[k]-logs['fake_'+k[5:]]) for k in logs if k.startswith('real_')}
     name, gap = max(gaps.items(), key=lambda o: o[1])
-    seen = f"D loss {logs['disc']:.3f}, feature matching {logs['fm']:.3f}, largest gap between real and fake scores {gap:.3f} ({name})"
+    fm = f", feature matching {logs['fm']:.3f}" if 'fm' in logs else '' # while only D learns there is none
+    seen = f"D loss {logs['disc']:.3f}{fm}, largest gap between real and fake scores {gap:.3f} ({name})"
     n = len(gaps) # 8 in HiFi-GAN
     if logs['disc']<.3*n/8:
         return 'crushing', f'D is crushing G: {seen}. D hears every fake with ease, so its gradients teach little. Lower lr_d (half), or wait if G was just started'

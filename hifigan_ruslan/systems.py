@@ -14,11 +14,12 @@ import numpy as np, soundfile as sf, torch
 from torch import Tensor
 from .config import Config, V1
 from .data import SpeechData, find_corpus
-from .exchange import VOICES, _file as checkpoint_file
+from .exchange import _file as checkpoint_file
 from .mel import LogMel
 from .runlog import plot_curves
 from .sound import read_wav, wav_at
 from .vocoder import Vocoder
+from .voices import VOICES, is_voice, voice_config
 from .weights import read_checkpoint
 
 # %% ../nbs/07d_systems.ipynb #5dddfc3c
@@ -156,6 +157,8 @@ class Checkpoint(System):
                  weights:str='ema', # ema (the moving average, what one deploys; where there is none, the weights themselves) or raw
                  config:Config|dict|str|Path|None=None, device:str|None=None, engine:str='auto', precision:str='fp32' # As in `Vocoder.load`
                 ):
+        voice = str(path) if is_voice(path) else ''
+        if voice and config is None: config, name = voice_config(voice), name or voice # the official files carry none
         self.path, self.how, self._vocoder = checkpoint_file(path), dict(config=config, device=device, engine=engine, precision=precision), None
         run = self.path.parent.parent if self.path.parent.name=='checkpoints' else self.path.parent
         ck = read_checkpoint(self.path) if self.path.suffix.lower() not in ('.onnx', '.safetensors') else {}
@@ -244,9 +247,11 @@ def open_systems(specs:list, # Of paths, name=path, or griffin-lim
 
 def _opened(path, name, weights, how):
     if path=='griffin-lim' and not Path(path).exists(): return [GriffinLim(name=name or path)]
-    if not Path(path).exists() and path not in VOICES: raise FileNotFoundError(f'There is nothing at {path}: give a checkpoint, a run folder, a folder with .wav or .flac files, {", ".join(VOICES)}, or griffin-lim')
+    if not Path(path).exists() and not is_voice(path): raise FileNotFoundError(f'There is nothing at {path}: give a checkpoint, a run folder, a folder with .wav or .flac files, {", ".join(VOICES)}, or griffin-lim')
     try: checkpoint_file(path)
-    except FileNotFoundError: return [Folder(path, name)] # a folder without a checkpoint
+    except FileNotFoundError:
+        if is_voice(path): raise
+        return [Folder(path, name)] # a folder without a checkpoint
     kinds = ['ema','raw'] if weights=='both' else [weights]
     if weights=='both':
         file = checkpoint_file(path)

@@ -209,7 +209,8 @@ def _loop(s, data, out, total, budget, log_every, save_minutes, view, on_log):
         return valid
 
     def look_at_start(): # what all that follows is compared with; until something beats it, the start is the best
-        s.start, valid = None, look()
+        s.start = None
+        valid = look()
         if not valid: return say('how the run stands against its start cannot be said: ' + ('the validation of the start did not fit into the time' if clips else 'the data has no validation part'))
         s.start = valid['valid_ema']
         if first: log.add(dict(step=0, epoch=0, skipped=0, vs_start=0.) | valid)
