@@ -25,6 +25,7 @@ from .runlog import plot_curves, read_log
 from .sound import read_wav, wav_at
 from .step import disc_gaps, disc_health
 from .vocoder import Vocoder
+from .voices import VOICE
 from .weights import checkpoint_config, read_checkpoint
 
 # %% ../nbs/09_listen.ipynb #5e8ea043
@@ -404,12 +405,13 @@ def sound_input(take:Callable, # Called with (name, bytes) of each sound that is
 class resynthesize_live(_Panel):
     "Give a sound or speak, and hear what a vocoder makes of it"
     def __init__(self,
-                 vocoder:Vocoder, # Or anything with sample_rate and resynthesize(wav, sample_rate)
+                 vocoder:Vocoder|str|Path=VOICE, # Ready for use, or anything that `Vocoder.load` takes, such as a voice or a run folder
                  most:float=180., # Use at most so many seconds of a sound
                  lang:str='en' # 'en' or 'ru'
                 ):
         super().__init__(lang)
-        self.vocoder, self.most, self._last = vocoder, most, None
+        self.vocoder = Vocoder.load(vocoder) if isinstance(vocoder, (str, Path)) else vocoder
+        self.most, self._last = most, None
         self.input = sound_input(self.take, lang, fail=self.fail)
         self.difference = _wide(widgets.Checkbox, self.t('Difference from the recording'), indent=False)
         self.facts, self.view = widgets.HTML(), widgets.HTML()

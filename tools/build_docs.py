@@ -31,7 +31,7 @@ ROOT = Path(__file__).parent.parent.absolute()
 ANSI = re.compile(r'\x1b\[[0-9;?]*[A-Za-z]')
 DIRECTIVE = re.compile(r'^[ \t]*#\|[ \t]*([\w-]+):?[ \t]*(.*)$', re.M)
 EXPORT, DROP = {'export', 'exports', 'exporti'}, {'hide', 'default_exp'}
-TAGS = {('echo','false'): 'remove-input', ('output','false'): 'remove-output', ('include','false'): 'remove-cell', ('code-fold','true'): 'hide-input', ('test_only',''): 'test_only'}
+TAGS = {('echo','false'): 'remove-input', ('output','false'): 'remove-output', ('include','false'): 'remove-cell', ('code-fold','true'): 'hide-input', ('test_only',''): 'test_only', ('site',''): 'remove-input'}
 HEAVY = 'torch librosa scipy.signal matplotlib.pyplot ipywidgets sklearn.metrics'.split() # imported once, before the notebooks' processes are forked off
 GUIDES = 'kaggle reading_the_log fine_tune tts deploy faq reference contributing changelog'.split() # docs/pages/, in the order of the menu
 DEFINITION = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -196,7 +196,7 @@ def main(
         (Path(tmp)/'guides').mkdir()
         for name,md in guides.items(): (Path(tmp)/'guides'/f'{name}.md').write_text(md, encoding='utf-8')
         shutil.copytree(ROOT/'docs'/'pages'/'images', Path(tmp)/'guides'/'images')
-        shutil.copytree(cfg.nbs_path/'images', Path(tmp)/'images')
+        for folder in ('images', 'sounds'): shutil.copytree(cfg.nbs_path/folder, Path(tmp)/folder)
         shutil.rmtree(out, ignore_errors=True)
         done = subprocess.run([sys.executable, '-m', 'sphinx', '-q', '-j', str(jobs), '-W', '--keep-going', '-b', 'html', '-d', f'{tmp}/.doctrees', '-c', 'docs', tmp, str(out)])
     if done.returncode: sys.exit('the site was not built: Sphinx stopped at the warnings above')

@@ -1,22 +1,24 @@
-"""Pack what training the packaged voice needs on a machine with a GPU and without a network: the recordings as FLAC, in parts, and the wheels that are missing there.
+"""Pack what fine-tuning needs on a machine with a GPU and without a network: the recordings as FLAC, in parts, the weights to start from, and the wheels that are missing there.
 
     python tools/pack_gpu.py x/usr/share/festival/voices/russian/msu_ru_nsh_clunits/wav .gpu [--python 3.12] [--mib 40]
 
-WAVS is the folder with the 620 recordings of festvox-ru (tools/train_voice.py says where they come from). Written are OUT/wheels and the parts OUT/1, OUT/2 ..., none of them larger than
---mib, for machines that take only so much at a time. OUT should be ignored by git. What is assumed to be there: torch, torchaudio, numpy, scipy, scikit-learn, numba, matplotlib,
-safetensors, tensorboard, tqdm. There, in the folder of the repository:
+WAVS is the folder with the 620 recordings of festvox-ru (tools/train_voice.py says where they come from). Written are OUT/wheels, OUT/universal (that voice as a folder, in half precision,
+28 MB) and the parts OUT/1, OUT/2 ..., none of them larger than --mib, for machines that take only so much at a time. OUT should be ignored by git. What is assumed to be there: torch,
+torchaudio, numpy, scipy, scikit-learn, numba, matplotlib, safetensors, tensorboard, tqdm. There, in the folder of the repository:
 
     mkdir -p /tmp/wav; cp .gpu/1/* /tmp/wav/                                                    # and so each part
     python3 -m pip install -q --no-index --no-deps --target /tmp/site .gpu/wheels/*.whl
     export PYTHONPATH=/tmp/site:$PWD
-    python3 -c "from dataclasses import replace; from hifigan_ruslan.config import V2, save_config; save_config(replace(V2, batch_size=32, grad_accum=1, mel_warmup=1000), '/tmp/gpu.json')"
-    setsid python3 tools/train_voice.py /tmp/wav /tmp/work --config /tmp/gpu.json --hours .3 --precision bf16 > /tmp/train.log 2>&1 &
-    python3 -c "from hifigan_ruslan.cli import run; run('export', '/tmp/work/run', 'voice')"     # the moving average, 3.7 MB; log.csv and curves.png are in /tmp/work/run
+    python3 -c "from hifigan_ruslan.config import V1, fine_tuning, save_config; save_config(fine_tuning(V1), '/tmp/gpu.json')"
+    setsid python3 tools/tune_voice.py /tmp/wav /tmp/work --init .gpu/universal --config /tmp/gpu.json --steps 20000 --hours .2 > /tmp/train.log 2>&1 &
+    python3 -c "from hifigan_ruslan.cli import run; run('export', '/tmp/work/tuned', 'voice')"   # the moving average; log.csv and curves.png are in /tmp/work/tuned
 
-The same command goes on where a run stopped. --hours is the time of the sitting; give cosine_steps in the configuration, from the speed that the first lines of the log show."""
+The same command goes on where a run stopped. --hours is the time of the sitting. tools/train_voice.py trains the small voice from nothing in the same way."""
 import argparse, subprocess, sys
 from pathlib import Path
+from hifigan_ruslan.exchange import export_folder, open_checkpoint
 from hifigan_ruslan.sound import read_wav
+from hifigan_ruslan.voices import VOICE
 import soundfile as sf
 from train_voice import recordings
 
@@ -54,6 +56,7 @@ def main():
     files = recordings(a.wavs)
     if a.out.exists(): raise SystemExit(f'{a.out} exists already: give a new folder')
     wheels(a.out/'wheels', a.python)
+    export_folder(*open_checkpoint(VOICE), a.out/VOICE, 'other', half=True)
     parts(files.values(), a.out, a.mib*2**20)
     for o in sorted(a.out.iterdir()): print(f'{o}: {len(list(o.iterdir()))} files, {sum(f.stat().st_size for f in o.iterdir())/2**20:.1f} MiB')
 

@@ -9,13 +9,14 @@ from fastcore.script import call_parse
 
 ROOT = Path(__file__).parent.parent
 DIRECTIVE = re.compile(r'^#\|\s*(\w+).*\n?', re.M)
-HIDDEN = {'hide', 'export', 'exporti', 'default_exp'}
+HIDDEN = {'hide', 'export', 'exporti', 'default_exp', 'site'} # `site`: what only the documentation site can show, such as a player
 PAGES = {'index.ipynb': 'README.md', 'index_ru.ipynb': 'README.ru.md'}
 LINK = re.compile(r'(\]\()(\w+\.ipynb)') # to a neighbouring notebook, which from README.md lies in nbs/
 
 def at_root(md):
     "Markdown of a notebook with its links as they are from the root of the repository"
     md = LINK.sub(lambda m: m[1]+PAGES.get(m[2], f'nbs/{m[2]}'), md)
+    md = re.sub(r'\]\((images|sounds)/', r'](nbs/\1/', md)
     return md.replace('](../', '](')
 
 def cell_md(cell):

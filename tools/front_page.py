@@ -1,0 +1,44 @@
+"""Make what the front page shows: one sentence as recorded, from the voice `universal`, and after the demo's minute of training.
+
+    hifigan-demo --out DEMO && python tools/front_page.py DEMO
+
+Written are nbs/sounds/ru_0141_{recording,universal,minute}.flac and the picture nbs/images/first_minute.png. The sentence is one that the demo keeps out of its training."""
+import argparse
+from pathlib import Path
+import soundfile as sf, torch
+from matplotlib.figure import Figure
+from hifigan_ruslan.config import V1
+from hifigan_ruslan.mel import LogMel, plot_mel
+from hifigan_ruslan.sound import read_wav, wav_at
+from hifigan_ruslan.vocoder import Vocoder
+from hifigan_ruslan.voices import VOICE
+
+ROOT = Path(__file__).parent.parent
+CLIP, SECONDS = 'ru_0141', 4.
+TITLES = dict(recording='the recording', universal=f'{VOICE}, the default voice', minute='a small model after a minute of training')
+
+def waves(demo):
+    "The three versions, at 22,050 Hz"
+    wav, rate = read_wav(ROOT/'hifigan_ruslan'/'clips'/f'{CLIP}.flac')
+    real = wav_at(wav, rate, V1.sample_rate)
+    last = sorted((demo/'run'/'samples'/CLIP).glob('step_*.wav'))
+    if not last: raise SystemExit(f'{demo}/run/samples/{CLIP} has no sounds: run hifigan-demo --out {demo}')
+    return dict(recording=real, universal=Vocoder.load(VOICE).resynthesize(real, V1.sample_rate)[0].numpy(), minute=read_wav(last[-1])[0][0])
+
+def draw(found, path):
+    "Their mels below each other"
+    fig, logmel = Figure(figsize=(9, 5.4), layout='constrained'), LogMel(V1, fmax=None)
+    for ax,(kind,wav) in zip(fig.subplots(3, sharex=True), found.items()):
+        part = torch.from_numpy(wav[:round(SECONDS*V1.sample_rate)])[None]
+        plot_mel(logmel(part)[0], V1, ax, TITLES[kind])
+    fig.savefig(path, dpi=90)
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('demo', type=Path, help='folder of hifigan-demo')
+    found = waves(p.parse_args().demo)
+    (ROOT/'nbs'/'sounds').mkdir(exist_ok=True)
+    for kind,wav in found.items(): sf.write(ROOT/'nbs'/'sounds'/f'{CLIP}_{kind}.flac', wav.clip(-1, 1-2**-15), V1.sample_rate)
+    draw(found, ROOT/'nbs'/'images'/'first_minute.png')
+
+if __name__=='__main__': main()
