@@ -12,8 +12,10 @@ from pathlib import Path
 import torch
 from matplotlib.figure import Figure
 from .config import TINY, Config
+from .checkpoint import claim_run
 from .data import prepare
 from .exchange import VOICE
+from .files import claim
 from .mel import LogMel, plot_mel
 from .metrics import mel_l1
 from .runlog import listening_page, read_log
@@ -35,12 +37,11 @@ def demo(out:str|Path='hifigan-demo', # Folder for everything; must be new, or l
     out = Path(out)
     if lang not in _SAID: raise ValueError(f'lang must be en or ru, found {lang!r}')
     if not minutes>0: raise ValueError(f'minutes must be above 0, found {minutes:g}')
-    if out.exists() and any(out.iterdir()):
-        if not (out/'.hifigan-demo').exists(): raise ValueError(f'{out} exists and is not empty. Nothing is overwritten: choose a new folder with --out')
-        shutil.rmtree(out)
-    out.mkdir(parents=True, exist_ok=True); (out/'.hifigan-demo').touch()
+    ours = _cleared(out)
     print(f'1. Preparing the 12 Russian clips of the package -> {out/"data"}')
     data = prepare(CLIPS, out/'data', sample_rate=cfg.sample_rate, valid=.09, test=.17, workers=1, progress=False)
+    written = ['index.html', 'curves.png', *(f'{u.id}_{o}' for u in data.split('test') for kind in ('original', 'vocoded', 'voice') for o in (f'{kind}.wav', f'{kind}.png'))]
+    ours.begin(*written)
     print(f'2. Training a small vocoder for {minutes:g} min -> {out/"run"}')
     state = fit(data, out/'run', cfg, hours=minutes/60)
     print('3. Vocoding clips that it has not heard')
@@ -49,8 +50,21 @@ def demo(out:str|Path='hifigan-demo', # Folder for everything; must be new, or l
     page = out/'index.html'
     words = _words(_SAID[lang], state.step, minutes, sum(scores)/len(scores), read_log(out/'run'/'log.csv')['mel'][0], [r[0] for r in rows])
     page.write_text(listening_page(_SAID[lang]['title'], words, rows, 'curves.png', lang), encoding='utf-8')
+    ours.seal(*written)
     print(f'4. Open {page.resolve()} in a browser and listen')
     return page
+
+# %% ../nbs/09a_demo.ipynb #4b0f6a07
+def _cleared(out):
+    "The folder of the demo without what an earlier one wrote there, and left as it is if somebody has changed that"
+    ours = claim(out, 'demo', 'nothing is overwritten, choose a new folder with --out')
+    folders = [ours, claim(out/'data', 'data'), claim_run(out/'run')]
+    for o in folders: o.check(*o.files)
+    for o in folders:
+        if o.files: o.remove()
+    ours.check('index.html', 'curves.png')
+    ours.note() # the marker, before anything else
+    return ours
 
 # %% ../nbs/09a_demo.ipynb #a651a825
 _SAID = dict(en=dict(
