@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np, soundfile as sf, soxr
 from tqdm import tqdm
 from . import __version__
-from .files import claim, new_file
+from .files import claim, new_file, read_marker
 
 # %% ../nbs/01_data.ipynb #b1ca8911
 _FORMANTS = dict(zip('аоуэиы', ((700,1200,2500), (500,850,2400), (320,700,2300), (480,1800,2500), (290,2250,3000), (310,1500,2400))))
@@ -504,12 +504,19 @@ def _check_out(out, c, plan):
     if (out/_META).exists():
         data = SpeechData.open(out)
         if diff := _differences(data.meta['plan'], plan): raise ValueError(f'{out} holds a corpus that was prepared otherwise ({diff}). {_UNCHANGED}')
-        (out/_JOURNAL).unlink(missing_ok=True)
+        _drop_journal(out)
         return data
     if there := [n for n in ('checkpoints', 'model.safetensors', 'config.json') if (out/n).exists()]: raise ValueError(f'{out} holds {there[0]}: it is the folder of a run or of an export. Nothing was changed: choose another folder')
     if not (out/_JOURNAL).exists() and (there := [n for n in (_AUDIO, _TABLE, _SKIPPED, _PARTIAL) if (out/n).exists()]):
         raise ValueError(f'{out} holds {", ".join(there)} that no unfinished preparation explains. {_UNCHANGED}')
     _claim(out, plan).check(*_FILES)
+
+def _drop_journal(out):
+    "Remove what is left of a preparation that was killed at its very end"
+    path, marker = out/_JOURNAL, read_marker(out)
+    if not path.exists(): return
+    ours = _JOURNAL in marker[1] if marker else 'format' in _object(path.read_bytes().split(b'\n')[0])
+    if ours: path.unlink()
 
 _FILES = _AUDIO, _PARTIAL, _JOURNAL, _TABLE, _SKIPPED, _META
 

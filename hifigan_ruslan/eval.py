@@ -138,6 +138,7 @@ SUMMARY_COLUMNS, PAIR_COLUMNS = 'system metric mean low high n'.split(), 'metric
 
 def _old_evaluation(out):
     "The files of an evaluation of version 0.1; none where something else is among them"
+    if not (out/'clips.csv').is_file() or _head(out/'clips.csv')!=COLUMNS: return []
     heads = {'clips.csv': COLUMNS, 'summary.csv': SUMMARY_COLUMNS, 'comparisons.csv': PAIR_COLUMNS}
     def ours(p):
         name = p.relative_to(out).as_posix()
@@ -145,7 +146,7 @@ def _old_evaluation(out):
         if name=='report.html': return b'hifigan_ruslan' in p.read_bytes()
         return p.suffix=='.flac' and p.is_relative_to(out/'waves') and p.parent.parent==out/'waves'
     there = [p for p in sorted(out.rglob('*')) if p.is_file() and not p.name.startswith('.')]
-    return [p.relative_to(out).as_posix() for p in there] if (out/'clips.csv').is_file() and all(map(ours, there)) else []
+    return [p.relative_to(out).as_posix() for p in there] if all(map(ours, there)) else []
 
 def _head(path):
     "The first row of a CSV"

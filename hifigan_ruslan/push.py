@@ -364,9 +364,10 @@ def _results(place):
 
 def _old_results(place):
     "What version 0.1 has brought here; nothing where there is something else"
+    if 'outcome' not in _json(place/'session.json'): return []
     names = [p.relative_to(place).as_posix() for p in sorted(place.rglob('[!.]*')) if p.is_file()]
     known = all(re.search(_WANTED, n) or re.fullmatch(r'[^/]+\.log|__\w+__\.\w+', n) for n in names)
-    return names if known and 'outcome' in _json(place/'session.json') else []
+    return names if known else []
 
 def _coming(new, out):
     "Names of the files of folder `new` that are not in `out` already, but for the marker of the place where they were"
