@@ -18,7 +18,7 @@ from numbers import Integral, Real
 from pathlib import Path
 import numpy as np, pyloudnorm, soundfile as sf
 from scipy import signal, stats
-from .files import new_file
+from .files import claim, new_file
 from .player import WEB, page, words_of
 from .sound import read_wav, wav_at
 from .stats import holm, sign_flip
@@ -278,7 +278,8 @@ def make_test(folder:str|Path, # New or empty folder
     "Write a listening test; clips that cannot be used are left out and named"
     folder, clips = Path(folder), list(clips) if not isinstance(clips, str) else clips
     names, pairs = _check_make(kind, systems, clips, sample_rate, reference, anchor, pairs, repeats, level, question, seed)
-    if folder.exists() and (not folder.is_dir() or {p.name for p in folder.iterdir()}-{'audio'}): raise ValueError(f'{folder} is not empty. Nothing is overwritten: choose a new folder')
+    ours, written = claim(folder, 'test', 'nothing is overwritten, choose a new folder'), ['test.json']
+    if (folder/'test.json').exists(): raise ValueError(f'{folder} is not empty, it holds a listening test. Nothing is overwritten: choose a new folder')
     sources, r, done, left_out = ({'reference': reference} if reference is not None else {})|systems, _Random(f'{seed} files'), [], []
     for clip in clips:
         try:
@@ -288,6 +289,7 @@ def make_test(folder:str|Path, # New or empty folder
         except (ValueError, OSError) as e: left_out.append((clip, str(e))); continue
         for k in r.shuffled(names):
             facts[k]['file'] = f'audio/{r.word():08x}{r.word():08x}.flac'
+            written.append(facts[k]['file']); ours.begin(written[-1])
             with new_file(folder/facts[k]['file']) as part: sf.write(part, (waves[k]*32768).round().astype(np.int16), sample_rate, format='FLAC', subtype='PCM_16')
         done.append(dict(name=clip, seconds=round(len(waves[names[0]])/sample_rate, 3), sounds=facts))
     said = '; '.join(f'{c}: {why}' for c,why in left_out[:20])
@@ -295,7 +297,9 @@ def make_test(folder:str|Path, # New or empty folder
     if left_out: print(f'{len(left_out)} of {len(clips)} clips are left out. {said}')
     spec = dict(format=FORMAT, kind=kind, seed=int(seed), sample_rate=int(sample_rate), question=question, repeats=int(repeats), systems=names, pairs=pairs, clips=done, left_out=left_out,
                 level=level if level is None or isinstance(level, str) else float(level))
+    ours.begin('test.json')
     with new_file(folder/'test.json') as part: part.write_text(json.dumps(spec, ensure_ascii=False, indent=1), encoding='utf-8')
+    ours.seal(*written)
     return BlindTest.open(folder)
 
 # %% ../nbs/08b_blind.ipynb #4eea451b
@@ -356,7 +360,9 @@ class Session:
         self.path = Path(folder or test.folder/'ratings')/ratings_name(listener)
         self.trials, self.answers = test.trials(listener, trials), {}
         planned = {t.number: t for t in self.trials}
-        for row in _read_file(self.path)[0] if self.path.exists() else []:
+        found, problems = _read_file(self.path) if self.path.exists() and self.path.stat().st_size else ([], [])
+        if problems and not found and 'is no file of ratings' in problems[0]: raise ValueError(f'{self.path.parent}: {problems[0]}. It is left as it is: choose another folder')
+        for row in found:
             t = planned.get(row['trial'])
             if (row['test'], row['listener'])!=(test.id, self.listener) or t is None or (row['order'], row['x'])!=(t.order, t.x):
                 raise ValueError(f'{self.path} belongs to another test, another listener or another number of trials: choose another folder')
@@ -639,6 +645,7 @@ def blind_page(test:BlindTest,
               )->Path: # The page
     "Write the test as one HTML file that needs no network and saves the ratings as a CSV"
     player_words, said, out = words_of(lang), dict(PAGE_WORDS[lang]), Path(out)
+    ours = claim(out.parent); ours.check(out.name)
     if trials is not None and (not isinstance(trials, Integral) or trials<1): raise ValueError(f'The number of trials is a whole number above 0, found {trials!r}')
     order = [(c, s) for c in test.clips for s in test.systems]
     size = sum(test.path(*o).stat().st_size for o in order)*4/3/2**20
@@ -652,5 +659,5 @@ def blind_page(test:BlindTest,
     data = json.dumps(dict(test=spec, words=words, columns=RATING_COLUMNS), ensure_ascii=False).replace('<', '\\u003c')
     css, js = ((WEB/f'blind.{k}').read_text(encoding='utf-8') for k in ('css','js'))
     html = page('', f'<div class="blind"><noscript>{escape(said["no_script"])}</noscript><script type="application/json">{data}</script></div>', lang, css, js)
-    with new_file(out) as part: part.write_text(html, encoding='utf-8')
+    with ours.writing(out.name), new_file(out) as part: part.write_text(html, encoding='utf-8')
     return out

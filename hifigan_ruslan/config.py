@@ -212,10 +212,17 @@ def official_dict(cfg:Config # What to translate
 
 # %% ../nbs/00_config.ipynb #c5c530d7
 def save_config(cfg:Config, # What to save
-                path:str|Path # The JSON file to write
+                path:str|Path # The JSON file to write; a file there that holds no configuration stays
                ):
     "Write `cfg` as JSON"
+    if Path(path).exists(): _must_be_config(path)
     Path(path).write_text(json.dumps(config_dict(cfg), indent=1)+'\n', encoding='utf-8')
+
+def _must_be_config(path):
+    "ValueError for a file that holds something else, and would be lost"
+    try: load_config(path)
+    except (ValueError, FileNotFoundError, RecursionError) as e:
+        raise ValueError(f'{path} is there already, it holds no configuration and would be lost ({str(e)[:200]}). Give another name') from None
 
 def load_config(path:str|Path # A config.json of ours or of the official repository
                )->Config: # The checked configuration

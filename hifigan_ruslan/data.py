@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np, soundfile as sf, soxr
 from tqdm import tqdm
 from . import __version__
-from .files import new_file
+from .files import claim, new_file, read_marker
 
 # %% ../nbs/01_data.ipynb #b1ca8911
 _FORMANTS = dict(zip('аоуэиы', ((700,1200,2500), (500,850,2400), (320,700,2300), (480,1800,2500), (290,2250,3000), (310,1500,2400))))
@@ -48,7 +48,7 @@ def synth_wav(seconds:float=2., # Length
     return np.clip(wav, -.99, .99).astype(np.float32)
 
 # %% ../nbs/01_data.ipynb #1a45a2c7
-def synth_corpus(root:str|Path, # Folder to make
+def synth_corpus(root:str|Path, # Folder to make; one with true recordings is refused
                  n:int=8, # Clips
                  seconds:float=2., # Length of a clip
                  sample_rate:int=44100, # Hz
@@ -56,12 +56,11 @@ def synth_corpus(root:str|Path, # Folder to make
                 )->Path: # `root`
     "Write a small corpus in the layout of RUSLAN: 000000_RUSLAN.wav, ... and metadata_RUSLAN_22200.csv"
     root, rng = Path(root), np.random.default_rng(seed)
-    root.mkdir(parents=True, exist_ok=True)
-    lines = []
-    for i in range(n):
-        sf.write(root/f'{i:06d}_RUSLAN.wav', synth_wav(seconds, sample_rate, [seed, i]), sample_rate, subtype='PCM_16')
-        lines.append(f"{i:06d}_RUSLAN|{' '.join(rng.choice(_WORDS, 5)).capitalize()}.\n")
-    (root/'metadata_RUSLAN_22200.csv').write_text(''.join(lines), encoding='utf-8')
+    ids = [f'{i:06d}_RUSLAN' for i in range(n)]
+    with claim(root, 'corpus', 'give a folder of its own').writing(*(f'{id}.wav' for id in ids), 'metadata_RUSLAN_22200.csv'):
+        for i,id in enumerate(ids): sf.write(root/f'{id}.wav', synth_wav(seconds, sample_rate, [seed, i]), sample_rate, subtype='PCM_16')
+        lines = [f"{id}|{' '.join(rng.choice(_WORDS, 5)).capitalize()}.\n" for id in ids]
+        (root/'metadata_RUSLAN_22200.csv').write_text(''.join(lines), encoding='utf-8')
     return root
 
 # %% ../nbs/01_data.ipynb #5aaf71bb
@@ -102,7 +101,7 @@ def _walk(root):
 
 def _tree(folder, n=12):
     "The first entries of a folder, for messages"
-    paths = sorted(folder.iterdir())
+    paths = sorted(folder.glob('[!.]*'))
     lines = [f'  {_printable(p.name)}' + ('/' if p.is_dir() else f' ({p.lstat().st_size:,} bytes)') for p in paths[:n]]
     return '\n'.join(lines + [f'  ... and {len(paths)-n} more']*(len(paths)>n)) or '  (nothing)'
 
@@ -505,16 +504,37 @@ def _check_out(out, c, plan):
     if (out/_META).exists():
         data = SpeechData.open(out)
         if diff := _differences(data.meta['plan'], plan): raise ValueError(f'{out} holds a corpus that was prepared otherwise ({diff}). {_UNCHANGED}')
-        (out/_JOURNAL).unlink(missing_ok=True)
+        _drop_journal(out)
         return data
     if there := [n for n in ('checkpoints', 'model.safetensors', 'config.json') if (out/n).exists()]: raise ValueError(f'{out} holds {there[0]}: it is the folder of a run or of an export. Nothing was changed: choose another folder')
     if not (out/_JOURNAL).exists() and (there := [n for n in (_AUDIO, _TABLE, _SKIPPED, _PARTIAL) if (out/n).exists()]):
         raise ValueError(f'{out} holds {", ".join(there)} that no unfinished preparation explains. {_UNCHANGED}')
+    _claim(out, plan).check(*_FILES)
+
+def _drop_journal(out):
+    "Remove what is left of a preparation that was killed at its very end"
+    path, marker = out/_JOURNAL, read_marker(out)
+    if not path.exists(): return
+    ours = _JOURNAL in marker[1] if marker else 'format' in _object(path.read_bytes().split(b'\n')[0])
+    if ours: path.unlink()
+
+_FILES = _AUDIO, _PARTIAL, _JOURNAL, _TABLE, _SKIPPED, _META
+
+def _claim(out, plan):
+    "The folder to write into: a new one, or one of an unfinished preparation, which version 0.1 left without a marker"
+    def old(): return [n for n in _FILES if (out/n).exists()] if (out/_JOURNAL).exists() and _read_journal(out, plan) is not None else []
+    return claim(out, 'data', 'choose another folder for the prepared data', old)
+
+def _object(line):
+    "The dict that a line of JSON holds; an empty one where it holds none"
+    try: d = json.loads(line)
+    except (ValueError, RecursionError): return {}
+    return d if isinstance(d, dict) else {}
 
 def _read_journal(out, plan):
     "Finished blocks of an interrupted run with the same plan"
     lines = (out/_JOURNAL).read_bytes().split(b'\n')[:-1] # the last line, if it was cut off, has no end
-    if not lines or (diff := _differences(json.loads(lines[0]), plan)):
+    if not lines or (diff := _differences(_object(lines[0]), plan)):
         raise ValueError(f'{out} holds an unfinished preparation of something else ({diff if lines else "its journal is empty"}). {_UNCHANGED}')
     return [json.loads(l) for l in lines[1:]]
 
@@ -640,7 +660,9 @@ def prepare(corpus:str|Path|Corpus, # Folder of the corpus, or what `find_corpus
     print(f'{_printable(c.root)}: {c.layout}')
     if c.refused: print(f'refused {len(c.refused)} names that point out of the corpus, such as {c.refused[0]!r}')
     if workers is None: workers = os.cpu_count() if len(c.files)>=4*_BLOCK else 1
-    data = _publish(c, out, plan, _convert(c, out, plan, workers, max_bad, progress))
+    ours = _claim(out, plan)
+    with ours.writing(_AUDIO, _PARTIAL, _JOURNAL, digest=False), ours.writing(_TABLE, _SKIPPED, _META):
+        data = _publish(c, out, plan, _convert(c, out, plan, workers, max_bad, progress))
     _report(data)
     return data
 

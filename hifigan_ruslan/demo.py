@@ -6,14 +6,15 @@
 __all__ = ['CLIPS', 'STEPS', 'DEMO', 'demo_words', 'own_language', 'demo']
 
 # %% ../nbs/09a_demo.ipynb #44c2bcab
-import base64, io, json, os, shutil, time
+import base64, io, json, os, time
 from dataclasses import replace
 from html import escape
 from pathlib import Path
 import torch
 from .config import TINY, Config
+from .checkpoint import claim_run
 from .data import prepare
-from .files import new_file
+from .files import claim, new_file
 from .generator import count_params
 from .metrics import mel_l1
 from .player import WEB, Track, page as html_page, player, spectrogram_png
@@ -52,13 +53,9 @@ def demo(out:str|Path='hifigan-demo', # Folder for everything; must be new, or l
     out, say = Path(out), demo_words(lang)
     if minutes is not None and not minutes>0: raise ValueError(f'minutes must be above 0, found {minutes:g}')
     if steps<0: raise ValueError(f'steps must not be negative, found {steps}')
-    if out.exists() and any(out.iterdir()):
-        if not (out/'.hifigan-demo').exists(): raise ValueError(f'{out} exists and is not empty. Nothing is overwritten: choose a new folder with --out')
-        shutil.rmtree(out)
-    voice = Vocoder.load(VOICE)
-    out.mkdir(parents=True, exist_ok=True); (out/'.hifigan-demo').touch()
+    voice, ours, page = Vocoder.load(VOICE), _cleared(out), out/'index.html'
     copies = _copies(voice, say)
-    page = _write(out/'index.html', say, lang, copies)
+    with ours.writing(page.name): _write(page, say, lang, copies)
     if not steps: return page
     print(say['say_page'].format(page=page.resolve()) + '\n' + say['say_train'].format(steps=f'{steps:,}'), flush=True)
     data, begin = prepare(CLIPS, out/'data', sample_rate=cfg.sample_rate, valid=.17, test=0., workers=1, progress=False), time.monotonic()
@@ -67,9 +64,21 @@ def demo(out:str|Path='hifigan-demo', # Folder for everything; must be new, or l
     print(say['say_listen'])
     sounds, scores = _lesson_sounds(data, out/'run', voice, say)
     words = _lesson_words(say, lang, state, len(data.split('train')), steps, seconds, scores)
-    _write(page, say, lang, copies, (words, sounds), plot_curves(out/'run'/'log.csv'))
+    with ours.writing(page.name): _write(page, say, lang, copies, (words, sounds), plot_curves(out/'run'/'log.csv'))
     print(say['say_done'].format(page=page.resolve()))
     return page
+
+# %% ../nbs/09a_demo.ipynb #4b0f6a07
+def _cleared(out):
+    "The folder of the demo without what an earlier one wrote there, and left as it is if somebody has changed that"
+    ours = claim(out, 'demo', 'nothing is overwritten, choose a new folder with --out')
+    folders = [ours, claim(out/'data', 'data'), claim_run(out/'run')]
+    for o in folders: o.check(*o.files)
+    for o in folders:
+        if o.files: o.remove()
+    ours.check('index.html')
+    ours.note() # the marker, before anything else
+    return ours
 
 # %% ../nbs/09a_demo.ipynb #a651a825
 def _copies(voice, say):
@@ -144,7 +153,6 @@ def _write(path, say, lang, copies, lesson=None, curves=None):
     commands = ''.join(f'<p>{what}:</p><pre><code>{escape(command)}</code></pre>' for what,command in say['commands'])
     body += f'<h2>{say["next"]}</h2>{commands}<h2>{say["more"]}</h2>' + _players(copies[3:], say, lang) + p(say['source'], 'note')
     with new_file(path) as part: part.write_text(html_page(say['title'], body, lang, _CSS), encoding='utf-8')
-    return path
 
 def _picture(figure):
     "A figure as the address of an image"

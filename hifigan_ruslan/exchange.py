@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors, save as save_tensors
 from .config import Config, config_dict, config_from_dict, load_config, official_dict
-from .files import new_file, no_strangers
+from .files import claim, new_file
 from .onnx import export_onnx, read_onnx
 from .voices import VOICES, is_voice, voice_card, voice_config, voice_weights
 from .weights import FORMAT, VERSION, check_fit, checkpoint_config, file_notes, load_generator, of_file, read_checkpoint, read_notes, read_whole
@@ -105,10 +105,18 @@ def open_checkpoint(checkpoint:str|Path|dict, # File, run folder, folder of `exp
 # %% ../nbs/06b_exchange.ipynb #13e03b87
 def _folded(cfg, weights): return {k: v.contiguous() for k,v in load_generator(cfg, weights).state_dict().items()}
 
-def _write(files):
-    "Path -> bytes: all of the files, or none; each is complete beside its place before the first takes it"
-    with ExitStack() as stack:
-        for path,data in files.items(): stack.enter_context(new_file(path)).write_bytes(data)
+def _write(ours, files):
+    "Name -> bytes: all of the files, or none; each is complete beside its place before the first takes it"
+    with ours.writing(*files), ExitStack() as stack:
+        for name,data in files.items(): stack.enter_context(new_file(ours.folder/name)).write_bytes(data)
+
+def _old_export(folder):
+    "The weights and the configuration, where version 0.1 exported here; whether its model card was edited cannot be known"
+    try: own = _read_safetensors(folder/'model.safetensors')[0]
+    except (ValueError, FileNotFoundError): return []
+    try: same = own is not None and _given(folder/'config.json')==own
+    except (ValueError, FileNotFoundError): same = False
+    return ['model.safetensors']*(own is not None) + ['config.json']*same
 
 _LICENSES = {'unknown': 'Unknown. Whoever publishes these weights has to say under which terms they may be used; until then, assume that they may not. '
                         'Weights trained on the RUSLAN corpus should be taken as bound by its licence, CC BY-NC-SA 4.0.',
@@ -159,7 +167,7 @@ A mel of any other definition gives noise. `v.mel(wav, rate)` makes the right on
 
 def export_folder(cfg:Config, # The model
                 weights:dict, # Of its generator, in any form; with `open_checkpoint`: `export_folder(*open_checkpoint('runs/ruslan'), 'voice')`
-                folder:str|Path, # Made if it is not there; an earlier export in it is replaced
+                folder:str|Path, # Made if it is not there; an earlier export in it is replaced, but for a model card that was edited
                 license:str='unknown', # Hugging Face's name of the licence, such as cc-by-nc-sa-4.0 for weights trained on RUSLAN
                 card:str='' # Markdown for the model card: what it was trained on, how good it is
                )->Path: # The folder
@@ -168,10 +176,15 @@ def export_folder(cfg:Config, # The model
     if not re.fullmatch(r'[a-z0-9][a-z0-9.+-]*', license): raise ValueError(f'license must be a name that Hugging Face knows, such as cc-by-nc-sa-4.0 or mit, found {license!r}')
     if any((folder/o).exists() for o in ('checkpoints', 'best.pt', 'last.pt')):
         raise ValueError(f'{folder} is the folder of a training run, whose newer checkpoints a model.safetensors would hide: give a folder of its own, such as {folder/"export"}')
-    no_strangers(folder, (folder/'model.safetensors').exists(), 'export', f'give a folder of its own, such as {folder/"export"}')
+    ours = claim(folder, 'export', f'give a folder of its own, such as {folder/"export"}', lambda: _old_export(folder))
+    ours.check('model.safetensors', 'config.json')
     state = _folded(cfg, weights)
-    _write({folder/'model.safetensors': _safetensors(cfg, state), folder/'config.json': (json.dumps(config_dict(cfg), indent=1)+'\n').encode(),
-            folder/'README.md': _card(cfg, sum(v.numel() for v in state.values()), license, card).encode()})
+    files = {'model.safetensors': _safetensors(cfg, state), 'config.json': (json.dumps(config_dict(cfg), indent=1)+'\n').encode(),
+             'README.md': _card(cfg, sum(v.numel() for v in state.values()), license, card).encode()}
+    if why := ours.foreign('README.md'):
+        print(f'{folder/"README.md"} {why}: it is kept, with its licence and its words. Move it away, and the next export writes a new model card')
+        files.pop('README.md')
+    _write(ours, files)
     return folder
 
 # %% ../nbs/06b_exchange.ipynb #02f3ce7a
@@ -203,8 +216,10 @@ def export_official(cfg:Config, # The model
     if cfg.n_mels!=80: raise ValueError(f'The official code is written for 80 mel bands, this model has {cfg.n_mels}')
     beside, config = path.with_name('config.json'), official_dict(cfg)
     if beside.is_file() and _json(beside)!=config: raise ValueError(f'{beside} is there already and says something else, it may belong to a run: write to a folder of its own')
+    ours = claim(path.parent)
+    ours.check(path.name)
     torch.save({'generator': _normed(cfg, weights)}, buffer)
-    _write({path: buffer.getvalue(), beside: json.dumps(config, indent=1).encode()})
+    _write(ours, {path.name: buffer.getvalue()} | ({} if beside.is_file() else {beside.name: json.dumps(config, indent=1).encode()}))
     return path
 
 def _normed(cfg, weights):
@@ -254,7 +269,6 @@ def export(checkpoint:str|Path|dict, # As in `open_checkpoint`
     if format!='safetensors' and out.is_dir(): raise ValueError(f'{out} is a folder; for the format {format} give the name of a file in it, such as {out/("generator.onnx" if "onnx" in format else "generator")}')
     if format=='safetensors' and out.suffix: raise ValueError(f'{out} looks like a file; a safetensors export is a folder with model.safetensors, config.json and README.md: give a name without {out.suffix}')
     if format!='safetensors' and (license!='unknown' or card): raise ValueError(f'license and card go into the model card of a safetensors export; the format {format} has none')
-    if format!='safetensors' and out.exists(): _must_be_export(out)
     replaced = (out/'model.safetensors' if format=='safetensors' else out).exists()
     source = checkpoint if isinstance(checkpoint, dict) else _file(checkpoint)
     cfg, weights = open_checkpoint(checkpoint, config)
@@ -268,11 +282,6 @@ def export(checkpoint:str|Path|dict, # As in `open_checkpoint`
     print(f'{out}: {format}' + ' in place of the export that was there'*replaced + f', {size/1e6:.1f} MB, {cfg.sample_rate} Hz, {cfg.n_mels} mel bands' + (', licence unknown: say which (--license NAME)' if format=='safetensors' and license=='unknown' else '')
           + (f'; its terms are in the model card of {checkpoint}, pass them on' if old_card and format!='safetensors' else ''))
     return out
-
-def _must_be_export(path):
-    "ValueError for a file that is no generator, and would be lost"
-    try: open_checkpoint(path)
-    except ValueError as e: raise ValueError(f'{path} is there already, it is no exported generator and would be lost ({str(e)[:200]}). Give another name') from None
 
 def _card_of(checkpoint, source):
     "Licence and card of a voice or of an exported folder, which go where its weights go"

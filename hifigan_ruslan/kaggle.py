@@ -93,6 +93,8 @@ def _read_notebook(path):
     if not path.is_file(): raise FileNotFoundError(f'There is no {path}: run this in a clone of the repository, or name its folder with --root')
     return json.loads(path.read_text(encoding='utf-8'))
 
+_MADE = f'<!-- Made from {SOURCE} and the package by hifigan-kaggle build: edit those, not this -->'
+
 def compiled(root:str|Path='.', # A clone of the repository
              **settings:object # Values in place of those in the kernel's settings cell: PRESET, HOURS, MINUTES, CORPUS, PROCS, TRAIN
             )->str: # Text of the notebook
@@ -105,9 +107,18 @@ def compiled(root:str|Path='.', # A clone of the repository
     if first is None: raise ValueError(f'{root/SOURCE} has no cell with the directive "#| kernel: parameters"')
     cells[first][1]['source'] = _set(cells[first][1]['source'], settings)
     cells.insert(first+1, ('package', dict(cell_type='code', source=_package_cell(files), metadata={'_kg_hide-input': True}, outputs=[], execution_count=None)))
-    made = f'<!-- Made from {SOURCE} and the package by hifigan-kaggle build: edit those, not this -->'
-    cells.insert(0, ('made', dict(cell_type='markdown', source=made, metadata={})))
-    return _notebook(cells)
+    cells.insert(0, ('made', dict(cell_type='markdown', source=_MADE, metadata={})))
+    return _sealed(_notebook(cells))
+
+def _sealed(text):
+    "A checksum of the cells goes along, by which `build` sees whether somebody has worked in them since"
+    nb = json.loads(text)
+    nb['metadata'][_SEAL] = _seal(_unpacked(text)[0])
+    return json.dumps(nb, ensure_ascii=False, indent=1, sort_keys=True)+'\n'
+
+_SEAL = 'hifigan_ruslan'
+
+def _seal(nb): return hashlib.sha256(json.dumps([[c['cell_type'], _source(c)] for c in nb['cells']]).encode()).hexdigest()
 
 def _notebook(cells):
     "JSON as nbformat writes it"
@@ -138,11 +149,20 @@ def stale(root:str|Path='.' # A clone of the repository
     if there==wanted: return ''
     return f'{path} is out of date: {"the package has changed since" if old!=new else f"{SOURCE} has changed since"}. hifigan-kaggle build brings it up to date'
 
+def _is_ours(path):
+    "Is it a kernel as `build` left it? One of version 0.1 has no checksum; of one that a merge has torn the first line tells"
+    text = path.read_text(encoding='utf-8', errors='replace')
+    try: nb = _unpacked(text)[0]
+    except (ValueError, KeyError, TypeError, zipfile.BadZipFile): return _MADE in text
+    seal = nb.get('metadata', {}).get(_SEAL)
+    return seal==_seal(nb) if seal else all(_source(c)==_MADE for c in nb['cells'][:1]) # without cells there is nothing to lose
+
 def build(root:str|Path='.' # A clone of the repository
          )->Path: # The kernel
-    "Compile the kernel; one that is fresh is left as it is"
+    "Compile the kernel; one that is fresh is left as it is, and one that was changed by hand is refused"
     path = Path(root)/KERNEL
     if stale(root):
+        if path.exists() and not _is_ours(path): raise ValueError(f'{path} was changed after hifigan-kaggle build, or is not of its making, and would be lost: take what you need of it to {SOURCE} and move it away, then build again')
         text = compiled(root)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding='utf-8', newline='\n')

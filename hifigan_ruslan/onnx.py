@@ -6,6 +6,7 @@
 __all__ = ['export_onnx', 'OnnxGenerator', 'read_onnx']
 
 # %% ../nbs/06a_onnx.ipynb #b5a5054f
+import os
 from functools import reduce
 from pathlib import Path
 import numpy as np, torch
@@ -75,9 +76,16 @@ def export_onnx(cfg:Config, # The model
     "Write an ONNX file: `mel` (B, n_mels, F) natural-log mel -> `wav` (B, 1, F*hop_length) in [-1, 1], both float32; configuration in its metadata"
     path = Path(path)
     if path.suffix.lower()!='.onnx': raise ValueError(f'The name of an ONNX file must end in .onnx, found {path.name!r}')
+    if os.path.lexists(path): _must_be_ours(path)
     model = _model(cfg, _arrays(cfg, weights, half))
     with new_file(path) as part: part.write_bytes(model.SerializeToString(deterministic=True))
     return path
+
+def _must_be_ours(path):
+    "ValueError for a file that `export_onnx` did not write, or that was changed since: its notes hold a checksum"
+    try: read_onnx(path)
+    except (ValueError, FileNotFoundError) as e:
+        raise ValueError(f'{path} is there already, it is not as export_onnx writes it and would be lost ({str(e)[:200]}). Give another name') from None
 
 # %% ../nbs/06a_onnx.ipynb #cd0c1cca
 class OnnxGenerator:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from .config import preset as named
+from .files import MARKER, claim
 from .kaggle import KERNEL, build, compiled, stale
 
 # %% ../nbs/10a_push.ipynb #fedceccb
@@ -329,7 +330,7 @@ def logs(root:str='.', # The root of a clone of the repository
     for line in _lines(id, 'kernels', 'logs', '-f', id): print(line, end='', flush=True)
 
 # %% ../nbs/10a_push.ipynb #443d912c
-_WANTED = r'^(run/(checkpoints/(best|last)\.pt|log\.csv|curves\.png|config\.json|samples/.+)|index\.html|session\.json)$'
+_WANTED = r'^(run/(checkpoints/(best|last)\.pt|log\.csv|curves\.png|config\.json|\.hifigan_ruslan\.json|samples/.+)|index(-\d+)?\.html|session\.json)$'
 
 def _rows(folder):
     "The log of the run in a folder, line by line"
@@ -343,21 +344,47 @@ def _goes_on(new, old):
     return int(new[-1]['step'])>=int(old[-1]['step']) and all(new[0].get(k, v)==v for k,v in old[0].items())
 
 def _place(new, out):
-    "`out`, or `out`-2, -3...: the first that holds no other run, nor more of this one"
-    n, place, rows = 1, out, _rows(new)
-    while not _goes_on(rows, _rows(place)): n += 1; place = out.with_name(f'{out.name}-{n}')
-    if n>1: print(f'{out} holds another run, or more of this one, up to step {int(_rows(out)[-1]["step"]):,}, and is left as it is: this goes to {place}')
+    "`out`, or `out`-2, -3...: the first that holds no other run, nor more of this one, nor anything of the user's that would be lost"
+    n, place, first = 1, out, ''
+    while why := _refused(new, place): n, first = n+1, first or why; place = out.with_name(f'{out.name}-{n}')
+    if first: print(f'{first}, and is left as it is: this goes to {place}')
     return place
+
+def _refused(new, place):
+    "Why the files of `new` cannot go there"
+    rows, old = _rows(new), _rows(place)
+    if not _goes_on(rows, old): return f'{place} holds another run, or more of this one, up to step {int(old[-1]["step"]):,}'
+    try: _results(place).check(*(n for n in _coming(new, place) if Path(n).name!=MARKER))
+    except ValueError as e: return f'{place} holds something of the user ({e})'
+    return ''
+
+def _results(place):
+    "A folder of results, to write into"
+    return claim(place, 'results', 'give it a folder of its own with --out', lambda: _old_results(place))
+
+def _old_results(place):
+    "What version 0.1 has brought here; nothing where there is something else"
+    if 'outcome' not in _json(place/'session.json'): return []
+    names = [p.relative_to(place).as_posix() for p in sorted(place.rglob('[!.]*')) if p.is_file()]
+    known = all(re.search(_WANTED, n) or re.fullmatch(r'[^/]+\.log|__\w+__\.\w+', n) for n in names)
+    return names if known else []
+
+def _coming(new, out):
+    "Names of the files of folder `new` that are not in `out` already, but for the marker of the place where they were"
+    names = [p.relative_to(new).as_posix() for p in sorted(new.rglob('*')) if p.is_file()]
+    return [n for n in names if n!=MARKER and not ((out/n).is_file() and filecmp.cmp(new/n, out/n, shallow=False))]
 
 def _move(new, out):
     "Put the files of folder `new` into `out`, where they are not there already; those that were put, relative to `out`"
-    put = []
-    for p in sorted(p for p in new.rglob('*') if p.is_file()):
-        to = out/p.relative_to(new)
-        if to.is_file() and filecmp.cmp(p, to, shallow=False): continue
-        to.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(p, to); put.append(p.relative_to(new))
-    return put
+    put = _coming(new, out)
+    if not put: return []
+    ours, large = _results(out), [n for n in put if n.endswith(('.pt', 'log.csv')) or Path(n).name==MARKER]
+    ours.note(*put)
+    for n in put:
+        (out/n).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(new/n, out/n)
+    ours.seal(*set(put)-set(large))
+    return [Path(n) for n in put]
 
 # %% ../nbs/10a_push.ipynb #4b9081ff
 def pull(root:str='.', # The root of a clone of the repository

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np, torch
 from . import __version__
 from .config import V1
-from .eval import comparisons, eval_table, evaluate, kept_wave, save_csv, summary as summarise
+from .eval import PAIR_COLUMNS, SUMMARY_COLUMNS, claim_evaluation, comparisons, eval_table, evaluate, kept_wave, save_csv, summary as summarise
 from .files import new_file
 from .metrics import METRICS, not_computed
 from .player import WEB, Track, page, player, spectrogram_png
@@ -324,6 +324,7 @@ def run_eval(specs:list, # Systems, as in `open_systems`
     "Measure systems on recordings; clips.csv, summary.csv, comparisons.csv and report.html"
     for name,n in (('clips', clips), ('workers', workers)):
         if n is not None and n<1: raise ValueError(f'{name} must be at least 1, found {n}')
+    claim_evaluation(out).check(*_WRITTEN)
     out, found = Path(out), eval_clips(data)
     chosen = found if clips is None or clips>=len(found) else [found[i] for i in np.linspace(0, len(found)-1, clips).round().astype(int)]
     systems, failed = open_systems(specs, weights, **how)
@@ -337,15 +338,19 @@ def run_eval(specs:list, # Systems, as in `open_systems`
         raise ValueError(f'None of the {len(rows)} waves could be measured. ' + '; '.join(f'{r["system"]}, {r["clip"]}: {r["error"]}' for r in rows[1:4]))
     means, pairs = summarise(rows), comparisons(rows)
     print(eval_table(rows))
-    save_csv(out/'summary.csv', ['system','metric','mean','low','high','n'], [dict(system=s, metric=k, **dict(zip(('mean','low','high','n'), v))) for s,o in means.items() for k,v in o.items()])
-    save_csv(out/'comparisons.csv', ['metric','a','b','difference','low','high','p','n'], pairs)
+    ours = claim_evaluation(out); ours.begin(*_WRITTEN)
+    save_csv(out/'summary.csv', SUMMARY_COLUMNS, [dict(system=s, metric=k, **dict(zip(('mean','low','high','n'), v))) for s,o in means.items() for k,v in o.items()])
+    save_csv(out/'comparisons.csv', PAIR_COLUMNS, pairs)
     html = report([r|dict(text=t) for r,t in zip(rows, _texts(rows, chosen))], _with_speed(systems, means), METRICS, {s: {k: v for k,v in o.items() if k in METRICS} for s,o in means.items()},
                   pairs, _sounds(systems, chosen, cfg, out), cfg.sample_rate, title or f'{len(systems)-1} systems on {len(chosen)} recordings', licence or UNKNOWN_LICENCE, not_computed(),
                   clips=players, lang=lang, facts={'date': f'{date.today()}', 'recordings': str(data), 'hifigan_ruslan': __version__, 'torch': str(torch.__version__),
                                                    'compared at': f'{cfg.sample_rate:,} Hz'} | {f'left out: {k}': v for k,v in failed.items()})
     with new_file(out/'report.html') as part: part.write_text(html, encoding='utf-8', errors='replace')
+    ours.seal(*_WRITTEN)
     print(f'\n{out/"report.html"}')
     return out/'report.html'
+
+_WRITTEN = 'summary.csv', 'comparisons.csv', 'report.html'
 
 def _texts(rows, clips):
     known = {c.name: c.text for c in clips}

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np, torch
 from IPython.display import HTML, Audio, Image, display
 from . import __version__
-from .checkpoint import why_other
+from .checkpoint import claim_run, why_other
 from .config import Config, preset as named, save_config
 from .data import Corpus, SpeechData, find_corpus, prepare
-from .files import new_file
+from .files import claim, new_file
 from .runlog import listening_page, plot_curves, read_log
 from .weights import read_checkpoint
 
@@ -98,8 +98,14 @@ def adopt(checkpoint:Path, # From `newest`, in checkpoints/ of its run
     "Copy a run, so that training goes on from the checkpoint"
     old = checkpoint.parent.parent
     wanted = [p for n in ('config.json','log.csv','curves.png') if (p := old/n).is_file()] + [p for n in ('samples','tensorboard') for p in (old/n).rglob('*') if p.is_file()]
-    for p in wanted: _copy(p, run/p.relative_to(old))
-    best = checkpoint.parent/'best.pt'
+    names = {p.relative_to(old).as_posix(): p for p in wanted}
+    large = [n for n in names if n not in ('config.json','curves.png')] + ['checkpoints/best.pt', 'checkpoints/last.pt']
+    to, best = claim_run(run), checkpoint.parent/'best.pt'
+    to.check(*names, *large)
+    with to.writing(*set(names)-set(large)), to.writing(*large, digest=False): _adopt(checkpoint, run, names, best, say)
+
+def _adopt(checkpoint, run, names, best, say):
+    for name,p in names.items(): _copy(p, run/name)
     if best.is_file() and best!=checkpoint:
         try: read_checkpoint(best); _copy(best, run/'checkpoints'/'best.pt')
         except ValueError as e: say(f'left behind: {e}')
@@ -254,9 +260,16 @@ class Session:
         with self.trouble('the run could not be copied here'):
             here, step = newest([self.run], self.cfg, data)
             there, more = newest(mounts(self.input), self.cfg, data)
-            if self.run.exists() and not here and any(self.run.rglob('*.pt')): self._aside()
+            if self.run.exists() and not here and (any(self.run.rglob('*.pt')) or self._refused()): self._aside()
+            if more>step and self._refused(): self._aside()
             if more>step: adopt(there, self.run, self.problem)
             print(f'going on from {there}, step {more}' if more>step else f'going on from {here}, step {step}' if here else 'a new run: no checkpoint of it is attached')
+
+    def _refused(self):
+        "Is there something of somebody else's where the run goes?"
+        try: claim_run(self.run)
+        except ValueError as e: print(e); return True
+        return False
 
     def _aside(self):
         "Move a run that cannot go on out of the way"
@@ -268,7 +281,8 @@ class Session:
         "Train until the time is over but for what the end needs; in child processes, with one process if several fail"
         self.utterances = len(data.split('train'))
         self.resume(data)
-        save_config(self.cfg, self.scratch/'config.json')
+        self._config = Path(tempfile.mkdtemp(prefix='hifigan-'))/'config.json' # a config.json in `scratch` may be the user's
+        save_config(self.cfg, self._config)
         n, env = processes(self.procs)
         code = self._fit(data, n, env)
         if code and n>1 and self.left>.1*self.seconds: self.problem(f'{n} processes failed; one goes on alone from the last checkpoint'); code = self._fit(data, 1, {})
@@ -280,7 +294,7 @@ class Session:
         hours = (self.left-min(60., .05*self.seconds))/3600   # the rest is for the page
         if hours<=0: self.problem('no time was left to train'); return 0
         self._words, self._shown, self.used = '', 0., n
-        command = [sys.executable, '-c', 'import sys; from hifigan_ruslan.cli import run; run(*sys.argv[1:])', 'train', str(data.path), str(self.run), '--config', str(self.scratch/'config.json'),
+        command = [sys.executable, '-c', 'import sys; from hifigan_ruslan.cli import run; run(*sys.argv[1:])', 'train', str(data.path), str(self.run), '--config', str(self._config),
                    '--hours', f'{hours:.6f}', '--procs', str(n), '--log_every', '10' if self.seconds<3600 else '100', '--with_parent', *self.train_options]
         return run_child(command, self._line, **env)
 
@@ -321,11 +335,13 @@ class Session:
         def rel(p): return p.relative_to(self.working).as_posix()
         def picture(p): return rel(q) if (q := p.with_suffix('.png')).exists() else ''
         rows = [(name, (texts or {}).get(name, ''), [(label, rel(p), picture(p)) for label,p in sounds]) for name,sounds in self.samples()]
+        here = claim(self.working)
+        name = next(n for n in ('index.html', *(f'index-{i}.html' for i in range(2, 1000))) if not here.foreign(n)) # one of the user's stays
         words = [f'Preset {self.preset}, {self.outcome}. {self.summary()}', *self.problems, 'RUSLAN is under CC BY-NC-SA 4.0: recordings here and weights trained on them are not for commercial use.']
         with self.trouble('the page is missing, the checkpoints are not'):
-            with new_file(self.working/'index.html') as part:
+            with here.writing(name), new_file(self.working/name) as part:
                 part.write_text(listening_page('HiFi-GAN: a training session', words, rows, 'run/curves.png' if (self.run/'curves.png').exists() else ''), encoding='utf-8')
-            print(f'a page to listen to: {self.working/"index.html"}')
+            print(f'a page to listen to: {self.working/name}')
 
     def facts(self)->dict: # step, epoch, mel L1 (last and best), steps_per_s; what the log has
         "How far the run is"
@@ -345,8 +361,11 @@ class Session:
         "Say what there is and what to do next; session.json for hifigan-kaggle"
         (self.working/'.reserve').unlink(missing_ok=True)
         facts = dict(outcome=self.outcome, preset=self.preset, short=self.short, version=__version__, batch=self.cfg.batch_total*self.used, hours=(time.monotonic()-self.began)/3600, problems=self.problems) | self.facts()
-        with self.trouble('the checkpoints are there all the same'):
-            with new_file(self.working/'session.json') as part: part.write_text(json.dumps(facts, indent=1)+'\n', encoding='utf-8')
+        here = claim(self.working)
+        if why := here.foreign('session.json'): self.problem(f'{self.working/"session.json"} {why}: it is kept, and hifigan-kaggle will not find the facts of this session')
+        else:
+            with self.trouble('the checkpoints are there all the same'), here.writing('session.json'), new_file(self.working/'session.json') as part:
+                part.write_text(json.dumps(facts, indent=1)+'\n', encoding='utf-8')
         print(f'{self.outcome}: {self.summary()} {facts["hours"]:.2f} h of {self.seconds/3600:.2f} h')
         for p in self.problems: print(f'PROBLEM: {p}')
         files = sorted((p for p in (self.run/'checkpoints').glob('*.pt')), key=lambda p: p.name)

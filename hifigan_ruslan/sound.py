@@ -6,7 +6,7 @@
 __all__ = ['read_wav', 'write_wav', 'is_ours', 'wav_at']
 
 # %% ../nbs/02a_sound.ipynb #f327a18a
-import re
+import hashlib, re
 from numbers import Real
 from pathlib import Path
 import numpy as np, soundfile as sf, soxr
@@ -39,16 +39,21 @@ def write_wav(path:str|Path, # The WAV file
     _check_wave(x)
     pcm = (x*32768).round().clip(-32768, 32767).astype(np.int16)
     with new_file(path) as part, sf.SoundFile(part, 'w', sample_rate, len(pcm), 'PCM_16', format='WAV') as f:
-        f.software = 'hifigan_ruslan' # by which `is_ours` knows the file again
+        f.software = f'hifigan_ruslan {_digest(pcm.T)}' # by which `is_ours` knows the file again
         f.write(pcm.T)
     return int((np.abs(x)>1).sum())
 
 def is_ours(path:str|Path # Any file
            )->bool: # False also for what is no sound file
-    "Was the file written by `write_wav`? What was not is not ours to replace"
+    "Was the file written by `write_wav`, and not changed since? What was not is not ours to replace"
     try:
-        with sf.SoundFile(path) as f: return 'hifigan_ruslan' in f.software
+        with sf.SoundFile(path) as f: tag, pcm = re.match(r'hifigan_ruslan(?: ([0-9a-f]{16})\b)?', f.software), f.read(dtype='int16', always_2d=True)
     except (sf.LibsndfileError, OSError): return False
+    return bool(tag) and tag[1] in (None, _digest(pcm)) # version 0.1 wrote no digest
+
+def _digest(pcm):
+    "Of (T, channels) samples"
+    return hashlib.sha256(pcm.astype('<i2').tobytes()).hexdigest()[:16]
 
 # %% ../nbs/02a_sound.ipynb #191f7aea
 _FULL = dict(int16=2**15, int32=2**31) # Full scale of the integer types that sound comes in

@@ -14,16 +14,16 @@ from contextlib import contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
 import numpy as np, torch
-from .checkpoint import differences, find_checkpoint, init_weights, save_checkpoint, why_other
+from .checkpoint import claim_run, differences, find_checkpoint, init_weights, save_checkpoint, why_other
 from .config import V1, Config, save_config
 from .data import SegmentDataset, SpeechData, epoch_order
 from .device import choose_device, choose_precision
-from .files import new_file, no_strangers, only_one
+from .files import claim, new_file, only_one, read_marker
 from .generator import count_params, weights_once
 from .losses import mel_loss
 from .mel import LogMel
 from .ranks import Ranks
-from .runlog import Meter, RunLog, log_columns, plot_curves, save_samples
+from .runlog import Meter, RunLog, log_columns, plot_curves, sample_files, save_samples
 from .step import TrainState, new_state, train_step
 from .weights import checkpoint_config, read_checkpoint
 
@@ -174,7 +174,7 @@ def fit(data:SpeechData|str|Path, # Prepared corpus, or its folder
     data, out = data if isinstance(data, SpeechData) else SpeechData.open(data), Path(out)
     _check_run(data, cfg, steps=steps, epochs=epochs, hours=hours, log_every=log_every)
     if (out/'dataset.json').exists(): raise ValueError(f'{out} holds a prepared corpus: give the run a folder of its own')
-    no_strangers(out, (out/'checkpoints').is_dir(), 'run', 'give the run a folder of its own')
+    claim_run(out)
     where = _where(device, precision)
     with only_one(out) if where['ranks'].first else nullcontext():
         s = _start(data, out, cfg, resume, init, disc_warmup, where)
@@ -192,18 +192,19 @@ def _loop(s, data, out, total, budget, log_every, save_minutes, view, on_log):
     "The training loop, from the state as it is until `total` steps, the end of the budget or a signal"
     cfg, ranks, first, say = s.cfg, s.ranks, s.ranks.first, s.ranks.say
     ds, clips = SegmentDataset(data, cfg.segment_size, cfg.seed, cfg.random_gain_db), valid_clips(data, cfg)
-    log = RunLog(out, log_columns(cfg), s.step) if first else None
+    run = claim_run(out) if first else None
+    log = _open_log(run, cfg, s.step) if first else None
     meter, saved, over = Meter(cfg, total, budget.end, ranks.world, view), time.monotonic(), False
 
     def save(name):
-        with meter.pause(), budget.measure('save'): save_checkpoint(s, out/'checkpoints'/f'{name}.pt', data.fingerprint)
+        with meter.pause(), budget.measure('save'), run.writing(f'checkpoints/{name}.pt', digest=False) if first else nullcontext(): save_checkpoint(s, out/'checkpoints'/f'{name}.pt', data.fingerprint)
 
     def look(): # at unseen utterances; numbers for the log
         if not clips: return {}
         with meter.pause(), budget.measure('check'):
             valid, kept, whole = validate(s, clips, stop=lambda: signals.asked or time.monotonic()>budget.check_until)
             if not whole: return {}
-            if first: save_samples(out/'samples', kept, cfg, s.step)
+            if first: _save_samples(run, kept, cfg, s.step)
             s.best = min(s.best, valid['valid_ema'])
             if s.start: valid |= dict(vs_start=valid['valid_ema']/s.start-1)
         return valid
@@ -279,7 +280,10 @@ def _start(data, out, cfg, resume, init, disc_warmup, where):
         if s.hold_g: ranks.say(f'only the discriminators learn until step {s.hold_g}: fresh ones have nothing to teach a trained generator yet')
         if init and (other := _other_mel(init, cfg)): ranks.say(f'warning: {name} was trained on another mel ({other}): what it has learnt belongs to other bands, and must be learnt anew')
     ranks.check_same([*s.generator.parameters(), *s.disc_params()])
-    if ranks.first: folder.mkdir(parents=True, exist_ok=True); save_config(s.cfg, out/'config.json'); _warn_if_full(s, folder)
+    if ranks.first:
+        with claim_run(out).writing('config.json'): save_config(s.cfg, out/'config.json')
+        folder.mkdir(parents=True, exist_ok=True)
+        _warn_if_full(s, folder)
     return s
 
 _MEL = 'sample_rate n_fft win_length hop_length fmin fmax'.split()
@@ -331,10 +335,26 @@ def _not_finite(s, out):
 def _keep_newest(out, cfg, ranks):
     "Remove the older of the epochs' checkpoints where only some are to be kept"
     if not ranks.first or cfg.keep_epochs is None: return
-    for p in sorted((out/'checkpoints').glob('epoch_*.pt'))[:-cfg.keep_epochs]: p.unlink()
+    ours = read_marker(out)[1]
+    there = [p for p in sorted((out/'checkpoints').glob('epoch_*.pt')) if f'checkpoints/{p.name}' in ours]
+    for p in there[:-cfg.keep_epochs]: p.unlink()
 
 def _draw(out, log):
-    with new_file(out/'curves.png') as part: plot_curves(log.path).savefig(part, dpi=80, format='png')
+    run = claim(out, 'run')
+    if why := run.foreign('curves.png'): return print(f'{out/"curves.png"} {why}: it is kept, and the curves are not drawn')
+    with run.writing('curves.png'), new_file(out/'curves.png') as part: plot_curves(log.path).savefig(part, dpi=80, format='png')
+
+def _open_log(run, cfg, step):
+    "log.csv and the events of TensorBoard, which chooses the names of its files itself"
+    def events(): return {p.relative_to(run.folder).as_posix() for p in run.folder.glob('tensorboard/*')}
+    there = events()
+    with run.writing('log.csv', digest=False): log = RunLog(run.folder, log_columns(cfg), step)
+    run.note(*sorted(events()-there))
+    return log
+
+def _save_samples(run, kept, cfg, step):
+    names = [f'samples/{n}' for n in sample_files(kept, step)]
+    with run.writing(*names, digest=False): save_samples(run.folder/'samples', kept, cfg, step)
 
 @contextmanager
 def _contact(ranks):

@@ -199,7 +199,7 @@ def _targets(inputs, out):
         twin = next((p for p,t in to.items() if t==target and p!=path), None)
         if twin: raise ValueError(f'{twin} and {path} would both become {target}: generate them into two folders')
         if target.resolve()==path.resolve(): raise ValueError(f'{path} would be overwritten by its copy: choose another folder for the output')
-        if target.exists() and not is_ours(target): raise ValueError(f'{target} is there already and was not made by hifigan-generate: it would be lost. Choose another folder for the output')
+        if target.exists() and not is_ours(target): raise ValueError(f'{target} is there already and was not made by hifigan-generate, or was changed since: it would be lost. Choose another folder for the output')
         to[path] = target
     return to
 

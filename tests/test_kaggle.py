@@ -224,7 +224,7 @@ def results(step):
                                                    'session.json': json.dumps(dict(outcome='trained', step=step, problems=['one GPU was missing'])).encode()}
 
 WANTED = {'run/curves.png', 'run/config.json', 'index.html', 'run/log.csv', 'run/checkpoints/last.pt', 'run/checkpoints/best.pt', 'session.json', 'hifigan-ruslan-train.log'}
-def there(d): return {p.relative_to(d).as_posix(): p.read_bytes() for p in d.rglob('*') if p.is_file()}
+def there(d): return {p.relative_to(d).as_posix(): p.read_bytes() for p in d.rglob('[!.]*') if p.is_file()} # without the marker
 
 def test_pull_brings_what_is_wanted(pushed, root, tmp_path, capsys):
     pushed.output, pushed.log = results(100), EVENTS
