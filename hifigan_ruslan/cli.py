@@ -179,7 +179,7 @@ def generate_cli(
 def export_cli(
     checkpoint:str, # A checkpoint, a run folder, an exported folder or .onnx, or an official generator file
     out:str, # Folder of a safetensors export, file of the others
-    format:str=None, # safetensors, onnx, onnx-fp16 or official; default: onnx where OUT ends in .onnx, else safetensors
+    format:str=None, # safetensors, safetensors-fp16, onnx, onnx-fp16 or official; default: onnx where OUT ends in .onnx, else safetensors
     config:str=None, # config.json of an official generator, where it does not lie beside it
     license:str='unknown', # For the model card, as Hugging Face names it; weights trained on RUSLAN: cc-by-nc-sa-4.0
     card:str=None, # A text file for the model card: what it was trained on, how good it is
@@ -189,7 +189,7 @@ def export_cli(
     "Write a trained generator for other programs: safetensors for the hub, ONNX, or the official format"
     from hifigan_ruslan.exchange import export, export_format, push_folder
     if public and not push: raise ValueError('--public says how to --push, which was not given')
-    if push and export_format(out, format)!='safetensors': raise ValueError('--push uploads the folder of a safetensors export: leave --format out and give OUT a name without .onnx')
+    if push and not export_format(out, format).startswith('safetensors'): raise ValueError('--push uploads the folder of a safetensors export: leave --format out and give OUT a name without .onnx')
     path = export(checkpoint, out, format, config, license, Path(card).read_text(encoding='utf-8') if card else '')
     if push: print(push_folder(path, push, private=not public))
 

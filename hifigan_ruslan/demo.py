@@ -10,7 +10,6 @@ import base64, io, json, os, time
 from dataclasses import replace
 from html import escape
 from pathlib import Path
-import torch
 from .config import TINY, Config
 from .checkpoint import claim_run
 from .data import prepare

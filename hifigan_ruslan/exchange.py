@@ -169,7 +169,8 @@ def export_folder(cfg:Config, # The model
                 weights:dict, # Of its generator, in any form; with `open_checkpoint`: `export_folder(*open_checkpoint('runs/ruslan'), 'voice')`
                 folder:str|Path, # Made if it is not there; an earlier export in it is replaced, but for a model card that was edited
                 license:str='unknown', # Hugging Face's name of the licence, such as cc-by-nc-sa-4.0 for weights trained on RUSLAN
-                card:str='' # Markdown for the model card: what it was trained on, how good it is
+                card:str='', # Markdown for the model card: what it was trained on, how good it is
+                half:bool=False # Store the weights in half precision: half the size, read back as float32
                )->Path: # The folder
     "Write model.safetensors, config.json and README.md, all or none"
     folder = Path(folder)
@@ -179,7 +180,8 @@ def export_folder(cfg:Config, # The model
     ours = claim(folder, 'export', f'give a folder of its own, such as {folder/"export"}', lambda: _old_export(folder))
     ours.check('model.safetensors', 'config.json')
     state = _folded(cfg, weights)
-    files = {'model.safetensors': _safetensors(cfg, state), 'config.json': (json.dumps(config_dict(cfg), indent=1)+'\n').encode(),
+    stored = {k: v.half() for k,v in state.items()} if half else state
+    files = {'model.safetensors': _safetensors(cfg, stored), 'config.json': (json.dumps(config_dict(cfg), indent=1)+'\n').encode(),
              'README.md': _card(cfg, sum(v.numel() for v in state.values()), license, card).encode()}
     if why := ours.foreign('README.md'):
         print(f'{folder/"README.md"} {why}: it is kept, with its licence and its words. Move it away, and the next export writes a new model card')
@@ -247,7 +249,7 @@ def start_weights(checkpoint:str|Path # File, run folder, folder of `export_fold
     return dict(format=FORMAT, version=VERSION, config=config_dict(cfg), generator=normed, name=str(checkpoint))
 
 # %% ../nbs/06b_exchange.ipynb #efae25b3
-FORMATS = 'safetensors', 'onnx', 'onnx-fp16', 'official'
+FORMATS = 'safetensors', 'safetensors-fp16', 'onnx', 'onnx-fp16', 'official'
 
 def export_format(out:str|Path, # As in `export`
                   format:str=None # As in `export`
@@ -266,21 +268,22 @@ def export(checkpoint:str|Path|dict, # As in `open_checkpoint`
           )->Path: # `out`
     "Write a generator in another format, and say what was written"
     out, format = Path(out), export_format(out, format)
-    if format!='safetensors' and out.is_dir(): raise ValueError(f'{out} is a folder; for the format {format} give the name of a file in it, such as {out/("generator.onnx" if "onnx" in format else "generator")}')
-    if format=='safetensors' and out.suffix: raise ValueError(f'{out} looks like a file; a safetensors export is a folder with model.safetensors, config.json and README.md: give a name without {out.suffix}')
-    if format!='safetensors' and (license!='unknown' or card): raise ValueError(f'license and card go into the model card of a safetensors export; the format {format} has none')
-    replaced = (out/'model.safetensors' if format=='safetensors' else out).exists()
+    folder = format.startswith('safetensors')
+    if not folder and out.is_dir(): raise ValueError(f'{out} is a folder; for the format {format} give the name of a file in it, such as {out/("generator.onnx" if "onnx" in format else "generator")}')
+    if folder and out.suffix: raise ValueError(f'{out} looks like a file; a safetensors export is a folder with model.safetensors, config.json and README.md: give a name without {out.suffix}')
+    if not folder and (license!='unknown' or card): raise ValueError(f'license and card go into the model card of a safetensors export; the format {format} has none')
+    replaced = (out/'model.safetensors' if folder else out).exists()
     source = checkpoint if isinstance(checkpoint, dict) else _file(checkpoint)
     cfg, weights = open_checkpoint(checkpoint, config)
     old_license, old_card = _card_of(checkpoint, source)
     license, card = old_license if license=='unknown' else license, card or old_card
-    if format=='safetensors': export_folder(cfg, weights, out, license, card)
+    if folder: export_folder(cfg, weights, out, license, card, half=format.endswith('fp16'))
     elif format=='official': export_official(cfg, weights, out)
     else: export_onnx(cfg, weights, out, half=format=='onnx-fp16')
     open_checkpoint(out)
     size = sum(f.stat().st_size for f in ([out/'model.safetensors'] if out.is_dir() else [out]))
-    print(f'{out}: {format}' + ' in place of the export that was there'*replaced + f', {size/1e6:.1f} MB, {cfg.sample_rate} Hz, {cfg.n_mels} mel bands' + (', licence unknown: say which (--license NAME)' if format=='safetensors' and license=='unknown' else '')
-          + (f'; its terms are in the model card of {checkpoint}, pass them on' if old_card and format!='safetensors' else ''))
+    print(f'{out}: {format}' + ' in place of the export that was there'*replaced + f', {size/1e6:.1f} MB, {cfg.sample_rate} Hz, {cfg.n_mels} mel bands' + (', licence unknown: say which (--license NAME)' if folder and license=='unknown' else '')
+          + (f'; its terms are in the model card of {checkpoint}, pass them on' if old_card and not folder else ''))
     return out
 
 def _card_of(checkpoint, source):
