@@ -1,16 +1,21 @@
 """The real `kaggle` command against the stub of Kaggle's API: push, status, logs, pull, continue, and every way to be refused.
 A call of the command takes about a second, so a test makes as few as it can."""
-import base64, io, json, os, shutil, subprocess, sys, urllib.error, urllib.request, zipfile
+import base64, hashlib, io, json, os, shutil, subprocess, sys, urllib.error, urllib.request, zipfile
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from unittest.mock import patch
-import pytest
+import pytest, torch
 import hifigan_ruslan.push as kaggle
 from hifigan_ruslan.cli import kaggle_cli
+from hifigan_ruslan.config import TINY
+from hifigan_ruslan.exchange import export_folder
+from hifigan_ruslan.generator import Generator
 from hifigan_ruslan.kaggle import KERNEL, build
 from kaggle_stub import API, KaggleStub
 
 ROOT, ID = Path(__file__).parent.parent, 'alice/hifigan-ruslan-train'
+TOY = replace(TINY, upsample_initial_channel=32, disc_shrink=32)
 META = json.loads((ROOT/'kernel-metadata.json').read_text(encoding='utf-8'))
 
 @pytest.fixture(scope='module')
@@ -287,6 +292,114 @@ def test_continue_anyway_where_nothing_ended_well(pushed, root):
     pushed.statuses, pushed.save_answer = ['CANCEL_ACKNOWLEDGED'], dict(url='https://x', versionNumber=2, invalidKernelSources=[ID])
     with pytest.raises(ValueError, match='without the kernel sources.*Stop it.*ended well'): kaggle.proceed(root, anyway=True)
     assert len(saved(pushed))==1
+
+# weights
+
+WEIGHTS = 'alice/hifigan-ruslan-weights-toy'
+
+@pytest.fixture(scope='module')
+def toy(tmp_path_factory):
+    "A folder of hifigan-export with a very small generator"
+    folder = tmp_path_factory.mktemp('weights')/'toy'
+    torch.manual_seed(1)
+    return export_folder(TOY, Generator(TOY).state_dict(), folder)
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch): monkeypatch.setattr(kaggle, '_PAUSE', .01)
+
+def stored(stub, id=WEIGHTS): return stub.stored[id][-1]
+
+def test_weights_become_a_private_dataset(stub, toy, capsys):
+    kaggle_cli('weights', str(toy))
+    [body] = stub.asked('CreateDataset')
+    files = body.pop('files')
+    assert 'jik876' not in body['description'] and 'packed from toy' in body.pop('description')
+    assert body==dict(ownerSlug='alice', slug='hifigan-ruslan-weights-toy', title='hifigan ruslan weights toy', licenseName='other', isPrivate=True) and len(files)==4
+    marker = json.loads(stored(stub)['hifigan-weights.json'])
+    assert marker['files']=={n: hashlib.sha256(stored(stub)[n]).hexdigest() for n in ('model.safetensors', 'config.json')}
+    said = capsys.readouterr().out
+    assert 'private dataset' in said and f'{WEIGHTS} is ready' in said and said.rstrip().endswith(WEIGHTS)
+
+@pytest.mark.parametrize('how', ['plain', 'zipped', 'still at work'])
+def test_the_same_weights_are_not_sent_twice(how, stub, toy, capsys):
+    kaggle.weights(toy); sent = len(stub.blobs)
+    stub.zipped = how=='zipped'
+    if how=='still at work': stub.dataset_statuses = ['BLOBS_RECEIVED', 'INDIVIDUAL_BLOBS_COMPRESSED', 'READY']
+    assert kaggle.weights(toy)==WEIGHTS and len(stub.blobs)==sent
+    assert 'nothing is uploaded' in capsys.readouterr().out
+
+def test_other_weights_are_a_new_version(stub, toy, tmp_path, capsys):
+    kaggle.weights(toy)
+    other = export_folder(TOY, Generator(TOY).state_dict(), tmp_path/'toy')
+    stub.lag = 3
+    kaggle.weights(other)
+    assert len(stub.stored[WEIGHTS])==2 and 'still shows the version before' in capsys.readouterr().out
+    assert len(stub.asked('CreateDatasetVersion'))==len(stub.asked('CreateDataset'))==1
+
+def test_a_marker_that_cannot_be_read_back(stub, toy, capsys):
+    "Then Kaggle's word is enough, as the session proves the hash; and the weights are sent again, to be sure"
+    kaggle.weights(toy); stub.unreadable = 404
+    kaggle.weights(toy)
+    assert len(stub.stored[WEIGHTS])==2
+
+def test_the_official_weights(stub, capsys):
+    "56 MB, whose terms are on the page of the dataset"
+    kaggle_cli('weights')
+    body = stub.asked('CreateDataset')[-1]
+    assert body['slug']=='hifigan-ruslan-weights-universal' and body['isPrivate'] and 'issues/157' in body['description'] and 'says MIT' in body['description']
+    assert len(stored(stub, f'alice/{body["slug"]}')['model.safetensors'])>55e6 and '55.7 MB' in capsys.readouterr().out
+
+def test_a_token_knows_its_user(stub, toy, tmp_path):
+    stub.tokens['KGAT_1'] = 'alice'
+    with patch.dict(os.environ, stub.env(tmp_path/'home', login=False) | dict(KAGGLE_API_TOKEN='KGAT_1'), clear=True): assert kaggle.weights(toy, root=tmp_path)==WEIGHTS
+
+def weights_refused(stub, *words, code='error: ', args=(), capsys=None):
+    "The command ends with exit code 1 and a line with these words"
+    with pytest.raises(SystemExit) as e: kaggle_cli('weights', *map(str, args))
+    said = capsys.readouterr().err
+    assert e.value.code==1 and said.startswith(code) and 'Traceback' not in said
+    for w in words: assert w in said, said
+
+def test_weights_without_a_login(stub, toy, tmp_path, capsys):
+    with patch.dict(os.environ, stub.env(tmp_path/'nobody', login=False), clear=True): weights_refused(stub, 'Nothing was uploaded', 'No login for Kaggle', 'kaggle auth login', args=[toy], capsys=capsys)
+    assert stub.requests==[]
+
+def test_weights_with_a_login_that_kaggle_refuses(stub, toy, capsys):
+    with patch.dict(os.environ, KAGGLE_KEY='wrong'): weights_refused(stub, 'does not accept the login', args=[toy], capsys=capsys)
+    assert stub.blobs=={}
+
+def test_a_dataset_of_the_same_name_is_left_alone(stub, toy, capsys):
+    stub.stored[WEIGHTS] = [{'my thesis.csv': b'1'}]
+    weights_refused(stub, 'no weights that hifigan-kaggle packed', 'left as it is', '--name', args=[toy], capsys=capsys)
+    assert len(stub.stored[WEIGHTS])==1
+    assert kaggle.weights(toy, name='toy-2')==WEIGHTS+'-2'
+
+def test_a_title_in_use(stub, toy, capsys):
+    stub.made['alice/other'] = dict(title='hifigan ruslan weights toy')
+    weights_refused(stub, 'Nothing was uploaded', '--name', args=[toy], capsys=capsys)
+
+@pytest.mark.parametrize('answer,words', [((403, dict(message='Forbidden')), 'the owner must be the user of the login'), ((503, dict(message='503 Server Error: Service Unavailable')), 'Kaggle itself has trouble'),
+                                          (dict(status='error', error='The moon is full.'), 'not known here')], ids=['forbidden', 'trouble', 'unknown'])
+def test_answers_to_weights_that_are_no_success(answer, words, stub, toy, capsys):
+    stub.dataset_answer = answer
+    weights_refused(stub, 'Nothing was uploaded', words, args=[toy], capsys=capsys)
+
+@pytest.mark.parametrize('states,words', [(['BLOBS_RECEIVED'], 'run the same command again'), (['FAILED'], 'could not take in')], ids=['slow', 'failed'])
+def test_weights_that_do_not_get_ready(states, words, stub, toy, capsys):
+    stub.dataset_statuses = states
+    weights_refused(stub, words, args=[toy, '--minutes', '.001'], capsys=capsys)
+
+def test_weights_that_are_not_there(stub, capsys):
+    weights_refused(stub, 'There is no checkpoint file univers', 'there is universal, ljspeech', args=['univers'], capsys=capsys)
+    weights_refused(stub, 'small Latin letters', args=['festvox-ru-v2', '--name', 'Мой'], capsys=capsys)
+    assert stub.blobs=={}
+
+def test_weights_on_a_full_disk(stub, tmp_path, capsys):
+    if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', tmp_path], capture_output=True).returncode: pytest.skip('this user may not mount')
+    try:
+        with patch('tempfile.tempdir', str(tmp_path)): weights_refused(stub, 'the disk is full', args=['festvox-ru-v2'], capsys=capsys)
+        assert list(tmp_path.iterdir())==[] and stub.blobs=={}
+    finally: subprocess.run(['umount', tmp_path], check=True)
 
 # the stub itself
 
