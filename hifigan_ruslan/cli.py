@@ -265,6 +265,7 @@ def kaggle_cli(*args:str # Action and options; none = those of the process
     rest = [re.sub(r'^--\w+(-\w+)+$', lambda m: '--'+m[0][2:].replace('-', '_'), o) for o in rest] # --from-scratch is --from_scratch
     given = _parsed(actions[action], rest, f'hifigan-kaggle {action}')
     if given.get('train'): _check_train(given['train'])
+    if 'YOUR_NAME' in (given.get('init') or ''): raise ValueError('--init still has YOUR_NAME in it: put your user name there')
     out = actions[action](**given)
     if action=='check' and out: raise ValueError('\n- '.join(['This is not right:', *out]))
     print('all is as it should be' if action=='check' else out if out is not None else 'done')
@@ -272,8 +273,7 @@ def kaggle_cli(*args:str # Action and options; none = those of the process
 def _check_train(options):
     "ValueError for options that hifigan-train would refuse on Kaggle, where an hour may pass until one reads it"
     from hifigan_ruslan.session import _more
-    words, said = _more(options, 'cannot stand in --train: the session sets it. See --preset, --hours and CONFIG in the first cell of the notebook'), io.StringIO()
-    if 'YOUR_NAME' in options: raise ValueError('--train still has YOUR_NAME in it: put your user name there')
+    words, said = _more(options, 'cannot stand in --train: the session sets it. See --preset, --init, --hours and CONFIG in the first cell of the notebook'), io.StringIO()
     try:
         with contextlib.redirect_stderr(said): _parsed(train_cli, ['DATA', 'OUT', *words], 'hifigan-train')
     except SystemExit: raise ValueError(f'--train: {said.getvalue().strip().splitlines()[-1]}') from None

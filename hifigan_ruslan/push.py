@@ -7,11 +7,12 @@ __all__ = ['sent', 'check', 'meaning', 'verdict', 'weights', 'push', 'status', '
 
 # %% ../nbs/10a_push.ipynb #1565ce1b
 import csv, filecmp, json, os, re, subprocess, sys, tempfile, time, zipfile
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from .config import preset as named
-from .kaggle import KERNEL, build, compiled, stale
+from .kaggle import KERNEL, build, compiled, defaults, stale
 
 # %% ../nbs/10a_push.ipynb #fedceccb
 _OLDEST = (2,2) # kaggle before 1.8.4 leaves machine_shape out, without a word
@@ -343,16 +344,14 @@ def _settings(minutes, hours, preset, corpus, train):
     return {k: v for k,v in given.items() if v is not None}
 
 @contextmanager
-def _folder(root, settings, sources):
-    "Folder to push: the root, or a temporary one with a kernel of these settings and with more sources"
+def _folder(root, settings, sources, datasets=()):
+    "A temporary folder to push: a kernel of these settings, with more sources"
     meta = _metadata(root)
-    here = meta.get('kernel_sources', [])
-    there = list(dict.fromkeys([*here, *sources]))
-    for p in _source_problems(dict(kernel_sources=there)): raise ValueError(p)
-    if not settings and there==here: yield Path(root); return
+    there = dict(kernel_sources=[*dict.fromkeys([*meta.get('kernel_sources', []), *sources])], dataset_sources=[*dict.fromkeys([*meta.get('dataset_sources', []), *datasets])])
+    for p in _source_problems(there): raise ValueError(p)
     with tempfile.TemporaryDirectory(prefix='hifigan-') as d:
         (Path(d)/'train.ipynb').write_text(compiled(root, **settings), encoding='utf-8')
-        (Path(d)/_META).write_text(json.dumps(meta|dict(code_file='train.ipynb', kernel_sources=there)), encoding='utf-8')
+        (Path(d)/_META).write_text(json.dumps(meta|there|dict(code_file='train.ipynb')), encoding='utf-8')
         yield Path(d)
 
 def _ready(root):
@@ -361,23 +360,46 @@ def _ready(root):
     if found := check(root): raise ValueError('\n- '.join(['Nothing was pushed, as this is not right:', *found]))
 
 # %% ../nbs/10a_push.ipynb #090e72fa
+_MOUNTED = '/kaggle/input/' # Weights below it are on Kaggle already
+
+@contextmanager
+def _start_of(root, init, from_scratch, preset):
+    "The weights to start from, packed and found to fit; None where there is nothing to upload"
+    if from_scratch and init: raise ValueError('--init and --from-scratch exclude each other')
+    if from_scratch or (init or '').startswith(_MOUNTED): yield None; return
+    try:
+        with _packed(init or 'universal') as mine:
+            from hifigan_ruslan.weightset import why_unfit
+            here = defaults(root)
+            asked = preset or here.get('PRESET')
+            if why := why_unfit(mine, replace(named(asked), **here.get('CONFIG') or {}), asked): raise ValueError(f'Nothing was pushed: {why}; --init names other weights, and --from-scratch starts without any')
+            yield mine
+    except FileNotFoundError as e: raise FileNotFoundError(f'Nothing was pushed. {e}. --from-scratch starts without trained weights') from None
+
 def push(root:str='.', # The root of a clone of the repository
          minutes:float=None, # A short run: train for so many minutes, to try everything at little cost
          hours:float=None, # Length of the session, h; default: the kernel's, which leaves Kaggle time to save
          preset:str=None, # V1, V2, V3 or another; default: the kernel's
          corpus:str=None, # Folder of the recordings on Kaggle; default: found under /kaggle/input
          train:str=None, # More options of hifigan-train, as one string
-         sources:str='' # Kernels whose output is mounted too, OWNER/NAME, with commas between them
+         sources:str='', # Kernels whose output is mounted too, OWNER/NAME, with commas between them
+         init:str=None, # Start from these weights, uploaded if need be: a voice, a run, a folder of hifigan-export, a checkpoint, or a path below /kaggle/input; default: universal
+         from_scratch:bool=False # Start from nothing, as the paper did
         )->str: # Address of the session
-    "Send the kernel to Kaggle and start it; a run of its own, from the beginning"
-    settings, named = _settings(minutes, hours, preset, corpus, train), [s.strip() for s in sources.split(',') if s.strip()]
+    "Send the kernel to Kaggle and start it; a run of its own, from trained weights"
+    settings, kernels = _settings(minutes, hours, preset, corpus, train), [s.strip() for s in sources.split(',') if s.strip()]
     _ready(root)
     id, limit = _id(root), ['-t', int((minutes+_SPARE)*60)] if minutes is not None else []
-    with _folder(root, settings, named) as folder: code, text = _cli('kernels', 'push', '-p', folder, *limit)
+    with _start_of(root, init, from_scratch, preset) as mine:
+        datasets = [_upload(mine, id.partition('/')[0])] if mine else []
+        asked = f'{mine.name}@{mine.digest[:12]}' if mine else 'scratch' if from_scratch else init
+        with _folder(root, dict(INIT=asked)|settings, kernels, datasets) as folder: code, text = _cli('kernels', 'push', '-p', folder, *limit)
     if problem := verdict(code, text, id): raise ValueError(problem)
     print(text.strip())
     if limit: print(f'It trains for {minutes:g} minutes; Kaggle stops it after {minutes+_SPARE:g} if it has not ended by itself')
-    if id not in [*named, *_metadata(root).get('kernel_sources', [])]: print('It begins anew; hifigan-kaggle continue is the way to go on from an earlier session')
+    goes_on = id in [*kernels, *_metadata(root).get('kernel_sources', [])]
+    begins = f'from the weights {mine.words}, mounted from {datasets[0]}' if mine else 'from scratch' if from_scratch else f'from the weights in {init}'
+    print(f'It goes on from the checkpoint of an earlier session; were there none, it would start {begins}' if goes_on else f'It starts {begins}; hifigan-kaggle continue is the way to go on from an earlier session')
     print('hifigan-kaggle status tells how it is, hifigan-kaggle logs --follow what it does')
     return re.search(r'progress at (\S+)', text)[1]
 
@@ -429,7 +451,7 @@ def logs(root:str='.', # The root of a clone of the repository
     for line in _lines(id, 'kernels', 'logs', '-f', id): print(line, end='', flush=True)
 
 # %% ../nbs/10a_push.ipynb #443d912c
-_WANTED = r'^(run/(checkpoints/(best|last)\.pt|log\.csv|curves\.png|config\.json|samples/.+)|index\.html|session\.json)$'
+_WANTED = r'^(run/(checkpoints/(best|last)\.pt|log\.csv|curves\.png|config\.json|start\.json|samples/.+|compare/.+)|index\.html|session\.json)$'
 
 def _rows(folder):
     "The log of the run in a folder, line by line"
@@ -502,7 +524,9 @@ def proceed(root:str='.', # The root of a clone of the repository
             preset:str=None, # V1, V2, V3 or another; default: the kernel's
             corpus:str=None, # Folder of the recordings on Kaggle; default: found under /kaggle/input
             train:str=None, # More options of hifigan-train, as one string
-            sources:str='' # More kernels whose output is mounted too, OWNER/NAME, with commas between them
+            sources:str='', # More kernels whose output is mounted too, OWNER/NAME, with commas between them
+            init:str=None, # As in push: what a new run would start from, were there nothing to go on from
+            from_scratch:bool=False # As in push
            )->str: # Address of the session
     "Start the next session, which goes on from the output of the last one that ended well"
     id = _id(root); state, _ = _state(id)
@@ -511,4 +535,5 @@ def proceed(root:str='.', # The root of a clone of the repository
         raise ValueError(f'The last session of {id} did not end well ({state}), and Kaggle mounts the output of the last one that did, if there is one: '
                          'what the last session trained is not in it. '
                          'If you want to go on from there, add --anyway; hifigan-kaggle logs shows what happened')
-    return push(root, minutes=minutes, hours=hours, preset=preset, corpus=corpus, train=train, sources=','.join(filter(None, [id, sources])))
+    return push(root, minutes=minutes, hours=hours, preset=preset, corpus=corpus, train=train, init=init, from_scratch=from_scratch,
+                sources=','.join(filter(None, [id, sources])))

@@ -17,11 +17,13 @@ import numpy as np, torch
 from IPython.display import HTML, Audio, Image, display
 from . import __version__
 from .checkpoint import why_other
-from .config import Config, preset as named, save_config
+from .config import Config, fine_tuning, preset as named, save_config
 from .data import Corpus, SpeechData, find_corpus, prepare
 from .files import new_file
 from .runlog import listening_page, plot_curves, read_log
+from .step import disc_health
 from .weights import read_checkpoint
+from .weightset import find_set, why_unfit
 
 # %% ../nbs/05e_session.ipynb #85cd2e38
 _GROUPS = dict(datasets='*/*', notebooks='*/*', competitions='*', models='*/*') # Folders of the newer layout -> where mounts lie below them
@@ -72,7 +74,7 @@ def find_speech(folder:str|Path, # /kaggle/input
 
 # %% ../nbs/05e_session.ipynb #c1b36fbc
 def newest(folders:list, # Where runs may lie, at any depth
-           cfg:Config, # Configuration of the run
+           cfg:Config|tuple, # Configuration of the run; of several, a checkpoint may have any
            data:SpeechData, # Its data
            say:Callable=print # Called with a line for each checkpoint that is passed over
           )->tuple: # Path of the checkpoint and its step; (None, 0) where there is none
@@ -81,7 +83,8 @@ def newest(folders:list, # Where runs may lie, at any depth
     for p in sorted({p for f in folders for p in Path(f).rglob('checkpoints/*.pt')}):
         try:
             ck = read_checkpoint(p, whole=False)
-            why = why_other(ck, cfg, data.fingerprint) if {'config','data_sha256','step'} <= ck.keys() else 'not written by a training run of ours'
+            known = {'config','data_sha256','step'} <= ck.keys()
+            why = _why_none(ck, cfg, data) if known else 'not written by a training run of ours'
         except ValueError as e: say(f'passed over: {e}'); continue
         if why: say(f'passed over: {p} was {why}')
         else: found.append((ck['step'], p.name=='last.pt', p))
@@ -90,6 +93,11 @@ def newest(folders:list, # Where runs may lie, at any depth
         except ValueError as e: say(f'passed over: {e}')
     return None, 0
 
+def _why_none(ck, cfgs, data):
+    "Why a checkpoint belongs to none of these configurations: the reason of the first"
+    reasons = [why_other(ck, c, data.fingerprint) for c in (cfgs if isinstance(cfgs, tuple) else (cfgs,))]
+    return reasons[0] if all(reasons) else ''
+
 # %% ../nbs/05e_session.ipynb #1bfba38e
 def adopt(checkpoint:Path, # From `newest`, in checkpoints/ of its run
           run:Path, # Folder of the run here
@@ -97,7 +105,8 @@ def adopt(checkpoint:Path, # From `newest`, in checkpoints/ of its run
          ):
     "Copy a run, so that training goes on from the checkpoint"
     old = checkpoint.parent.parent
-    wanted = [p for n in ('config.json','log.csv','curves.png') if (p := old/n).is_file()] + [p for n in ('samples','tensorboard') for p in (old/n).rglob('*') if p.is_file()]
+    wanted = [p for n in ('config.json','log.csv','curves.png','start.json') if (p := old/n).is_file()]
+    wanted += [p for n in ('samples','tensorboard','compare') for p in (old/n).rglob('*') if p.is_file()]
     for p in wanted: _copy(p, run/p.relative_to(old))
     best = checkpoint.parent/'best.pt'
     if best.is_file() and best!=checkpoint:
@@ -183,7 +192,7 @@ def budget_table(steps_per_s:float, # Measured
     return '\n'.join(rows + [f'a session: {session_hours:g} h, a week: {weekly_hours:g} h of quota; mel L1: {SOURCE}'])
 
 # %% ../nbs/05e_session.ipynb #d1149293
-_OWN = '--preset --config --hours --procs --batch_size --grad_accum --lr --cosine_steps --mel_warmup --valid_every'.split() # Options of hifigan-train that a session sets itself
+_OWN = '--preset --config --init --hours --procs --batch_size --grad_accum --lr --cosine_steps --mel_warmup --valid_every'.split() # Options of hifigan-train that a session sets itself
 _RESERVE = 16 # MiB kept free in `working` until the end, without which Kaggle could not write the notebook itself to a full disk
 
 def _more(options, refusal):
@@ -203,19 +212,28 @@ class Session:
                  train:str='', # More options of hifigan-train, such as '--precision fp32'
                  config:dict|None=None, # Other numbers than the preset's, such as dict(batch_size=8)
                  root:str|Path='/kaggle', # Has input/ and working/
+                 init:str|None=None, # Weights to start from, as in `find_set`: a name, or a path; None = those that are attached, if any; 'scratch' = none
                  started:float|None=None # time.monotonic() from which the time counts; None = now
                 ):
         self.began, self.root, self.preset, self.procs, self.short = started or time.monotonic(), Path(root), preset, procs, minutes is not None
         self.seconds = 60*minutes if self.short else 3600*hours
         if not self.seconds>0: raise ValueError(f'The time of a session must be above 0, found {minutes if self.short else hours}')
-        self.cfg = replace(named(preset), **dict(keep_epochs=2) | (config or {}))
-        self.train_options = _more(train, 'cannot stand in TRAIN: PRESET, HOURS, PROCS and CONFIG say that')
+        self.both = {warm: replace(fine_tuning(named(preset)) if warm else named(preset), **dict(keep_epochs=2) | (config or {})) for warm in (True, False)}
+        self.train_options = _more(train, 'cannot stand in TRAIN: PRESET, INIT, HOURS, PROCS and CONFIG say that')
         self.input, self.working, self.run = self.root/'input', self.root/'working', self.root/'working'/'run'
+        self.init = None if init=='scratch' else find_set(self.input, init)
+        self.cfg = self.both[self.init is not None]
+        if self.init and (why := why_unfit(self.init, self.cfg, preset)): raise ValueError(f"The session was not begun: {why}. Or set INIT = 'scratch'")
         self.working.mkdir(parents=True, exist_ok=True)
         self.scratch, self.problems, self.outcome, self.used = _scratch(self.root), [], 'not trained', 1
         with self.trouble('nothing was lost'), new_file(self.working/'.reserve') as part: part.write_bytes(bytes(_RESERVE*2**20))
         print(f'hifigan_ruslan {__version__}, Python {platform.python_version()}, torch {torch.__version__}\n{_machine()}\n{self.working}: {_free(self.working)}; {self.scratch}: {_free(self.scratch)}\n'
-              f'preset {preset}, {"a try of" if self.short else "a session of"} {self.seconds/3600:.3g} h')
+              f'preset {preset}, {"a try of" if self.short else "a session of"} {self.seconds/3600:.3g} h\n{self._begins(init)}')
+
+    def _begins(self, asked):
+        "From what a new run would start, in a line"
+        if self.init: return f'a new run starts from the weights {self.init.words} in {self.init.folder}' + ', which have no marker and are taken as they are'*(not self.init.digest)
+        return "a new run starts from scratch, as INIT = 'scratch' says" if asked=='scratch' else 'a new run starts from scratch: no weights are attached'
 
     @property
     def left(self)->float: # s
@@ -252,11 +270,26 @@ class Session:
               ):
         "Bring the newest checkpoint of this run, wherever it is attached, into the working folder"
         with self.trouble('the run could not be copied here'):
-            here, step = newest([self.run], self.cfg, data)
-            there, more = newest(mounts(self.input), self.cfg, data)
+            cfgs = self.cfg, self.both[self.cfg is self.both[False]] # a run goes on with the numbers that it was begun with
+            here, step = newest([self.run], cfgs, data)
+            there, more = newest(mounts(self.input), cfgs, data)
             if self.run.exists() and not here and any(self.run.rglob('*.pt')): self._aside()
             if more>step: adopt(there, self.run, self.problem)
             print(f'going on from {there}, step {more}' if more>step else f'going on from {here}, step {step}' if here else 'a new run: no checkpoint of it is attached')
+            if more or step: self._as_begun(there if more>step else here, data)
+            elif self.init: self._note_start()
+
+    def _as_begun(self, checkpoint, data):
+        "Take the numbers of the run that goes on"
+        ck = read_checkpoint(checkpoint, whole=False)
+        warm = bool(why_other(ck, self.both[False], data.fingerprint))
+        if self.both[warm]!=self.cfg: print(f'it was begun {"from trained weights" if warm else "from scratch"}, and goes on with the numbers of such a run')
+        self.cfg = self.both[warm]
+
+    def _note_start(self):
+        "Keep what the run starts from, for the sessions after this one"
+        (self.run/'checkpoints').mkdir(parents=True, exist_ok=True)
+        with new_file(self.run/'start.json') as part: part.write_text(json.dumps(dict(name=self.init.name, sha256=self.init.digest, origin=self.init.origin), indent=1)+'\n', encoding='utf-8')
 
     def _aside(self):
         "Move a run that cannot go on out of the way"
@@ -277,12 +310,46 @@ class Session:
 
     def _fit(self, data, n, env):
         "hifigan-train as a child"
-        hours = (self.left-min(60., .05*self.seconds))/3600   # the rest is for the page
+        hours = (self.left-min(60., .05*self.seconds)-min(120., .15*self.seconds)*bool(self.start))/3600   # the rest is for the comparison and the page
         if hours<=0: self.problem('no time was left to train'); return 0
         self._words, self._shown, self.used = '', 0., n
         command = [sys.executable, '-c', 'import sys; from hifigan_ruslan.cli import run; run(*sys.argv[1:])', 'train', str(data.path), str(self.run), '--config', str(self.scratch/'config.json'),
                    '--hours', f'{hours:.6f}', '--procs', str(n), '--log_every', '10' if self.seconds<3600 else '100', '--with_parent', *self.train_options]
+        if self.init and not any((self.run/'checkpoints').glob('*.pt')): command += ['--init', str(self.init.init)]
         return run_child(command, self._line, **env)
+
+    @property
+    def start(self)->dict: # name, sha256 and origin; {} for a run from scratch
+        "The weights that the run was begun from"
+        try: return json.loads((self.run/'start.json').read_text(encoding='utf-8'))
+        except (OSError, ValueError): return {}
+
+    def compare(self, data:SpeechData # From `prepare`
+               ):
+        "Measure the start and the best of now on the same held-out utterances, as long as there is time"
+        rest = self.left-min(30., .03*self.seconds)
+        if not self.start or not any((self.run/'checkpoints').glob('*.pt')): return
+        if rest<5: return print('no time was left to compare the run with its start')
+        there = self.init if self.init and self.init.digest==self.start['sha256'] else None
+        weights = '' if there is None else str(there.folder if there.digest else there.origin)
+        command = [sys.executable, '-c', 'import sys; from hifigan_ruslan.compare import main; main(*sys.argv[1:])', str(data.path), str(self.run), weights, self.start['name'], self.health(), f'{.6*rest:.0f}']
+        lines = []
+        code = run_child(command, lambda line: (lines.append(line), print(line, flush=True)), rest)
+        if code==-signal.SIGKILL: print('the comparison with the start did not end in time, and was left')
+        elif code: self.problem(f'the run could not be compared with its start (exit code {code}): {lines[-1] if lines else ""}')
+
+    def compared(self)->dict: # As `compare` in compare gives it; {} where nothing was compared
+        "Start and now, measured"
+        try: found = json.loads((self.run/'compare'/'scores.json').read_text(encoding='utf-8'))
+        except (OSError, ValueError): return {}
+        return found if found.get('rows') else {}
+
+    def health(self)->str: # '' before there is anything to say
+        "How the discriminators were in the last rows of the log"
+        try: log = read_log(self.run/'log.csv')
+        except (OSError, ValueError): return ''
+        last = {k: v[-20:][np.isfinite(v[-20:])] for k,v in log.items() if k in ('disc', 'fm') or k.startswith(('real_', 'fake_'))}
+        return disc_health({k: float(v.mean()) for k,v in last.items()})[1] if last and all(len(v) for v in last.values()) else ''
 
     def _line(self, line):
         "A line of the log; in Kaggle's editor a plot that is drawn anew each half minute"
@@ -302,9 +369,10 @@ class Session:
 
     def listen(self, clips:int=2 # How many
               ):
-        "Players for the recording of some samples and for what was generated last"
-        for name,sounds in self.samples()[:clips]:
-            for label,path in (sounds[0], sounds[-1]): display(HTML(f'<div>{html.escape(name)}: {label}</div>{Audio(filename=str(path))._repr_html_()}'))
+        "Players for some recordings, for what the start made of them, and for what is made of them now"
+        pairs = self._pairs()
+        for name,sounds in (pairs or [(name, [sounds[0], sounds[-1]]) for name,sounds in self.samples()])[:clips]:
+            for label,path in sounds: display(HTML(f'<div>{html.escape(name)}: {label}</div>{Audio(filename=str(path))._repr_html_()}'))
 
     def samples(self)->list: # [(clip, [(label, sound)])], paths
         "The recording of each sample and what was generated at up to four moments of the training, the last among them"
@@ -315,16 +383,34 @@ class Session:
             out.append((d.name, [('recording', d/'real.wav')] + [(f'generated at step {int(p.stem[5:]):,}', p) for p in some]))
         return out
 
+    def _pairs(self):
+        "The sounds of the comparison, as `samples` gives those of the validations"
+        found = self.compared()
+        labels = dict(recording='recording', start=f"the start, {self.start.get('name', '')}", now=f"now, step {found.get('step', 0):,}")
+        return [(r['id'], [(label, self.run/'compare'/r['folder']/f'{k}.wav') for k,label in labels.items()]) for r in found.get('rows', ())]
+
+    def _table(self):
+        "Start and now, clip by clip, as HTML"
+        found, esc = self.compared(), html.escape
+        if not found: return ''
+        keys = [k for k in ('mel_l1', 'pesq') if k in found['now']]
+        title = dict(mel_l1='mel L1 (lower is better)', pesq='PESQ (higher is better)')
+        rows = [(r['id'], r) for r in found['rows']] + [('mean', found)]
+        head = ''.join(f'<th>{title[k]}, {w}</th>' for k in keys for w in ('start', 'now'))
+        body = ''.join(f'<tr><td>{esc(name)}</td>' + ''.join(f'<td>{r[w][k]:.3f}</td>' for k in keys for w in ('start', 'now')) + '</tr>' for name,r in rows)
+        return f'<h2>Start and now</h2><table><tr><th>utterance</th>{head}</tr>{body}</table>'
+
     def page(self, texts:dict|None=None # id -> text of the corpus
             ):
         "Write a page to listen to, index.html"
         def rel(p): return p.relative_to(self.working).as_posix()
         def picture(p): return rel(q) if (q := p.with_suffix('.png')).exists() else ''
-        rows = [(name, (texts or {}).get(name, ''), [(label, rel(p), picture(p)) for label,p in sounds]) for name,sounds in self.samples()]
-        words = [f'Preset {self.preset}, {self.outcome}. {self.summary()}', *self.problems, 'RUSLAN is under CC BY-NC-SA 4.0: recordings here and weights trained on them are not for commercial use.']
+        rows = [(name, (texts or {}).get(name, ''), [(label, rel(p), picture(p)) for label,p in sounds]) for name,sounds in [*self._pairs(), *self.samples()]]
+        words = [f'Preset {self.preset}, {self.outcome}. {self.summary()}', *filter(None, [self.compared().get('said')]), *self.problems, 'RUSLAN is under CC BY-NC-SA 4.0: recordings here and weights trained on them are not for commercial use.']
         with self.trouble('the page is missing, the checkpoints are not'):
             with new_file(self.working/'index.html') as part:
-                part.write_text(listening_page('HiFi-GAN: a training session', words, rows, 'run/curves.png' if (self.run/'curves.png').exists() else ''), encoding='utf-8')
+                text = listening_page('HiFi-GAN: a training session', words, rows, 'run/curves.png' if (self.run/'curves.png').exists() else '')
+                part.write_text(text.replace('<section>', self._table()+'<section>', 1), encoding='utf-8')
             print(f'a page to listen to: {self.working/"index.html"}')
 
     def facts(self)->dict: # step, epoch, mel L1 (last and best), steps_per_s; what the log has
@@ -332,7 +418,9 @@ class Session:
         try: log = read_log(self.run/'log.csv')
         except (OSError, ValueError): return {}
         valid = log['valid_ema'][np.isfinite(log['valid_ema'])]
-        out = dict(step=int(log['step'][-1]), epoch=int(log['epoch'][-1]), steps_per_s=float(np.median(log['steps_per_s'][-50:])))
+        speeds = log['steps_per_s'][-50:]
+        speeds = speeds[np.isfinite(speeds)] # the row of a start from trained weights has none
+        out = dict(step=int(log['step'][-1]), epoch=int(log['epoch'][-1])) | (dict(steps_per_s=float(np.median(speeds))) if len(speeds) else {})
         return out | (dict(mel=float(valid[-1]), best_mel=float(valid.min())) if len(valid) else {})
 
     def summary(self)->str: # A sentence
@@ -345,9 +433,11 @@ class Session:
         "Say what there is and what to do next; session.json for hifigan-kaggle"
         (self.working/'.reserve').unlink(missing_ok=True)
         facts = dict(outcome=self.outcome, preset=self.preset, short=self.short, version=__version__, batch=self.cfg.batch_total*self.used, hours=(time.monotonic()-self.began)/3600, problems=self.problems) | self.facts()
+        facts |= {k: v for k,v in dict(start=self.start, compared={k: v for k,v in self.compared().items() if k!='rows'}).items() if v}
         with self.trouble('the checkpoints are there all the same'):
             with new_file(self.working/'session.json') as part: part.write_text(json.dumps(facts, indent=1)+'\n', encoding='utf-8')
         print(f'{self.outcome}: {self.summary()} {facts["hours"]:.2f} h of {self.seconds/3600:.2f} h')
+        if said := self.compared().get('said'): print(said)
         for p in self.problems: print(f'PROBLEM: {p}')
         files = sorted((p for p in (self.run/'checkpoints').glob('*.pt')), key=lambda p: p.name)
         print('\n'.join(f'{p}: {p.stat().st_size/2**20:,.0f} MiB' for p in files) or 'no checkpoint was written')

@@ -145,6 +145,6 @@ def why_unfit(own:WeightSet, # The weights
     if not differ: return ''
     fits = [n for n,p in PRESETS.items() if not _differ(own.config, p, MODEL)]
     said = '; '.join(f'{k}: {getattr(own.config, k)} there, {getattr(cfg, k)} asked for' for k in differ[:3]) + f', and {len(differ)-3} more'*(len(differ)>3)
-    use = '--preset '+' or '.join(fits) if fits else 'the preset and CONFIG that they were trained with'
-    return (f'the weights {own.name} are of another model{f" ({fits[0]})" if fits else ""} than {asked or preset_of(cfg) or "what is to be trained"} ({said}): '
-            f'use {use}, other weights, or --from-scratch')
+    model = f' ({fits[0]})' if fits else ''
+    use = f'they fit PRESET {" or ".join(fits)}' if fits else 'they fit the preset and CONFIG that they were trained with'
+    return f'the weights {own.name} are of another model{model} than {asked or preset_of(cfg) or "what is to be trained"} ({said}); {use}'
