@@ -234,7 +234,7 @@ def kaggle_actions()->dict: # Name -> function
     from hifigan_ruslan import kaggle, push
     return dict(build=kaggle.build, check=push.check, weights=kaggle_weights, push=push.push, status=push.status, logs=push.logs, pull=push.pull) | {'continue': push.proceed, 'budget': kaggle_budget}
 
-def kaggle_weights(voice:Param('universal or another voice, a run, a folder of hifigan-export, or a checkpoint file', str, nargs='?', opt=False, default='universal')='universal',
+def kaggle_weights(voice:Param('universal or another voice, a run, a folder of hifigan-export, or a checkpoint file', str, nargs='?', opt=False)='universal',
                    name:str=None, # Of the weights, in place of that of the voice or the folder
                    root:str='.', # The root of a clone of the repository: its kernel-metadata.json knows you where the login does not
                    minutes:float=15. # How long to wait for Kaggle to take the files in
@@ -248,7 +248,7 @@ def kaggle_budget(steps_per_s:float, # Speed, as a session prints it
                   session_hours:float=11., # Length of a session, h
                   weekly_hours:float=30. # GPU quota of a week, h
                  )->str: # Lines
-    "Hours of an epoch; sessions and weeks of quota until 100, 200 and 400 thousand steps"
+    "Hours of an epoch; sessions and weeks of quota until some numbers of steps, from scratch and from trained weights"
     from hifigan_ruslan.session import budget_table
     return budget_table(steps_per_s, batch, session_hours=session_hours, weekly_hours=weekly_hours)
 

@@ -7,7 +7,7 @@ __all__ = ['sent', 'check', 'meaning', 'verdict', 'weights', 'push', 'status', '
 
 # %% ../nbs/10a_push.ipynb #1565ce1b
 import csv, filecmp, json, os, re, subprocess, sys, tempfile, time, zipfile
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
