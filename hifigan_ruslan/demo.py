@@ -122,7 +122,7 @@ def _number(x, digits, lang): return f'{x:.{digits}f}'.replace('.', ',' if lang=
 
 def _heard(say, mel, steps):
     "What a model with this mel L1 has learnt"
-    return say['noise' if mel>=1.2 else 'buzz' if mel>=.6 else 'words'].format(more=5*steps)
+    return say['noise' if mel>=1.2 else 'buzz' if mel>=.5 else 'words'].format(more=5*steps)
 
 def _lesson_words(say, lang, state, clips, steps, seconds, scores):
     "Paragraphs about the training, as it was"

@@ -47,7 +47,12 @@ def _same_model(own, given, name, beside=None):
 def _safetensors(cfg, folded):
     "The bytes of model.safetensors"
     def data(raw): return raw[8+int.from_bytes(raw[:8], 'little'):]
-    return save_tensors(folded, file_notes(cfg, data(save_tensors(folded))) | {'format': 'pt'})
+    raw = save_tensors(folded, file_notes(cfg, data(save_tensors(folded))) | {'format': 'pt'})
+    head = json.loads(raw[8:len(raw)-len(data(raw))])
+    head['__metadata__'] = dict(sorted(head['__metadata__'].items())) # the library's order is another one each time
+    text = json.dumps(head, separators=(',', ':')).encode()
+    text += b' '*(-len(text)%8)
+    return len(text).to_bytes(8, 'little')+text+data(raw)
 
 def _read_safetensors(path):
     "Config, None where the file is not ours, and weights"

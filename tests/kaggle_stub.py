@@ -1,6 +1,6 @@
 """A stub of Kaggle's API on loopback, for the real `kaggle` command: strict about what it is asked, with a record of all of it.
 What Kaggle's server is not known to do is refused here: unknown routes, methods and fields, requests without a name and a key."""
-import base64, json, os, re, site, threading
+import base64, io, json, os, re, site, threading, zipfile
 from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -11,10 +11,19 @@ FIELDS = dict(slug=str, newTitle=str, text=str, language=str, kernelType=str, is
               datasetDataSources=list, competitionDataSources=list, kernelDataSources=list, modelDataSources=list, categoryIds=list, sessionTimeoutSeconds=int)
 NEEDED = ('slug', 'newTitle', 'text', 'language', 'kernelType')
 LIMIT = 1_000_000 # Bytes of text
+BLOB = dict(type=str, name=str, contentLength=int, contentType=str, lastModifiedEpochSeconds=int)
+DATASET = dict(ownerSlug=str, slug=str, title=str, licenseName=str, isPrivate=bool, files=list, subtitle=str, description=str, categoryIds=list)
+VERSION = dict(versionNotes=str, subtitle=str, description=str, files=list, categoryIds=list, deleteOldVersions=bool)
+LICENCES = 'CC0-1.0 CC-BY-SA-4.0 CC-BY-NC-SA-4.0 GPL-2.0 ODbL-1.0 DbCL-1.0 copyright-authors other unknown'.split() # Of the names that the CLI's documentation lists
 
 class Refused(Exception):
     "An answer with an HTTP status of its own"
     def __init__(self, status, message): super().__init__(message); self.status = status
+
+def need(body, fields, *needed):
+    "Refuse a body with other fields, or without those that are needed"
+    bad = [k for k,v in body.items() if k not in fields or type(v) is not fields[k]] + [k for k in needed if not body.get(k)]
+    if bad: raise Refused(400, f'Invalid fields: {bad}')
 
 def slug_of(title): return re.sub(r'[^a-z0-9]+', '-', title.lower()).strip('-')
 
@@ -31,6 +40,14 @@ class KaggleStub:
         self.modified = datetime.now(timezone.utc)
         self.log = []                             # events: {stream_name, time, data}
         self.is_running = False                   # the log is followed as a stream of events, else it is one JSON list
+        self.blobs = {}                           # token -> [name, length, bytes or None]
+        self.stored = {}                          # id of a dataset -> its versions, each name -> bytes
+        self.made = {}                            # id of a dataset -> the body with which it was made
+        self.dataset_statuses = ['READY']         # as `statuses`
+        self.dataset_answer = None                # as `save_answer`, for a new dataset or a new version
+        self.lag = 0                              # so many readings of a dataset still get the version before the newest
+        self.zipped = False                       # a single file comes as FILE.zip
+        self.unreadable = None                    # HTTP status with which the reading of a dataset's file ends
 
     def __enter__(self):
         self.server = ThreadingHTTPServer(('127.0.0.1', 0), type('Handler', (_Handler,), dict(stub=self)))
@@ -56,8 +73,7 @@ class KaggleStub:
     # the routes
 
     def save(self, user, body):
-        bad = [k for k,v in body.items() if k not in FIELDS or type(v) is not FIELDS[k]] + [k for k in NEEDED if not body.get(k)]
-        if bad: raise Refused(400, f'Invalid fields: {bad}')
+        need(body, FIELDS, *NEEDED)
         if isinstance(self.save_answer, tuple): raise Refused(self.save_answer[0], self.save_answer[1]['message'])
         if self.save_answer: return self.save_answer
         if len(body['text'].encode())>=LIMIT: raise Refused(400, 'The kernel source must be less than 1 megabytes in size.')
@@ -88,10 +104,92 @@ class KaggleStub:
         files = [dict(fileName=n, url=f'{self.url}/files/{quote(n)}') for n in names[start:start+size]]
         return dict(files=files, log=json.dumps(self.log) if self.log else '') | (dict(nextPageToken=str(start+size)) if start+size<len(names) else {})
 
+    # datasets
+
+    def start_blob(self, user, body):
+        need(body, BLOB, 'type', 'name', 'contentLength')
+        if body['type']!='DATASET' or '/' in body['name']: raise Refused(400, f'Invalid blob: {body}')
+        token = f'blob-{len(self.blobs)}'
+        self.blobs[token] = [body['name'], body['contentLength'], None]
+        return dict(token=token, createUrl=f'{self.url}/upload/{token}')
+
+    def take(self, files):
+        "Name -> bytes of what was uploaded"
+        if not files or any(set(f)!={'token'} for f in files): raise Refused(400, f'Invalid files: {files}')
+        blobs = [self.blobs[f['token']] for f in files]
+        if lost := [name for name,length,data in blobs if data is None or len(data)!=length]: raise Refused(400, f'Not uploaded: {lost}')
+        return {name: data for name,_,data in blobs}
+
+    def answered(self):
+        if isinstance(self.dataset_answer, tuple): raise Refused(self.dataset_answer[0], self.dataset_answer[1]['message'])
+        return self.dataset_answer
+
+    def create_dataset(self, user, body):
+        need(body, DATASET, 'ownerSlug', 'slug', 'title', 'licenseName', 'files')
+        if given := self.answered(): return given
+        if body['ownerSlug']!=user: raise Refused(403, "Permission 'datasets.create' was denied")
+        if body['licenseName'] not in LICENCES: return dict(status='error', error=f"Invalid license: {body['licenseName']}")
+        if not re.fullmatch(r'[a-z0-9][a-z0-9-]{4,48}[a-z0-9]', body['slug']): return dict(status='error', error='Invalid slug')
+        id = f"{user}/{body['slug']}"
+        if any(b['title']==body['title'] for b in self.made.values()):
+            return dict(status='error', error=f'The requested title "{body["title"]}" is already in use by a dataset. Please choose another title.')
+        self.stored[id], self.made[id] = [self.take(body['files'])], body
+        self.datasets.add(id)
+        return dict(status='ok', url=f'https://www.kaggle.com/datasets/{id}')
+
+    def create_version(self, user, body):
+        if set(body)!={'ownerSlug', 'datasetSlug', 'body'}: raise Refused(400, f'Invalid fields: {list(body)}')
+        need(body['body'], VERSION, 'versionNotes', 'files')
+        if given := self.answered(): return given
+        id = f"{body['ownerSlug']}/{body['datasetSlug']}"
+        if body['ownerSlug']!=user or id not in self.stored: raise Refused(403, "Permission 'datasets.update' was denied")
+        self.stored[id].append(self.take(body['body']['files']))
+        return dict(status='ok', url=f'https://www.kaggle.com/datasets/{id}')
+
+    def known_dataset(self, body):
+        id = f"{body['ownerSlug']}/{body['datasetSlug']}"
+        if id not in self.stored: raise Refused(403, "Permission 'datasets.get' was denied")
+        return id
+
+    def dataset_status(self, user, body):
+        self.known_dataset(body)
+        return dict(status=self.dataset_statuses.pop(0) if len(self.dataset_statuses)>1 else self.dataset_statuses[0])
+
+    def dataset_metadata(self, user, body):
+        return dict(info=dict(licenses=[dict(name=self.made.get(self.known_dataset(body), {}).get('licenseName', 'unknown'))]))
+
+    def download_dataset(self, user, body):
+        "The address of a file; what lies there is settled here, as a version may come in between"
+        id = self.known_dataset(body)
+        if self.unreadable: raise Refused(self.unreadable, 'Not now')
+        versions = self.stored[id]
+        old, self.lag = self.lag>0 and len(versions)>1, max(0, self.lag-1)
+        files = versions[-2 if old else -1]
+        if body['fileName'] not in files: raise Refused(404, 'Not found')
+        name, data = body['fileName'], files[body['fileName']]
+        if self.zipped: name, data = name+'.zip', zipped(name, data)
+        self.output['datasets/'+name] = data
+        return Elsewhere(f'{self.url}/files/datasets/{quote(name)}')
+
+    def list_files(self, user, body):
+        files = self.stored[self.known_dataset(body)][-1]
+        return dict(datasetFiles=[dict(name=n, totalBytes=len(b), creationDate='2026-11-01T00:00:00Z') for n,b in files.items()])
+
     def introspect(self, user, body): return dict(active=body['token'] in self.tokens, username=self.tokens.get(body['token'], ''))
 
     routes = {f'{API}kernels.KernelsApiService/SaveKernel': save, f'{API}kernels.KernelsApiService/GetKernelSessionStatus': status,
-              f'{API}kernels.KernelsApiService/ListKernelSessionOutput': list_output, f'{API}security.OAuthService/IntrospectToken': introspect}
+              f'{API}kernels.KernelsApiService/ListKernelSessionOutput': list_output, f'{API}security.OAuthService/IntrospectToken': introspect,
+              f'{API}blobs.BlobApiService/StartBlobUpload': start_blob, f'{API}datasets.DatasetApiService/CreateDataset': create_dataset,
+              f'{API}datasets.DatasetApiService/CreateDatasetVersion': create_version, f'{API}datasets.DatasetApiService/GetDatasetStatus': dataset_status,
+              f'{API}datasets.DatasetApiService/GetDatasetMetadata': dataset_metadata, f'{API}datasets.DatasetApiService/DownloadDataset': download_dataset,
+              f'{API}datasets.DatasetApiService/ListDatasetFiles': list_files}
+
+class Elsewhere(str): "An answer that is an address"
+
+def zipped(name, data):
+    with io.BytesIO() as b:
+        with zipfile.ZipFile(b, 'w') as z: z.writestr(name, data)
+        return b.getvalue()
 
 class _Handler(BaseHTTPRequestHandler):
     stub = None
@@ -113,6 +211,14 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self): self.reply('GET')
     def do_POST(self): self.reply('POST')
 
+    def do_PUT(self):
+        "A blob, to the address that StartBlobUpload gave; without a login, as the address is the secret"
+        token = urlsplit(self.path).path.removeprefix('/upload/')
+        data = self.rfile.read(int(self.headers.get('Content-Length') or 0))
+        if token not in self.stub.blobs: return self.answer(404, dict(code=404, message='Not found'))
+        self.stub.blobs[token][2] = data
+        self.answer(200, b'')
+
     def reply(self, method):
         path = unquote(urlsplit(self.path).path) # asked as a proxy: the path comes with http://host
         body = self.rfile.read(int(self.headers.get('Content-Length') or 0))
@@ -130,10 +236,14 @@ class _Handler(BaseHTTPRequestHandler):
         if method!=wanted: raise Refused(405, f'Method not allowed: {method} {path}')
         if path.startswith('/files/'): return self.file(path.removeprefix('/files/'))
         user = None if path.endswith('/IntrospectToken') else self.user()
-        if wanted=='POST': return self.answer(200, stub.routes[path](stub, user, body))
+        if wanted=='POST': return self.found(stub.routes[path](stub, user, body))
         stub.known(*path.removeprefix(stream).split('/'))
         if stub.is_running: self.answer(200, ''.join(f'data: {d}\n\n' for d in (*map(json.dumps, stub.log), 'END_OF_LOG')).encode(), 'text/event-stream')
         else: self.answer(200, stub.log)
+
+    def found(self, answer):
+        if not isinstance(answer, Elsewhere): return self.answer(200, answer)
+        self.send_response(302); self.send_header('Location', answer); self.send_header('Content-Length', '0'); self.end_headers()
 
     def file(self, name):
         if name not in self.stub.output: raise Refused(404, f'Not found: {name}')

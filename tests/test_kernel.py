@@ -1,11 +1,17 @@
 """The compiled kernel as Kaggle runs it: the pushed text, executed by papermill where nothing but the image's packages can be imported.
 NB_FLAGS=slow runs every layout; else two sessions that together have one of each."""
-import json, os, shutil, signal, subprocess, sys, sysconfig, time
+import json, os, re, shutil, signal, subprocess, sys, sysconfig, time
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import unquote
 import pytest
+from hifigan_ruslan.config import TINY
 from hifigan_ruslan.data import synth_corpus
+from hifigan_ruslan.exchange import export_folder
 from hifigan_ruslan.kaggle import build, stale
+from hifigan_ruslan.pack import pack
+from hifigan_ruslan.step import new_state
 from kaggle_stub import KaggleStub
 
 ROOT = Path(__file__).parent.parent
@@ -110,6 +116,65 @@ def test_two_sessions(python, pushed, tmp_path):
     out = json.loads((second/'elsewhere'/'out.ipynb').read_text())
     kinds = {k for c in out['cells'] for o in c.get('outputs', []) for k in o.get('data', {})}
     assert 'image/png' in kinds and any('<audio' in ''.join(o.get('data', {}).get('text/html', '')) for c in out['cells'] for o in c.get('outputs', []))
+
+def attach_weights(place, mount, source):
+    "Packed as hifigan-kaggle weights packs them, and mounted as Kaggle mounts a dataset"
+    folder = place/'input'/dict(new='datasets/alice/hifigan-ruslan-weights-toy', old='hifigan-ruslan-weights-toy')[mount]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return pack(source, folder, 'toy')
+
+def generator(folder):
+    cfg = replace(TINY, **CONFIG)
+    return export_folder(cfg, new_state(cfg).generator.state_dict(), folder)
+
+def warm(place, log, mine, networks, step):
+    "The run began from these weights, and says what that has brought"
+    facts = json.loads((place/'working'/'session.json').read_text())
+    assert f'a new run starts from the weights {mine.words}' in log and f'starting from the weights of {mine.init}: {networks}' in log, log
+    assert facts['start']['sha256']==mine.digest==json.loads((place/'working/run/start.json').read_text())['sha256']
+    assert json.loads((place/'working/run/config.json').read_text())['lr_g']==1e-4
+    assert set(facts['compared']['now'])==set(facts['compared']['start']) and 'mel_l1' in facts['compared']['now'] and f'From the weights toy to step {step}' in facts['compared']['said'] or facts['compared']['step']==0
+    page = (place/'working/index.html').read_text()
+    assert '<h2>Start and now</h2><table>' in page and 'the start, toy' in page
+    sounds = re.findall(r'src="(run/compare/[^"]+)"', page)
+    assert len(sounds)>=3 and all((place/'working'/unquote(o)).exists() for o in sounds)
+
+def test_warm_sessions(python, pushed, tmp_path):
+    "New mount, one process, a generator that is asked for; then old mount, two processes, a run with its discriminators, not asked for"
+    first, second = tmp_path/'first', tmp_path/'second'
+    for p in (first, second): p.mkdir()
+    attach(first, 'new', 'A'); mine = attach_weights(first, 'new', generator(tmp_path/'toy')); read_only(first/'input')
+    log, code = execute(python, pushed, first, PROCS=1, TRAIN='--steps 20 --disc_warmup 5', INIT=f'toy@{mine.digest[:12]}')
+    trained(first, log, code, 20); warm(first, log, mine, 'generator, ema; the discriminators start anew', 20)
+    attach(second, 'old', 'B', metadata=False); mine = attach_weights(second, 'old', first/'working'/'run'); read_only(second/'input')
+    log, code = execute(python, pushed, second, PROCS=2, TRAIN='--steps 20')
+    trained(second, log, code, 20); warm(second, log, mine, 'generator, ema, mpd, msd', 20)
+    assert 'processes: 2' in log and 'only the discriminators learn' not in log
+
+@slow
+@pytest.mark.parametrize('mount,procs', [('new', 2), ('old', 1)])
+def test_a_warm_run_goes_on(python, pushed, tmp_path, mount, procs):
+    "The other two of layout and processes; then on from its output, with the weights gone, and the start still known"
+    attach(tmp_path, mount, 'A'); mine = attach_weights(tmp_path, mount, generator(tmp_path/'toy'))
+    log, code = execute(python, pushed, tmp_path, PROCS=procs, TRAIN='--steps 20 --disc_warmup 5', INIT='toy')
+    trained(tmp_path, log, code, 20); warm(tmp_path, log, mine, 'generator, ema', 20)
+    shutil.rmtree(mine.folder); shutil.move(tmp_path/'working', tmp_path/'input'/'hifigan-ruslan-train')
+    log, code = execute(python, pushed, tmp_path, PROCS=procs, TRAIN='--steps 40 --disc_warmup 5')
+    facts = trained(tmp_path, log, code, 40)
+    assert 'it was begun from trained weights, and goes on' in log and facts['start']['sha256']==mine.digest and facts['compared']['start']
+
+@pytest.mark.parametrize('what', ['missing', 'damaged', 'foreign'])
+def test_weights_that_cannot_be_used_end_the_session_at_once(python, pushed, tmp_path, what):
+    attach(tmp_path, 'new', 'A')
+    mine = attach_weights(tmp_path, 'old', generator(tmp_path/'toy'))
+    if what=='damaged': (mine.folder/'model.safetensors').write_bytes((mine.folder/'model.safetensors').read_bytes()[:-9])
+    asked = dict(missing=dict(INIT='universal'), damaged=dict(), foreign=dict(CONFIG=CONFIG | dict(upsample_initial_channel=64)))[what]
+    log, code = execute(python, pushed, tmp_path, **asked)
+    words = dict(missing='INIT asks for the weights universal, and they are not attached', damaged='was changed or damaged', foreign='upsample_initial_channel: 32 there, 64 asked for')[what]
+    assert code!=0 and words in log and not (tmp_path/'working'/'run').exists(), log
+    if what=='missing': # and only if told so, from scratch
+        log, code = execute(python, pushed, tmp_path, TRAIN='--steps 20', INIT='scratch')
+        trained(tmp_path, log, code, 20); assert "a new run starts from scratch, as INIT = 'scratch' says" in log
 
 @slow
 @pytest.mark.parametrize('metadata', (True, False))
