@@ -96,7 +96,7 @@ def compare(data:SpeechData|str|Path, # Prepared corpus, or its folder
             with ours.writing(f'{folder.name}/{kind}.wav', digest=False): _write_wav(folder/f'{kind}.wav', w, now.cfg.sample_rate)
         out['rows'].append(dict(id=u.id, folder=folder.name) | dict(start=kept.get(u.id)) | {k: _scores(wav, w, now.cfg) for k,w in fakes.items()})
     out |= dict(start=means(out, 'start'), now=means(out, 'now'), said=verdict(out, name, health))
-    with ours.writing('scores.json'), new_file(place/'scores.json') as new: new.write_text(json.dumps(out, indent=1)+'\n', encoding='utf-8')
+    with ours.writing('scores.json', digest=False), new_file(place/'scores.json') as new: new.write_text(json.dumps(out, indent=1)+'\n', encoding='utf-8')
     return out
 
 def _kept(place):
@@ -107,6 +107,8 @@ def _kept(place):
 def _write_wav(path, wav, rate):
     with new_file(path) as part: sf.write(part, wav, rate, format='WAV')
 
-def main(data, run, start='', name='', health='', seconds='inf'):
+def main(data:str, run:str, start:str='', name:str='', health:str='', # As in `compare`
+         seconds:str='inf' # As in `compare`, in digits
+        ):
     "As a program of its own, whose end nobody need wait for"
     print(compare(data, run, start, seconds=float(seconds), name=name, health=health)['said'] or 'start and end of the run were not compared: nothing is known of the start')
