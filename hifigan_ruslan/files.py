@@ -158,7 +158,7 @@ def claim(folder:str|Path, # Need not exist
          )->Ours:
     "A folder to write into; ValueError, before anything is written, where it holds what is not of this kind"
     folder, marker = Path(folder), read_marker(folder)
-    if os.path.lexists(folder) and not folder.is_dir(): raise ValueError(f'{folder} is a file, expected a folder: {advice}')
+    if os.path.lexists(folder) and not folder.is_dir(): raise ValueError(f'{folder} is a file, and a folder is needed there: {advice}')
     if not kind: return Ours(folder, *(marker or ()))
     if marker and marker[0]==kind: return Ours(folder, *marker)
     there = sorted(p.name for p in folder.iterdir() if not p.name.startswith('.')) if folder.is_dir() else []
