@@ -289,7 +289,10 @@ def weights(voice:str='universal', # A voice, a run, a folder of hifigan-export,
 def _packed(voice, name=None):
     "The weights in a temporary folder"
     from hifigan_ruslan.pack import pack
-    with tempfile.TemporaryDirectory(prefix='hifigan-') as d: yield pack(voice, Path(d)/'weights', name)
+    with tempfile.TemporaryDirectory(prefix='hifigan-') as d:
+        packed = pack(voice, Path(d)/'weights', name)
+        (packed.folder/MARKER).unlink() # which guards a folder here, and says nothing there
+        yield packed
 
 def _upload(mine, owner, minutes=15.):
     "See that the user's dataset has these weights"
