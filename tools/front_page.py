@@ -11,11 +11,10 @@ from hifigan_ruslan.config import V1
 from hifigan_ruslan.mel import LogMel, plot_mel
 from hifigan_ruslan.sound import read_wav, wav_at
 from hifigan_ruslan.vocoder import Vocoder
-from hifigan_ruslan.voices import VOICE
 
 ROOT = Path(__file__).parent.parent
 CLIP, SECONDS = 'ru_0141', 4.
-TITLES = dict(recording='the recording', universal=f'{VOICE}, the default voice', minute='a small model after a minute of training')
+TITLES = dict(recording='the recording', universal='universal, which has never heard Russian', minute='a small model after a minute of training')
 
 def waves(demo):
     "The three versions, at 22,050 Hz"
@@ -23,7 +22,7 @@ def waves(demo):
     real = wav_at(wav, rate, V1.sample_rate)
     last = sorted((demo/'run'/'samples'/CLIP).glob('step_*.wav'))
     if not last: raise SystemExit(f'{demo}/run/samples/{CLIP} has no sounds: run hifigan-demo --out {demo}')
-    return dict(recording=real, universal=Vocoder.load(VOICE).resynthesize(real, V1.sample_rate)[0].numpy(), minute=read_wav(last[-1])[0][0])
+    return dict(recording=real, universal=Vocoder.load('universal').resynthesize(real, V1.sample_rate)[0].numpy(), minute=read_wav(last[-1])[0][0])
 
 def draw(found, path):
     "Their mels below each other"

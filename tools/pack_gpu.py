@@ -18,7 +18,6 @@ import argparse, subprocess, sys
 from pathlib import Path
 from hifigan_ruslan.exchange import export_folder, open_checkpoint
 from hifigan_ruslan.sound import read_wav
-from hifigan_ruslan.voices import VOICE
 import soundfile as sf
 from train_voice import recordings
 
@@ -56,7 +55,7 @@ def main():
     files = recordings(a.wavs)
     if a.out.exists(): raise SystemExit(f'{a.out} exists already: give a new folder')
     wheels(a.out/'wheels', a.python)
-    export_folder(*open_checkpoint(VOICE), a.out/VOICE, 'other', half=True)
+    export_folder(*open_checkpoint('universal'), a.out/'universal', 'other', half=True)
     parts(files.values(), a.out, a.mib*2**20)
     for o in sorted(a.out.iterdir()): print(f'{o}: {len(list(o.iterdir()))} files, {sum(f.stat().st_size for f in o.iterdir())/2**20:.1f} MiB')
 
