@@ -48,7 +48,7 @@ HEARD['universal-ru'] = """Between `universal`, the official V1 for any speaker,
 LIMITS = {
     'universal': 'It has never heard Russian, nor the voices of these recordings; how they sound through it can be heard on the page that `hifigan-demo` makes. Fine-tuning brings it nearer to a voice.',
     'ljspeech': 'It has heard one woman. The pitch of these men jumps in it three times as often as in `universal`, and voiced sounds lose more of their periodicity: for Russian voices take `universal`. It is here for comparison.',
-    'universal-ru': 'What it does to voices that are not like these two, to women and children, was not measured. `universal` was trained on hundreds of voices, and stays the default.'}
+    'universal-ru': 'What it does to voices that are not like these two, to women and children, was not measured: `universal`, which has heard hundreds of voices, is the safer one for these, and the one to fine-tune from.'}
 NOTICE = """ The recordings are copyright (c) 2005 Nickolay V. Shmyrev, all rights reserved, under a BSD-like licence: use, modification and distribution without restriction, with this notice, with changes marked, without the author's name as an endorsement. The full text lies in `clips/README.txt` of the package. What was changed: a network was trained on the recordings; they are not in this file."""
 
 def card(name, held_out, ruslan):
