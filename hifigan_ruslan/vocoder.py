@@ -216,7 +216,8 @@ def generate(inputs:list, # Paths: sound files (resynthesised), mels as .npy or 
     to, failed, sound, taken = _targets(inputs, out), {}, 0., 0.
     if not any(p.exists() for p in to): raise FileNotFoundError('There is no ' + ', '.join(map(str, to)))
     v = Vocoder.load(checkpoint, config, device, engine, precision)
-    print(f'engine: {v.why}')
+    named = f'voice: {checkpoint}\n' if isinstance(checkpoint, (str, Path)) else ''
+    print(f'{named}engine: {v.why}')
     for i,(path,target) in enumerate(to.items()):
         start = perf_counter()
         try:
