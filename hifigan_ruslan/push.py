@@ -270,7 +270,7 @@ def _there(id):
         _cli('datasets', 'download', id, '-f', MARKER, '-p', d, '--force', '--quiet')
         for p in sorted(Path(d).iterdir()):
             if zipfile.is_zipfile(p): # Kaggle may serve a file as FILE.zip
-                with zipfile.ZipFile(p) as z: p.write_bytes(z.read(z.namelist()[0])[:2**16])
+                with zipfile.ZipFile(p) as z, z.open(z.namelist()[0]) as f: p.write_bytes(f.read(2**16))
             try: return read_marker(p)
             except ValueError: continue
     return None
