@@ -437,7 +437,7 @@ def test_weights_that_do_not_get_ready(states, words, stub, toy, capsys):
     weights_refused(stub, words, args=[toy, '--minutes', '.001'], capsys=capsys)
 
 def test_weights_that_are_not_there(stub, capsys):
-    weights_refused(stub, 'There is no checkpoint file univers', 'there is universal, ljspeech', args=['univers'], capsys=capsys)
+    weights_refused(stub, 'There is no checkpoint file univers', 'there is universal, universal-ru, ljspeech', args=['univers'], capsys=capsys)
     weights_refused(stub, 'small Latin letters', args=['festvox-ru-v2', '--name', 'Мой'], capsys=capsys)
     assert stub.blobs=={}
 
