@@ -17,6 +17,7 @@ from .files import Ours, claim, new_file
 from .ranks import Ranks
 from .step import TrainState, new_state
 from .weights import FORMAT, VERSION, checkpoint_config, old_names, read_checkpoint
+from .weightset import DISC
 
 # %% ../nbs/05c_checkpoint.ipynb #96e46621
 _PARTS = 'generator ema mpd msd opt_g opt_d scaler_g scaler_d'.split()
@@ -142,7 +143,7 @@ def init_weights(s:TrainState, # Fresh; changed in place
     for k in (taken := [k for k in taken if k in ck]):
         try: getattr(s, k).load_state_dict(ck[k])
         except (RuntimeError, KeyError, ValueError, AttributeError) as e:
-            names = _SHAPE_G if k in ('generator','ema') else _SHAPE_D
+            names = _SHAPE_G if k in ('generator','ema') else DISC
             other = own and differences(own, s.cfg, names) or str(e).splitlines()[-1].strip()[:200]
             fits, asked = (next((n for n,p in PRESETS.items() if c and not differences(c, p, names)), '') for c in (own, s.cfg))
             which = f'it is a {fits}, {asked} was asked for: ' if fits and asked else ''
@@ -151,7 +152,6 @@ def init_weights(s:TrainState, # Fresh; changed in place
 
 # What the sizes of the weights depend on
 _SHAPE_G = 'n_mels resblock upsample_rates upsample_kernel_sizes upsample_initial_channel resblock_kernel_sizes resblock_dilation_sizes'.split()
-_SHAPE_D = 'disc mpd_periods msd_scales disc_shrink'.split()
 
 def _from_official(do, s):
     "The parts of a do_* file, with its optimisers in our order of parameters"

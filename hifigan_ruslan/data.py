@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np, soundfile as sf, soxr
 from tqdm import tqdm
 from . import __version__
-from .files import claim, new_file, read_marker
+from .files import claim, new_file, read_marker, sha256_of
 
 # %% ../nbs/01_data.ipynb #b1ca8911
 _FORMANTS = dict(zip('аоуэиы', ((700,1200,2500), (500,850,2400), (320,700,2300), (480,1800,2500), (290,2250,3000), (310,1500,2400))))
@@ -389,7 +389,7 @@ class SpeechData:
     def verify(self)->'SpeechData': # Itself
         "Read everything and compare with the stored hashes"
         for name,key in ((_AUDIO, 'sha256'), (_TABLE, 'table_sha256')):
-            if _sha(self.path/name)!=self.meta[key]: raise ValueError(f'{self.path/name} is not what was prepared (its SHA-256 differs). {_again(self.path)}')
+            if sha256_of(self.path/name)!=self.meta[key]: raise ValueError(f'{self.path/name} is not what was prepared (its SHA-256 differs). {_again(self.path)}')
         return self
 
 # %% ../nbs/01_data.ipynb #e516e768
@@ -407,9 +407,6 @@ def _check_audio(path, samples):
     if size!=want: raise ValueError(f'{path/_AUDIO} has {size:,} bytes, {want:,} are expected: it is damaged or not copied whole. {_again(path)}')
     with open(path/_AUDIO, 'rb') as f: head = f.read(_HEAD)
     if head!=_header(samples): raise ValueError(f'{path/_AUDIO} does not begin as it should: it is damaged. {_again(path)}')
-
-def _sha(path):
-    with open(path, 'rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()
 
 def _read_meta(path):
     "Content of dataset.json of a finished folder"
@@ -631,7 +628,7 @@ def _describe(c, out, plan, utts, skipped, clipped, method, reason):
     counts = dict(found=len(c.files), used=len(utts), skipped=len(skipped), texts=sum(u.text!='' for u in utts),
                   clipped_clips=len(clipped), clipped_samples=sum(clipped), **c.counts)
     return dict(format=_FORMAT, version=__version__, sample_rate=plan['sample_rate'], samples=n, hours=n/plan['sample_rate']/3600,
-                sha256=_sha(out/_AUDIO), table_sha256=_sha(out/_TABLE), counts=counts, skipped=dict(Counter(w.split(':')[0] for _,w in skipped)),
+                sha256=sha256_of(out/_AUDIO), table_sha256=sha256_of(out/_TABLE), counts=counts, skipped=dict(Counter(w.split(':')[0] for _,w in skipped)),
                 splits={k: sum(u.split==k for u in utts) for k in SPLITS}, split_method=method, split_reason=reason, seed=plan['seed'], gain=plan['gain'],
                 source_rates={str(k): v for k,v in sorted(Counter(u.source_rate for u in utts).items())},
                 source=_printable(c.root.resolve()), layout=c.layout, plan=plan)

@@ -18,11 +18,9 @@ from .files import claim, new_file
 from .onnx import export_onnx, read_onnx
 from .voices import VOICES, is_voice, voice_card, voice_config, voice_weights
 from .weights import FORMAT, VERSION, check_fit, checkpoint_config, file_notes, load_generator, of_file, read_checkpoint, read_notes, read_whole
+from .weightset import MODEL
 
 # %% ../nbs/06b_exchange.ipynb #046ec546
-_MODEL_KEYS = ('sample_rate n_fft win_length hop_length n_mels fmin fmax resblock upsample_rates upsample_kernel_sizes '
-               'upsample_initial_channel resblock_kernel_sizes resblock_dilation_sizes').split() # What a generator's weights depend on
-
 def _given(config):
     "The Config that a Config, a dict or the path of a JSON file stands for"
     if isinstance(config, Config): return config
@@ -39,7 +37,7 @@ def _beside(path):
 def _same_model(own, given, name, beside=None):
     "Raise ValueError if two configurations differ in what the weights depend on"
     diff = [f'{k} is {getattr(own, k)} in the checkpoint, {getattr(given, k)} in {beside or "the given configuration"}'
-            for k in _MODEL_KEYS if getattr(own, k)!=getattr(given, k)]
+            for k in MODEL if getattr(own, k)!=getattr(given, k)]
     if diff: raise ValueError(f'{name} is of another configuration: {"; ".join(diff)}. ' +
                               (f'Remove {beside}, or put the right one there' if beside else 'Leave config out, the checkpoint carries its own'))
 
