@@ -15,7 +15,7 @@ from hifigan_ruslan.config import preset
 from hifigan_ruslan.data import SpeechData
 from hifigan_ruslan.losses import mel_loss
 from hifigan_ruslan.mel import LogMel
-from hifigan_ruslan.runlog import read_log
+from hifigan_ruslan.training.logging import read_log
 from hifigan_ruslan.step import new_state, train_step
 from hifigan_ruslan.train import valid_clips
 

@@ -15,13 +15,13 @@ from statistics import median
 import torch, torch.nn.functional as F
 import official
 from hifigan_ruslan.config import official_dict, preset
-from hifigan_ruslan.exchange import open_checkpoint
+from hifigan_ruslan.inference.hub import open_checkpoint
 from hifigan_ruslan.generator import random_generator
 from hifigan_ruslan.mel import LogMel
-from hifigan_ruslan.onnx import export_onnx
-from hifigan_ruslan.sound import read_wav, wav_at
+from hifigan_ruslan.inference.onnx import export_onnx
+from hifigan_ruslan.base.audio import read_wav, wav_at
 from hifigan_ruslan.vocoder import Vocoder
-from hifigan_ruslan.weights import old_names
+from hifigan_ruslan.model.weights import old_names
 
 CLIPS = sorted((Path(__file__).parent.parent/'hifigan_ruslan'/'clips').glob('*.flac'))
 

@@ -8,8 +8,9 @@ import argparse, time
 from itertools import count
 import torch
 from hifigan_ruslan.config import preset
-from hifigan_ruslan.data import SegmentDataset, SpeechData, epoch_order
-from hifigan_ruslan.ranks import Ranks
+from hifigan_ruslan.data import SegmentDataset, epoch_order
+from hifigan_ruslan.data import SpeechData
+from hifigan_ruslan.base.hardware import Ranks
 from hifigan_ruslan.train import epoch_batches
 
 class Place:

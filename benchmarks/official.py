@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 import torch, torch.nn.functional as F
 from hifigan_ruslan.config import official_dict
-from hifigan_ruslan.weights import old_names
+from hifigan_ruslan.model.weights import old_names
 
 _MENDS = {
     'meldataset.py': (('mel_spectrogram', 'librosa_mel_fn(sampling_rate, n_fft, num_mels, fmin, fmax)', 'librosa_mel_fn(sr=sampling_rate, n_fft=n_fft, n_mels=num_mels, fmin=fmin, fmax=fmax)'),

@@ -10,9 +10,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 import official
 from hifigan_ruslan.config import official_dict, preset
-from hifigan_ruslan.exchange import open_checkpoint, export_official
+from hifigan_ruslan.inference.hub import open_checkpoint, export_official
 from hifigan_ruslan.generator import random_generator
-from hifigan_ruslan.weights import load_generator
+from hifigan_ruslan.model.weights import load_generator
 
 def as_inference_py(code, path):
     "The official generator, from the two files that inference.py reads"

@@ -12,8 +12,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 import official
 from hifigan_ruslan.config import preset
-from hifigan_ruslan.data import synth_wav
-from hifigan_ruslan.device import DTYPES
+from hifigan_ruslan.dataset.corpus import synth_wav
+from hifigan_ruslan.base.hardware import DTYPES
 from hifigan_ruslan.generator import weights_once
 from hifigan_ruslan.losses import disc_loss, feature_loss, gen_loss, mel_loss
 from hifigan_ruslan.step import new_state, train_step

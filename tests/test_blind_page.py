@@ -1,7 +1,8 @@
 "The blind test in a real browser: opened from a file, taken to the end with the keyboard only, its CSV read back. Skipped without Chromium or playwright"
 import json, time
 import numpy as np, pytest
-from hifigan_ruslan.blind import Session, blind_page, make_test, ratings_name, read_ratings, results
+from hifigan_ruslan.listening.ratings import Session, ratings_name, read_ratings, results
+from hifigan_ruslan.listening.listening_test import blind_page, make_test
 
 RATE, WHO = 16000, 'Вася "../<b>'
 CLIPS = ['речь <i>1</i>', 'ru_0002']

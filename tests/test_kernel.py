@@ -7,10 +7,10 @@ from pathlib import Path
 from urllib.parse import unquote
 import pytest
 from hifigan_ruslan.config import TINY
-from hifigan_ruslan.data import synth_corpus
-from hifigan_ruslan.exchange import export_folder
-from hifigan_ruslan.kaggle import build, stale
-from hifigan_ruslan.pack import pack
+from hifigan_ruslan.dataset.corpus import synth_corpus
+from hifigan_ruslan.inference.hub import export_folder
+from hifigan_ruslan.kaggle.kernel import build, stale
+from hifigan_ruslan.kaggle.pack import pack
 from hifigan_ruslan.step import new_state
 from kaggle_stub import KaggleStub
 
@@ -97,7 +97,7 @@ def test_committed_kernel_is_fresh():
 
 def test_fresh_kernel_is_not_rewritten(tmp_path):
     for name in ('hifigan_ruslan', 'kernel'): shutil.copytree(ROOT/name, tmp_path/name, ignore=shutil.ignore_patterns('clips', '__pycache__'))
-    (tmp_path/'nbs').mkdir(); shutil.copy(ROOT/'nbs'/'06_train.ipynb', tmp_path/'nbs')
+    (tmp_path/'nbs').mkdir(); shutil.copy(ROOT/'nbs'/'74_train_kernel.ipynb', tmp_path/'nbs')
     assert build(tmp_path).read_bytes()==(ROOT/'kernel'/'train.ipynb').read_bytes()
 
 def test_two_sessions(python, pushed, tmp_path):

@@ -3,7 +3,8 @@ import base64, os, re, socket, subprocess, sys, time
 from contextlib import contextmanager
 from pathlib import Path
 import nbformat, numpy as np, pytest, soundfile as sf
-from hifigan_ruslan.blind import make_test, read_ratings
+from hifigan_ruslan.listening.listening_test import make_test
+from hifigan_ruslan.listening.ratings import read_ratings
 
 ROOT = Path(__file__).parent.parent
 sync_api = pytest.importorskip('playwright.sync_api', reason='the package playwright is not installed')
@@ -15,9 +16,9 @@ HEAD = '''import sys; sys.path.insert(0, {root!r})
 import torch; torch.set_num_threads(1)
 from pathlib import Path
 from hifigan_ruslan.config import TINY
-from hifigan_ruslan.systems import eval_clips
+from hifigan_ruslan.evaluation.systems import eval_clips
 from hifigan_ruslan.generator import random_generator
-from hifigan_ruslan.listen import *
+from hifigan_ruslan.listening.test_widget import *
 from hifigan_ruslan.vocoder import Vocoder
 vocoder = Vocoder(TINY, random_generator(TINY))
 here = Path({here!r})
@@ -25,7 +26,7 @@ here = Path({here!r})
 BROWSE = '''files = [Path({root!r})/'hifigan_ruslan'/'clips'/f'ru_{{n}}.flac' for n in ('0003','0025','0040')]
 clips = eval_clips(files)
 browse(clips, {{'TINY, untrained': vocoder, 'half <b>"as"</b> loud': {{n: r(22050)*.5 for n,r in clips}}}}, texts_of(files[0].parent), lang={lang!r})'''
-BLIND = 'from hifigan_ruslan.blind import BlindTest\nblind_widget(BlindTest.open(here/{folder!r}), {listener!r}, lang={lang!r})'
+BLIND = 'from hifigan_ruslan.listening.listening_test import BlindTest\nblind_widget(BlindTest.open(here/{folder!r}), {listener!r}, lang={lang!r})'
 
 def free_port():
     with socket.socket() as s: s.bind(('127.0.0.1', 0)); return s.getsockname()[1]

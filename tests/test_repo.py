@@ -42,7 +42,7 @@ def test_readme_cells():
     def code(src): return cell_md(dict(cell_type='code', source=src))
     assert code('#| hide\nx = 1')==code('#| export\ndef f(): pass')==code('')==''
     assert code(['#| echo: false\n', 'x = 1'])=='```python\nx = 1\n```'
-    assert cell_md(dict(cell_type='markdown', source='see [mel](02_mel.ipynb)'))=='see [mel](nbs/02_mel.ipynb)'
+    assert cell_md(dict(cell_type='markdown', source='see [mel](20_mel.ipynb)'))=='see [mel](nbs/20_mel.ipynb)'
     assert cell_md(dict(cell_type='markdown', source='[a](index_ru.ipynb) [b](../docs/pages/tts.md)'))=='[a](README.ru.md) [b](docs/pages/tts.md)'
 
 READMES = pytest.mark.parametrize('name', ['README.md', 'README.ru.md'])

@@ -3,13 +3,13 @@
     python tools/blend_voice.py WORK/tuned
 
 Every weight is .4 of universal's and .6 of the run's, but for the last upsampling stage and what follows it, which are universal's: that stage makes the band above 8 kHz, of which
-festvox-ru has nothing to teach (nbs/06c_fine_tune.ipynb). What comes out of such a mixture is .2 dB quieter; the last layer gives that back. Written is hifigan_ruslan/voices/universal-ru, in half precision; printed is the SHA-256 of its model.safetensors, which belongs
-into VOICES of nbs/03d_voices.ipynb. tools/voice_cards.py then measures it and writes its model card."""
+festvox-ru has nothing to teach (nbs/34_fine_tune.ipynb). What comes out of such a mixture is .2 dB quieter; the last layer gives that back. Written is hifigan_ruslan/voices/universal-ru, in half precision; printed is the SHA-256 of its model.safetensors, which belongs
+into VOICES of nbs/25_voices.ipynb. tools/voice_cards.py then measures it and writes its model card."""
 import argparse, hashlib
 from pathlib import Path
 from hifigan_ruslan.config import V1, save_config
-from hifigan_ruslan.exchange import export_folder, open_checkpoint
-from hifigan_ruslan.weights import load_generator
+from hifigan_ruslan.inference.hub import export_folder, open_checkpoint
+from hifigan_ruslan.model.weights import load_generator
 
 FOLDER = Path(__file__).parent.parent/'hifigan_ruslan/voices/universal-ru'
 SHARE = .6 # Of the run

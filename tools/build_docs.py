@@ -4,7 +4,7 @@
     python tools/build_docs.py --out DIR            the site in DIR
     python tools/build_docs.py --only index,config  for a look while writing: of the notebooks only these are run
 
-The guides, docs/pages/*.md, are taken as they are. They link to notebooks as seen from their folder, ../../nbs/02_mel.ipynb, and notebooks link to them as
+The guides, docs/pages/*.md, are taken as they are. They link to notebooks as seen from their folder, ../../nbs/20_mel.ipynb, and notebooks link to them as
 ../docs/pages/tts.md, so that the links work in the repository too.
 
 The notebooks themselves are not changed. Their `#|` directives mean here what they mean to nbdev: hidden cells are left out, cells under a
@@ -41,7 +41,7 @@ def directives(cell):
     return dict(DIRECTIVE.findall(cell.source)) if cell.cell_type=='code' else {}
 
 def page_name(path):
-    "02_mel.ipynb -> mel"
+    "20_mel.ipynb -> mel"
     return re.sub(r'^\d+[a-z]?_', '', Path(path).stem)
 
 # before the run

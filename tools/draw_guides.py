@@ -11,7 +11,8 @@ from unittest.mock import patch
 import matplotlib.pyplot as plt, nbformat, torch
 from hifigan_ruslan import step as steps
 from hifigan_ruslan.config import TINY
-from hifigan_ruslan.data import SegmentDataset, prepare
+from hifigan_ruslan.data import SegmentDataset
+from hifigan_ruslan.dataset.prepare import prepare
 from hifigan_ruslan.step import disc_health, new_state, train_step
 
 ROOT = Path(__file__).parent.parent
@@ -46,7 +47,7 @@ def train(step, cfg, data):
 def health(data):
     "Four trainings, their rows and their picture"
     cfg = replace(TINY, upsample_initial_channel=32, disc_shrink=32, segment_size=2048, batch_size=4, grad_accum=1, lr_g=1e-3, lr_d=1e-3)
-    runs = {'healthy': (train_step, cfg), 'dead: the same wave twice': (twice_the_same, cfg), 'leak: D is not cleared': (from_notebook('05b_step', 'leaky_step'), cfg),
+    runs = {'healthy': (train_step, cfg), 'dead: the same wave twice': (twice_the_same, cfg), 'leak: D is not cleared': (from_notebook('30_step', 'leaky_step'), cfg),
             'crushing: G hardly learns': (train_step, replace(cfg, lr_g=1e-6, lr_d=3e-3))}
     rows = {name: train(*run, data) for name,run in runs.items()}
     fig, axs = plt.subplots(2, 4, figsize=(11,4.4), sharex=True, sharey='row')

@@ -9,7 +9,7 @@ import soundfile as sf, torch
 from matplotlib.figure import Figure
 from hifigan_ruslan.config import V1
 from hifigan_ruslan.mel import LogMel, plot_mel
-from hifigan_ruslan.sound import read_wav, wav_at
+from hifigan_ruslan.base.audio import read_wav, wav_at
 from hifigan_ruslan.vocoder import Vocoder
 
 ROOT = Path(__file__).parent.parent

@@ -16,8 +16,8 @@ torchaudio, numpy, scipy, scikit-learn, numba, matplotlib, safetensors, tensorbo
 The same command goes on where a run stopped. --hours is the time of the sitting. tools/train_voice.py trains the small voice from nothing in the same way."""
 import argparse, subprocess, sys
 from pathlib import Path
-from hifigan_ruslan.exchange import export_folder, open_checkpoint
-from hifigan_ruslan.sound import read_wav
+from hifigan_ruslan.inference.hub import export_folder, open_checkpoint
+from hifigan_ruslan.base.audio import read_wav
 import soundfile as sf
 from train_voice import recordings
 

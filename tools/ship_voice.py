@@ -5,19 +5,19 @@
 WORK is the folder of tools/train_voice.py. The weights are the moving average of its best checkpoint, by mel L1, or of the one that --checkpoint names. Measured are the 20
 held-out recordings and, if given, other recordings (--ruslan: never committed, only their numbers), each beside Griffin-Lim with 60 iterations. Written are
 hifigan_ruslan/voices/festvox-ru-v2 with its model card, and in nbs/runs/voice the rows of both evaluations, every fifth row of the log, one sentence at several moments of the
-training, and the last discriminators in fp16. Printed is the SHA-256 of model.safetensors, which belongs into VOICES of nbs/03d_voices.ipynb: only a file that has it is loaded."""
+training, and the last discriminators in fp16. Printed is the SHA-256 of model.safetensors, which belongs into VOICES of nbs/25_voices.ipynb: only a file that has it is loaded."""
 import argparse, csv, hashlib, shutil
 from pathlib import Path
 import soundfile as sf
 from safetensors.torch import save_file
 from hifigan_ruslan.config import load_config
 from hifigan_ruslan.eval import evaluate, summary
-from hifigan_ruslan.exchange import export_folder, open_checkpoint
+from hifigan_ruslan.inference.hub import export_folder, open_checkpoint
 from hifigan_ruslan.metrics import METRICS
-from hifigan_ruslan.sound import read_wav, wav_at
-from hifigan_ruslan.systems import Checkpoint, GriffinLim, Original, eval_clips
+from hifigan_ruslan.base.audio import read_wav, wav_at
+from hifigan_ruslan.evaluation.systems import Checkpoint, GriffinLim, Original, eval_clips
 from hifigan_ruslan.vocoder import Vocoder
-from hifigan_ruslan.weights import read_checkpoint
+from hifigan_ruslan.model.weights import read_checkpoint
 
 NAME = 'festvox-ru-v2'
 ROOT = Path(__file__).parent.parent
@@ -80,7 +80,7 @@ def thin(log, out):
         w.writeheader(); w.writerows(r for i,r in enumerate(rows, 1) if i%5==0 or r['valid_ema'])
 
 def discriminators(last, out):
-    "The discriminators of a checkpoint, for a look through their eyes (nbs/09c_story.ipynb)"
+    "The discriminators of a checkpoint, for a look through their eyes (nbs/00_story.ipynb)"
     ck = read_checkpoint(last)
     save_file({f'{name}.{k}': v.half().contiguous() for name in ('mpd','msd') for k,v in ck[name].items()}, out)
 

@@ -9,7 +9,7 @@ checkpoints, log.csv and curves.png. nbs/runs/voice/log.csv is every fifth row o
 import argparse
 from pathlib import Path
 from hifigan_ruslan.config import load_config
-from hifigan_ruslan.data import SpeechData, prepare
+from hifigan_ruslan.data import SpeechData; from hifigan_ruslan.dataset.prepare import prepare
 from hifigan_ruslan.train import fit
 from make_clips import held_out
 

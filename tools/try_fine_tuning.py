@@ -4,18 +4,19 @@
 
 WAVS and WORK are those of tools/tune_voice.py. Each trial trains V1 on festvox-ru with discriminators at an eighth of their channels and batches of 4, and is measured at some steps of
 the generator on twelve pieces of three seconds that were not trained on, and on the beginnings of the RUSLAN recordings in FOLDER (of which only numbers are written). The rows are
-appended to nbs/runs/fine_tune/trials.csv, which nbs/06c_fine_tune.ipynb shows. On two cores a trial takes a quarter of an hour."""
+appended to nbs/runs/fine_tune/trials.csv, which nbs/34_fine_tune.ipynb shows. On two cores a trial takes a quarter of an hour."""
 import argparse, csv, time
 from dataclasses import replace
 from pathlib import Path
 import numpy as np, torch
 from hifigan_ruslan.config import V1, fine_tuning
 from hifigan_ruslan.checkpoint import init_weights
-from hifigan_ruslan.data import SegmentDataset, SpeechData, prepare
-from hifigan_ruslan.exchange import start_weights
+from hifigan_ruslan.data import SegmentDataset
+from hifigan_ruslan.data import SpeechData; from hifigan_ruslan.dataset.prepare import prepare
+from hifigan_ruslan.inference.hub import start_weights
 from hifigan_ruslan.mel import LogMel
 from hifigan_ruslan.metrics import dnsmos, hf_error_db, mel_l1, pesq_wb
-from hifigan_ruslan.sound import read_wav, wav_at
+from hifigan_ruslan.base.audio import read_wav, wav_at
 from hifigan_ruslan.step import new_state, train_step
 from hifigan_ruslan.train import advance, epoch_batches
 from train_voice import link

@@ -10,8 +10,8 @@ import argparse
 from pathlib import Path
 import soundfile as sf
 from hifigan_ruslan.config import load_config
-from hifigan_ruslan.data import SpeechData, prepare
-from hifigan_ruslan.exchange import start_weights
+from hifigan_ruslan.data import SpeechData; from hifigan_ruslan.dataset.prepare import prepare
+from hifigan_ruslan.inference.hub import start_weights
 from hifigan_ruslan.train import fit
 from train_voice import link
 

@@ -10,10 +10,10 @@ import argparse, shutil, tempfile
 from pathlib import Path
 from hifigan_ruslan.config import save_config
 from hifigan_ruslan.eval import evaluate, read_rows, summary
-from hifigan_ruslan.exchange import export_folder, open_checkpoint
+from hifigan_ruslan.inference.hub import export_folder, open_checkpoint
 from hifigan_ruslan.metrics import METRICS
-from hifigan_ruslan.systems import Checkpoint, GriffinLim, Original, eval_clips
-from hifigan_ruslan.voices import VOICES, voice_config
+from hifigan_ruslan.evaluation.systems import Checkpoint, GriffinLim, Original, eval_clips
+from hifigan_ruslan.model.voices import VOICES, voice_config
 
 ROOT = Path(__file__).parent.parent
 RUNS, FOLDERS = ROOT/'nbs/runs/voices', ROOT/'hifigan_ruslan/voices'
