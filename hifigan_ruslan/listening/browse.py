@@ -24,31 +24,7 @@ from ..metrics import METRICS, align, level_error_db, mel_l1, mr_stft, overlap
 from .player import Track, difference_png, frame, player, spectrogram_png, words_of
 
 # %% ../../nbs/64_browse.ipynb #5e8ea043
-_RU = {
-    'ready': 'готово', 'recording': 'запись', 'Find': 'Найти', 'Utterance': 'Фраза', 'Previous': 'Назад', 'Next': 'Дальше', 'Systems': 'Системы', 'name or words': 'имя или слова',
-    'Difference from the recording': 'Разница с записью', 'reading {clip}': 'чтение {clip}', 'vocoding {n} of {all}: {name}': 'вокодер {n} из {all}: {name}',
-    'drawing': 'рисуем', 'clip {n} of {all}': 'фраза {n} из {all}', 'system': 'система', 'not available': 'недоступно', 'nothing found for {text!r}': 'по запросу {text!r} ничего не найдено',
-    '{n:,} of {all:,} are listed: use Find': 'показаны {n:,} из {all:,}: воспользуйтесь поиском', '{n:,} found': 'найдено {n:,}', 'red: louder than the recording, blue: quieter': 'красное: громче записи, синее: тише',
-    'receiving {name}: {n} %': 'получаем {name}: {n} %', 'vocoding {seconds:.1f} s': 'вокодер обрабатывает {seconds:.1f} с', 'original': 'оригинал', 'vocoded': 'вокодер', 'Sound file': 'Звуковой файл',
-    '{name}: {seconds:.2f} s at {rate:,} Hz, {channels} channel(s)': '{name}: {seconds:.2f} с, {rate:,} Гц, каналов: {channels}',
-    'vocoded in {spent:.2f} s, {rtf:.3f} of its length (RTF), at {rate:,} Hz': 'обработано за {spent:.2f} с, {rtf:.3f} длительности (RTF), {rate:,} Гц',
-    'Only the first {most:g} s of {seconds:.0f} s are used.': 'Использованы только первые {most:g} с из {seconds:.0f} с.',
-    'Very quiet: {level:.0f} dB of full scale. The vocoder was trained on louder speech.': 'Очень тихо: {level:.0f} дБ от полной шкалы. Вокодер учился на более громкой речи.',
-    'Clipped: {n:,} samples at full scale. The vocoder will copy the distortion.': 'Перегрузка: {n:,} отсчётов на пределе шкалы. Вокодер повторит искажения.',
-    'Nothing above {khz:.1f} kHz: the sound is band-limited, and the vocoder expects speech up to 8 kHz.': 'Выше {khz:.1f} кГц ничего нет: полоса ограничена, а вокодер ждёт речь до 8 кГц.',
-    'Recorded at {rate:,} Hz, resampled to {own:,} Hz.': 'Записано при {rate:,} Гц, пересчитано в {own:,} Гц.',
-    'To drop files and to record, install anywidget: pip install anywidget': 'Чтобы перетаскивать файлы и записывать, установите anywidget: pip install anywidget',
-    'Follow': 'Следить', 'Stop following': 'Не следить', 'following, every {every:g} s': 'слежу, каждые {every:g} с', 'not following': 'не слежу', 'Sample': 'Пример',
-    'Listen to step {step:,}': 'Слушать шаг {step:,}', 'step {step:,}': 'шаг {step:,}', 'no samples yet': 'примеров пока нет', 'the folder {run} is not there yet': 'папки {run} пока нет',
-    'log.csv has no rows yet: waiting for the run to begin': 'в log.csv пока нет строк: ждём начала обучения', 'running': 'идёт', 'ended: all {epochs:,} epochs are done': 'закончено: пройдены все эпохи ({epochs:,})',
-    'no new row for {age}: the run has ended, was stopped, or hangs': 'новых строк нет {age}: обучение закончено, остановлено или зависло',
-    'the last line of log.csv is not complete and is left out': 'последняя строка log.csv не дописана и не учтена',
-    'step {step:,}, epoch {epoch:,}': 'шаг {step:,}, эпоха {epoch:,}', '{speed:.2f} steps/s, {audio:.1f} s of audio/s, waiting for data {wait:.1%}': '{speed:.2f} шагов/с, {audio:.1f} с звука/с, ожидание данных {wait:.1%}',
-    'about {left} to the end of epoch {epochs:,}, unless the run has another limit': 'примерно {left} до конца эпохи {epochs:,}, если нет другого предела', 'mel L1 on unseen speech {mel:.3f} at step {step:,}': 'mel L1 на незнакомой речи {mel:.3f} на шаге {step:,}',
-    'Discriminators': 'Дискриминаторы', 'D hears {gaps}': 'D слышит {gaps}', 'learning curves': 'кривые обучения',
-    'Your name': 'Ваше имя', 'any name; the answers are kept under it': 'любое имя; под ним хранятся ответы', 'Begin': 'Начать', 'Results': 'Результаты', 'X is A': 'X — это A', 'X is B': 'X — это B',
-    '{n} of {all} answered': 'отвечено {n} из {all}', 'Answer': 'Ответ', 'Send the answer': 'Ответить', 'All {all} are answered. Thank you!': 'Ответы даны на все {all}. Спасибо!', 'Give an answer first': 'Сначала дайте ответ', 'not heard yet: {labels}': 'ещё не прослушано: {labels}',
-    'Give a name first': 'Сначала укажите имя', 'Listen to {labels}, then answer.': 'Послушайте {labels}, затем ответьте.', '{n} points': 'баллы: {n}', '{n} problem(s) in the files of ratings': 'замечания к файлам с оценками: {n}'} # English: Russian
+_RU = words_of('ru', 'widgets') # English text -> Russian text
 
 def _translate(text, /, lang, **values): return (_RU.get(text, text) if lang=='ru' else text).format(**values)
 

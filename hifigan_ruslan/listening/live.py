@@ -16,7 +16,7 @@ import ipywidgets as widgets, numpy as np, soundfile as sf, traitlets
 from ..base.audio import read_wav, wav_at
 from ..model.voices import VOICE
 from ..vocoder import Vocoder
-from .player import Track, WEB, difference_png, spectrogram_png
+from .player import LANGUAGES, Track, WEB, difference_png, spectrogram_png, words_of
 from .browse import _Panel, _frame, _translate, _wide
 
 # %% ../../nbs/68_live.ipynb #c5eef4e3
@@ -79,17 +79,7 @@ class _Pieces:
         if sum(map(len, self.parts))>self.limit: self.id, self.parts = None, []; raise ValueError(f'{content.get("name")} is larger than {self.limit/2**20:.0f} MB')
         if len(self.parts)==parts: data, self.id, self.parts = b''.join(self.parts), None, []; return str(content.get('name') or 'sound'), data
 
-_INPUT_WORDS = dict(
-    en=dict(drop='Drop a sound file here, or', choose='Choose a file', record='Record', stop='Stop recording', level='Level of the microphone', sending='sending', sent='sent', s='s',
-            large='the file is too large', unreadable='the browser cannot read it', nofile='This is no file: drop a sound file', asking='The browser asks for the microphone ...', recording='recording',
-            silent='Nothing was recorded', name='recording', failed='The recording failed', NotAllowedError='The microphone is refused: allow it for this page in the browser, then press Record again',
-            NotFoundError='There is no microphone: plug one in, or drop a file', NotReadableError='The microphone is used by another program: close it there',
-            SecurityError='The browser gives the microphone only to pages from https or localhost: record elsewhere and drop the file'),
-    ru=dict(drop='Перетащите сюда звуковой файл или', choose='Выберите файл', record='Записать', stop='Остановить запись', level='Уровень микрофона', sending='отправка', sent='отправлено', s='с',
-            large='файл слишком велик', unreadable='браузер не может его прочитать', nofile='Это не файл: перетащите звуковой файл', asking='Браузер спрашивает о микрофоне ...', recording='запись',
-            silent='Ничего не записано', name='запись', failed='Записать не удалось', NotAllowedError='Микрофон запрещён: разрешите его для этой страницы и снова нажмите «Записать»',
-            NotFoundError='Микрофона нет: подключите его или перетащите файл', NotReadableError='Микрофон занят другой программой: закройте её',
-            SecurityError='Браузер даёт микрофон только страницам с https или localhost: запишите иначе и перетащите файл'))
+_INPUT_WORDS = {lang: words_of(lang, 'sound_input') for lang in LANGUAGES}
 
 @lru_cache(2)
 def _anywidget(script, css=''):

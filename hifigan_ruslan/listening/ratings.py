@@ -18,7 +18,7 @@ from ..evaluation.stats import holm, sign_flip
 from .player import words_of
 from ..base.audio import read_wav
 from .listening_test import (
-    BlindTest, KINDS, MOST, RATING_COLUMNS, Trial, WORDS, _hash, _listener, _number)
+    BlindTest, KINDS, MOST, RATING_COLUMNS, Trial, TEST_WORDS, _hash, _listener, _number)
 
 # %% ../../nbs/63_ratings.ipynb #4eea451b
 def _answer(trial, kind, value):
@@ -297,7 +297,7 @@ def results_table(res:dict, # From `results`
                  )->str: # Several lines
     "The results as text"
     words_of(lang)
-    w, lines = WORDS[lang]['results'], []
+    w, lines = TEST_WORDS[lang]['results'], []
     def grid(rows):
         size = [max(map(len, c)) for c in zip(*rows)]
         return ['  '.join(f'{c:<{n}}' for c,n in zip(r, size)).rstrip() for r in rows]

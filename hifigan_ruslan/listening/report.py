@@ -22,7 +22,7 @@ from ..evaluation.systems import Checkpoint, RECORDING, eval_clips, open_systems
 from ..eval import (
     PAIR_COLUMNS, SUMMARY_COLUMNS, claim_evaluation, comparisons, eval_table, evaluate, kept_wave, save_csv,
     summary as summarise)
-from .player import Track, WEB, page, player, spectrogram_png
+from .player import LANGUAGES, Track, WEB, page, player, spectrogram_png, words_of
 
 # %% ../../nbs/61_report.ipynb #4835e072
 def _badness(x, better):
@@ -59,29 +59,7 @@ def rank(rows:list, # dicts: system, clip, and a number or NaN for each metric
     return dict(sorted(((n, m) for n,m in means.items() if not math.isnan(m)), key=lambda o: -o[1]))
 
 # %% ../../nbs/61_report.ipynb #a8e37f16
-REPORT_WORDS = dict(
-    en=dict(means='Means', pairs='Comparisons', cards='Systems', curves='Training curves of {name}', players='Listen', all='All clips', errors='Errors and notes', missing='Not computed',
-            measured='{systems} systems, {clips} clips, {seconds} s of speech.', licence='The recordings', system='system', clip='clip', seconds='seconds', text='text', note='note',
-            lower='lower is better', higher='higher is better', zero='nearest to zero is best', perfect='perfect: {v}', best='best mean', kinds=dict(checkpoint='checkpoint', folder='folder of waves', recording='recording'),
-            interval='Mean over the clips with its 95 % interval; n where it was fewer clips than elsewhere. ★ and the bar: best mean of its column, recordings aside. Whether a difference is more than chance is said under Comparisons.',
-            better='{a} is better than {b} in {m} by {d} [{low}, {high}], {p}; n = {n}', same='No difference between {a} and {b} in {m} is shown: {d} [{low}, {high}], {p}; n = {n}',
-            chance='Mean differences on the same clips with 95 % intervals; numbers whose best is zero are compared by magnitude. p is corrected for the number of pairs (Holm), not for the number of metrics: one metric of twenty may differ by chance.', no_pairs='Nothing was compared in pairs.',
-            more='{n} more', rest='Without a shown difference: {n}', filter='Rows with this text', sort='Heads sort. ', worst='{n} of {of} from the worst', typical='typical: {n} of {of} from the worst', best_clip='best of {of}',
-            order='The worst clips by the mean rank over systems and metrics come first, then a typical one, and the best last.', order_by='The worst clips by {m} come first, then a typical one, and the best last.',
-            listen='All versions of a clip run at the same time: press another button, or its number, in the middle of a word. Levels are as they are.',
-            few='Each player has {n} of the {of} systems: the {best} best and the {worst} worst by mean rank.', no_sound='No sound of: {names}.', left='Left out so that the page stays below {mb} MB: {names}.',
-            cut='The table has the {n} worst of {of} rows.', none='none', recording='recording', no_clips='No clip could be measured.'),
-    ru=dict(means='Средние', pairs='Сравнения', cards='Системы', curves='Кривые обучения: {name}', players='Слушать', all='Все фразы', errors='Ошибки и замечания', missing='Не вычислено',
-            measured='Систем: {systems}, фраз: {clips}, секунд речи: {seconds}.', licence='Записи', system='система', clip='фраза', seconds='секунды', text='текст', note='замечание',
-            lower='чем меньше, тем лучше', higher='чем больше, тем лучше', zero='чем ближе к нулю, тем лучше', perfect='идеал: {v}', best='лучшее среднее', kinds=dict(checkpoint='чекпоинт', folder='папка с файлами', recording='запись'),
-            interval='Среднее по фразам и его 95 %-й интервал; n там, где фраз меньше, чем в остальных. ★ и полоса: лучшее среднее в столбце, не считая записей. Случайна ли разница, сказано в разделе «Сравнения».',
-            better='{a} лучше, чем {b}, по {m} на {d} [{low}; {high}], {p}; n = {n}', same='Разница между {a} и {b} по {m} не показана: {d} [{low}; {high}], {p}; n = {n}',
-            chance='Средние разности на одних и тех же фразах с 95 %-интервалами; величины, у которых лучшее — нуль, сравниваются по модулю. p поправлено на число пар (Холм), но не на число метрик: одна метрика из двадцати может различиться случайно.', no_pairs='Попарных сравнений не было.',
-            more='ещё {n}', rest='Разница не показана: {n}', filter='Строки с этим текстом', sort='Заголовки сортируют. ', worst='{n}-я из {of} с худшего конца', typical='обычная: {n}-я из {of} с худшего конца', best_clip='лучшая из {of}',
-            order='Сначала худшие фразы по среднему рангу всех систем и мер, затем обычная и в конце лучшая.', order_by='Сначала худшие фразы по {m}, затем обычная и в конце лучшая.',
-            listen='Все варианты фразы идут одновременно: нажмите другую кнопку или её номер посреди слова. Громкость не выравнивается.',
-            few='В каждом плеере {n} из {of} систем: лучшие ({best}) и худшие ({worst}) по среднему рангу.', no_sound='Нет звука: {names}.', left='Не вошло, чтобы страница была меньше {mb} МБ: {names}.',
-            cut='В таблице худшие строки: {n} из {of}.', none='нет', recording='запись', no_clips='Ни одну фразу измерить не удалось.')) # Language: what is written
+REPORT_WORDS = {lang: words_of(lang, 'report') for lang in LANGUAGES}
 
 def _number(v, digits, lang):
     "A number as it is written in this language; — for NaN and infinity"

@@ -55,7 +55,7 @@ class blind_widget(_Panel):
             return self.say('All {all} are answered. Thank you!', all=all)
         labels = s.trial.labels
         self.scale = self._scale(kind, labels)
-        words = listening_test.WORDS[self.lang][kind]
+        words = listening_test.TEST_WORDS[self.lang][kind]
         text = widgets.HTML(f'<p style="margin:.2rem 0;line-height:1.5"><strong>{escape(self.test.question or words["question"])}</strong></p>')
         html = _frame([Track(l, s.wav(l)) for l in labels], s.sample_rate, self.t('{n} of {all} answered', n=done, all=all), '', self.lang, (WEB/'tell.js').read_text(encoding='utf-8'))
         self.player = _heard(html, s.trial.number, self._played)
@@ -65,7 +65,7 @@ class blind_widget(_Panel):
     def _scale(self, kind, labels):
         "What the answer is given with"
         if kind=='abx': return _wide(widgets.RadioButtons, self.t('Answer'), options=[(self.t('X is A'), 'A'), (self.t('X is B'), 'B')], value=None)
-        words = listening_test.WORDS[self.lang]['mos']['scale']
+        words = listening_test.TEST_WORDS[self.lang]['mos']['scale']
         if kind=='mos': return _wide(widgets.RadioButtons, self.t('Answer'), options=[(f'{n} {words[n-1]}', n) for n in (5,4,3,2,1)], value=None)
         self.sliders = {l: _wide(widgets.IntSlider, l, min=0, max=100, value=50, width='32rem', tooltip=l) for l in labels if l!='R'}
         marks = ' '.join(f'<span>{20*i}–{20*i+20} {escape(w)}</span>' for i,w in enumerate(words))
