@@ -1,4 +1,5 @@
 "Sphinx settings; tools/build_docs.py makes the pages and calls Sphinx"
+import re
 from configparser import ConfigParser
 from pathlib import Path
 from docutils import nodes
@@ -39,6 +40,15 @@ def math(display):
         raise nodes.SkipNode
     return visit, None
 
+def modules():
+    "Page -> module that its notebook makes: files -> base.files"
+    found = {}
+    for p in (Path(__file__).parent.parent/'nbs').glob('[0-9]*.ipynb'):
+        if m := re.search(r'#\| default_exp ([\w.]+)', p.read_text(encoding='utf-8')): found[p.stem.partition('_')[2]] = m[1]
+    return found
+
+MODULES = modules()
+
 class Api(SphinxDirective):
     "An invisible mark: what is described here is an object of the module of this page. Search and objects.inv know it then"
     required_arguments = 2 # kind, name inside the module
@@ -47,7 +57,7 @@ class Api(SphinxDirective):
         kind, name = self.arguments
         mark = nodes.target('', '', ids=[make_id(self.env, self.state.document, '', name)])
         self.state.document.note_explicit_target(mark)
-        self.env.get_domain('py').note_object(f'{project}.{self.env.docname}.{name}', kind, mark['ids'][0], location=mark)
+        self.env.get_domain('py').note_object(f'{project}.{MODULES.get(self.env.docname, self.env.docname)}.{name}', kind, mark['ids'][0], location=mark)
         return [mark]
 
 def setup(app):

@@ -10,16 +10,18 @@ The guides, docs/pages/*.md, are taken as they are. They link to notebooks as se
 The notebooks themselves are not changed. Their `#|` directives mean here what they mean to nbdev: hidden cells are left out, cells under a
 flag of tst_flags or `eval: false` are not run and keep their stored outputs. A cell that begins with `#| test_only` takes long and shows nothing: nbdev_test runs
 it, the site only prints its source, and says so. An exported cell becomes an API entry (api_entry.py: signature, docstring, a table of the
-parameters, methods) with its source folded underneath; constants show theirs. Any warning of Sphinx, such as a link to a page that is not there, fails the build,
+parameters, methods) with its source folded underneath; constants show theirs. Eight chapters keep their outputs in the repository (outputs.py): the site
+shows those of its own run, and fails when the kept ones are not what it shows. Any warning of Sphinx, such as a link to a page that is not there, fails the build,
 and so does what tools/check_docs.py finds in the finished site.
 """
-import ast, multiprocessing, os, re, shutil, subprocess, sys, tempfile, time
+import ast, json, multiprocessing, os, re, shutil, subprocess, sys, tempfile, time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import chdir
 from pathlib import Path
 import nbformat
 from fastcore.script import call_parse
 from check_docs import check_docs
+from outputs import CHAPTERS, stale
 from execnb.shell import CaptureShell, format_exc
 from nbdev.config import get_config
 from nbdev.doclinks import NbdevLookup
@@ -157,13 +159,36 @@ def make_page(path, out, cfg, menu, run):
     "Run one notebook, or only outline it, and write its page"
     nb, start = nbformat.read(path, 4), time.monotonic()
     nb.cells = with_api(nb.cells)
+    stored = json.loads(path.read_text(encoding='utf-8'))['cells']
     execute(nb, path, set(cfg.tst_flags.split())) if run else outline(nb)
+    late = stale(stored, json.loads(json.dumps(nb))['cells']) if run and page_name(path) in CHAPTERS else []
     lookup, site = NbdevLookup(), cfg.doc_host.rstrip('/')+cfg.doc_baseurl.rstrip('/')+'/'
     cells = [page_cell(c, lambda md: relink(lookup.linkify(md), site)) for c in source_last(nb.cells)]
     nb.cells = fit_headings([c for c in cells if c is not None])
     if path.stem=='index': nb.cells.append(new_markdown_cell(menu))
     nbformat.write(nb, out/f'{page_name(path)}.ipynb')
-    return f'ran {path.name}: {time.monotonic()-start:.0f} s' if run else f'not run: {path.name}'
+    said = f'ran {path.name}: {time.monotonic()-start:.0f} s' if run else f'not run: {path.name}'
+    return said, [f'{path.name}: what it keeps of the output is not what this shows now:\n{src}' for src in late]
+
+# llms.txt: the site in a page, for programs that read it (llmstxt.org)
+
+def first_lines(path):
+    "Title and one-line description of a notebook or guide"
+    md = path.read_text(encoding='utf-8')
+    if path.suffix=='.ipynb': md = ''.join(json.loads(md)['cells'][0]['source'])
+    title, _, rest = md.partition('\n')
+    said = next((l for l in rest.splitlines() if l.strip()), '')
+    said = re.sub(r'\[([^]]*)\]\([^)]*\)', r'\1', said.lstrip('> ')).strip()
+    return title.lstrip('# ').strip(), re.split(r'(?<=[a-z)])[.:] ', said)[0].rstrip('.:')
+
+def llms_txt(notebooks, guides, site):
+    "What the site has, as a list of links with a line each"
+    def entry(path, page):
+        title, said = first_lines(path)
+        return f'- [{title}]({site}{page}.html): {said}'
+    chapters = [entry(p, page_name(p)) for p in notebooks if not p.stem.startswith('index')]
+    front, readers = first_lines(notebooks[0].parent/'index.ipynb'), [entry(p, f'guides/{p.stem}') for p in guides]
+    return '\n'.join([f'# {front[0]}', '', f'> {front[1]}', '', '## Guides', '', *readers, '', '## Notebooks', '', *chapters, ''])
 
 @call_parse
 def main(
@@ -183,13 +208,17 @@ def main(
     menu = toctree('Guides', ['По-русски <index_ru>', *(f'guides/{g}' for g in GUIDES)]) + '\n\n' + toctree('Notebooks', pages)
     threads = max(1, (os.cpu_count() or 1)//jobs) # more would only get into each other's way
     os.environ |= {'MPLBACKEND': 'module://matplotlib_inline.backend_inline', 'PYTHONPATH': f'{ROOT}{os.pathsep}{ROOT/"tools"}', 'OMP_NUM_THREADS': str(threads)}
+    late = []
     with tempfile.TemporaryDirectory() as tmp:
         fork = multiprocessing.get_context('forkserver')
         fork.set_forkserver_preload(['build_docs', *HEAVY])
         with ProcessPoolExecutor(jobs, fork, max_tasks_per_child=1) as pool:
             runs = [pool.submit(make_page, p, Path(tmp), cfg, menu, not only or page_name(p) in only) for p in reversed(paths)] # the long ones first
             try:
-                for r in as_completed(runs): print(r.result(), flush=True)
+                for r in as_completed(runs):
+                    said, problems = r.result()
+                    print(said, flush=True)
+                    late += problems
             except BaseException:
                 pool.shutdown(cancel_futures=True) # those that have not begun
                 raise
@@ -203,5 +232,9 @@ def main(
     for p in cfg.nbs_path.glob('runs/*/report.html'): # whole documents, which pages link to
         (out/p.relative_to(cfg.nbs_path)).parent.mkdir(parents=True)
         shutil.copy(p, out/p.relative_to(cfg.nbs_path))
+    site = cfg.doc_host.rstrip('/')+cfg.doc_baseurl.rstrip('/')+'/'
+    guide_paths = [ROOT/'docs'/'pages'/f'{g}.md' for g in GUIDES]
+    (out/'llms.txt').write_text(llms_txt(paths, guide_paths, site), encoding='utf-8')
     check_docs(out)
+    if late: sys.exit('\n\n'.join(late) + '\n\npython tools/outputs.py keeps the outputs of now')
     print(f'{len(paths)+len(guides)} pages: {out}/index.html')

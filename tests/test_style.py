@@ -1,0 +1,110 @@
+"""How the code reads, as far as it can be counted: lines, cells and functions of the notebooks, lines of the other Python files, and which outputs are kept.
+The limits are those of the house style; where one bites, break the line or the thought, not the limit"""
+import ast, json, re, subprocess, sys
+from pathlib import Path
+from statistics import median
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LONGEST_LINE, LONGEST_CELL = 120, 60
+sys.path.insert(0, str(ROOT/'tools'))
+
+def cells_of(path): return json.loads(path.read_text(encoding='utf-8'))['cells']
+def source(cell): return ''.join(cell['source'])
+def is_exported(src): return bool(re.search(r'^#\|\s*exports?i?\b', src, re.M))
+def share(values, p): return sorted(values)[int(p*len(values))]
+
+notebooks = sorted((ROOT/'nbs').glob('*.ipynb'))
+code = {p.stem: [source(c) for c in cells_of(p) if c['cell_type']=='code'] for p in notebooks}
+exported = [src for cells in code.values() for src in cells if is_exported(src)]
+files = sorted(p for d in ('tests', 'tools', 'benchmarks', 'docs') for p in (ROOT/d).rglob('*.py')) + [ROOT/'setup.py']
+
+def long_lines(name, text):
+    "Lines beyond the limit; an address cannot be broken"
+    return [f'{name}: {line}' for line in text.splitlines() if len(line)>LONGEST_LINE and not re.search(r'https?://\S{60,}', line)]
+
+def functions(src):
+    "(name, size in characters) of all functions and methods, signature and docstring included"
+    found = [o for o in ast.walk(ast.parse(src)) if isinstance(o, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    return [(o.name, len(ast.get_source_segment(src, o))) for o in found]
+
+def test_no_line_is_long():
+    lines = [o for stem,cells in code.items() for src in cells for o in long_lines(stem, src)]
+    lines += [o for p in files for o in long_lines(p.relative_to(ROOT), p.read_text(encoding='utf-8'))]
+    assert lines==[]
+
+def test_most_lines_are_shorter():
+    assert share([len(l) for cells in code.values() for src in cells for l in src.splitlines() if l.strip()], .95)<=115
+
+def test_exported_cells_are_one_thought():
+    "At most 60 lines, and nine of ten at most 40"
+    sizes = [len(src.splitlines()) for src in exported]
+    long = [src.splitlines()[1] for src in exported if len(src.splitlines())>LONGEST_CELL]
+    assert long==[] and share(sizes, .9)<=40
+
+def test_functions_are_small():
+    sizes = [n for src in exported for _,n in functions(src)]
+    assert median(sizes)<=260 and share(sizes, .9)<=900, (median(sizes), share(sizes, .9))
+
+def test_at_most_two_exports_in_a_row():
+    rows = []
+    for p in notebooks:
+        kinds = ['X' if c['cell_type']=='code' and is_exported(source(c)) and not only_imports(source(c)) else '.' for c in cells_of(p)]
+        if 'XXX' in ''.join(kinds): rows.append(p.stem)
+    assert rows==[]
+
+def only_imports(src): return all(isinstance(o, (ast.Import, ast.ImportFrom)) for o in ast.parse(src).body)
+
+# One name, one thing
+
+def test_public_classes_and_constants_have_names_of_their_own():
+    where = {}
+    for stem,cells in code.items():
+        for src in filter(is_exported, cells):
+            for o in ast.parse(src).body:
+                names = [o.name] if isinstance(o, ast.ClassDef) else [t.id for t in getattr(o, 'targets', ()) if isinstance(t, ast.Name) and t.id.isupper()]
+                for n in names:
+                    if not n.startswith('_'): where.setdefault(n, set()).add(stem)
+    assert {n: s for n,s in where.items() if len(s)>1}=={}
+
+# Outputs
+
+def test_eight_chapters_keep_their_outputs():
+    "And nobody else: outputs are kept where people read them on the repository's page; the site says when they are stale"
+    from outputs import CHAPTERS, MOST, path_of, shows
+    chapters = {path_of(c) for c in CHAPTERS}
+    for p in notebooks:
+        outputs = [o for c in cells_of(p) for o in c.get('outputs', ())]
+        assert bool(outputs)==(p in chapters), f'{p.name}: python tools/outputs.py'
+        assert len(json.dumps(outputs))<=MOST, p.name
+        assert all(shows(c) for c in cells_of(p) if c.get('outputs')), p.name
+
+def test_what_changes_from_run_to_run_is_taken_out():
+    from outputs import cleaned, same_output, same_text, stale
+    def stream(text): return dict(output_type='stream', name='stdout', text=text)
+    assert cleaned([stream('<a at 0x7fe012ab> in /tmp/tmpab1/x\n'), stream('2.5 steps/s')])==[stream('<a at 0x…> in /tmp/…\n… steps/s')]
+    assert cleaned([stream('x') | dict(name='stderr')])==[]
+    assert same_text('loss 1.000, 20 steps', 'loss 1.004, 20 steps') and not same_text('loss 1.00', 'loss 1.20') and not same_text('a 1', 'b 1')
+    assert not same_output(stream('a'), dict(output_type='display_data', data={'text/plain': 'a'}))
+    cell = dict(cell_type='code', id='a', source='print(1)', outputs=[stream('1\n')])
+    assert stale([cell], [cell])==[] and stale([cell], [cell | dict(outputs=[stream('2\n')])])==['print(1)'] and stale([cell], [])==['print(1)']
+
+# The repository's own settings
+
+def test_generated_files_are_marked():
+    asked = 'hifigan_ruslan/step.py hifigan_ruslan/base/files.py hifigan_ruslan/_modidx.py kernel/train.ipynb README.md nbs/30_step.ipynb'.split()
+    done = subprocess.run(['git', 'check-attr', 'linguist-generated', *asked], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode: pytest.skip('this is no git repository')
+    assert [l.endswith(': true') for l in done.stdout.splitlines()]==[True]*5+[False]
+
+def test_the_host_runs_ci_for_every_python():
+    text = (ROOT/'.github'/'workflows'/'ci.yml').read_text(encoding='utf-8')
+    pythons = re.search(r"^pythons = '([\d. ]+)'", (ROOT/'setup.py').read_text(encoding='utf-8'), re.M)[1].split()
+    assert re.search(r'python: \[(.*)\]', text)[1].replace("'", '').split(', ')==pythons
+    assert '- run: .ci/run' in text and 'pull_request:' in text and 'push:' in text
+
+def test_a_notebook_as_text():
+    from nb_text import notebook_text
+    cell = dict(cell_type='code', id='ab', source=['x = 1\n', 'x'], outputs=[dict(output_type='stream', name='stdout', text=['1\n'])])
+    assert notebook_text(json.dumps(dict(cells=[cell])))=='---- code ab\nx = 1\nx\n-> stdout: 1\n'
+    assert notebook_text('<<<<<<< HEAD')=='<<<<<<< HEAD'

@@ -1,0 +1,169 @@
+"""The outputs that eight notebooks keep, so that they show something on the repository's page: small pictures, numbers and short sounds.
+
+    python tools/outputs.py                  run the eight chapters and keep what they show; one whose outputs are still true is left as it is
+    python tools/outputs.py --only mel,step  only these
+
+What changes from run to run (addresses, folders for a day, times and speeds) is taken out. Two outputs count as the same if their words are the same, their
+numbers differ by less than 2 % and their pictures by less than a shade: another processor rounds in another way. So a second run leaves no diff, and
+tools/build_docs.py, which runs every notebook anyway, says which chapter is stale."""
+import base64, io, json, os, re, sys, tempfile
+from html import unescape
+from pathlib import Path
+import nbformat, numpy as np, soundfile as sf
+from fastcore.script import call_parse
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent.absolute()
+CHAPTERS = 'story mel generator discriminators losses step train calibration'.split()
+MOST = 300_000 # Bytes of all outputs of a chapter, in the file
+HIDDEN = re.compile(r'^#\|\s*(hide|default_exp|export|exporti|test_only|include: *false|output: *false)\b', re.M)
+VOLATILE = [(re.compile(p), r) for p,r in (
+    (r'0x[0-9a-f]{6,}', '0x…'), (r'/tmp/[\w./-]*', '/tmp/…'), (r'\b\d+:\d\d:\d\d left', '… left'), (r'\b[\d.,]+ (steps|s of audio)/s', r'… \1/s'),
+    (r'(waiting for data )[\d.]+ ?%', r'\1…'), (r'\b[\d.,]+ (s|ms|min|h)\b(?= (?:a step|alone|in all|for|of training))', r'… \1'))]
+NUMBER = re.compile(r'-?\d+(?:[.,]\d+)*(?:e[+-]?\d+)?')
+TEXT, PICTURE = ('text/plain', 'text/html', 'text/markdown'), 'image/png'
+
+def path_of(chapter):
+    "mel -> nbs/20_mel.ipynb"
+    return next((ROOT/'nbs').glob(f'[0-9][0-9]_{chapter}.ipynb'))
+
+def shows(cell):
+    "Is it a code cell whose outputs a reader sees?"
+    return cell['cell_type']=='code' and not HIDDEN.search(''.join(cell['source']))
+
+# Cleaning
+
+def text_of(x): return x if isinstance(x, str) else ''.join(x)
+
+def settled(text):
+    "A text without what changes from run to run"
+    for pattern,new in VOLATILE: text = pattern.sub(new, text)
+    return text
+
+def small_picture(data):
+    "A PNG in at most 40 colours, in its own size or at most 640 pixels wide, whichever takes less, as base64"
+    picture = Image.open(io.BytesIO(base64.b64decode(data))).convert('RGB')
+    narrow = picture.resize((640, round(640*picture.height/picture.width)), Image.Resampling.LANCZOS)
+    return min((as_png(p.quantize(40, dither=Image.Dither.NONE)) for p in (picture, narrow) if p.width<=picture.width), key=len)
+
+def as_png(picture):
+    out = io.BytesIO()
+    picture.save(out, 'PNG', optimize=True)
+    return base64.b64encode(out.getvalue()).decode()
+
+def as_mp3(sound):
+    "A sound file in base64 as a link that holds its MP3, some tenth of the size"
+    wave, rate = sf.read(io.BytesIO(base64.b64decode(sound)))
+    out = io.BytesIO()
+    sf.write(out, wave, rate, format='MP3', subtype='MPEG_LAYER_III', compression_level=.5)
+    return f'data:audio/mpeg;base64,{base64.b64encode(out.getvalue()).decode()}'
+
+def small_sounds(html):
+    "HTML with its sounds as MP3; of the player, which needs a frame and a script, a plain player for each track"
+    if 'srcdoc=' in html and (inside := re.search(r'application/json">(\[.*?\])</script>', unescape(html), re.S)):
+        names = re.findall(r'data-name="(.*?)"', unescape(html))
+        tracks = zip(names, json.loads(inside[1]), strict=True)
+        return '\n'.join(f'<div>{name}: <audio controls src="{as_mp3(sound)}"></audio></div>' for name,sound in tracks)
+    html = re.sub(r'data:audio/(?:x-)?wav;base64,([A-Za-z0-9+/=]+)', lambda m: as_mp3(m[1]), html)
+    return html.replace('type="audio/wav"', 'type="audio/mpeg"')
+
+def cleaned(outputs):
+    "Outputs as they are kept: streams of one kind as one, no errors output, no widget, no counts"
+    out = []
+    for o in outputs:
+        if o['output_type']=='stream' and o['name']=='stdout': out.append(dict(output_type='stream', name='stdout', text=settled(text_of(o['text']))))
+        elif o['output_type'] in ('display_data', 'execute_result'):
+            data = {k: small_sounds(settled(text_of(v))) for k,v in o['data'].items() if k in TEXT}
+            if PICTURE in o['data']: data = {PICTURE: small_picture(text_of(o['data'][PICTURE])), 'text/plain': data.get('text/plain', '')}
+            if data: out.append(dict(output_type='display_data', data=data, metadata={}))
+    return joined(out)
+
+def joined(outputs):
+    "Neighbouring pieces of a stream as one"
+    out = []
+    for o in outputs:
+        if out and o['output_type']==out[-1]['output_type']=='stream': out[-1] = out[-1] | dict(text=out[-1]['text']+o['text'])
+        else: out.append(o)
+    return out
+
+def in_lines(outputs):
+    "As nbformat writes them: texts as lists of lines"
+    def lines(s): return s.splitlines(keepends=True)
+    def data(d): return {k: v if k==PICTURE else lines(v) for k,v in d.items()}
+    return [o | (dict(text=lines(o['text'])) if 'text' in o else dict(data=data(o['data']))) for o in outputs]
+
+# Comparing
+
+def same_text(a, b, eps=.02):
+    "Equal but for numbers that are close"
+    if NUMBER.sub('#', a)!=NUMBER.sub('#', b): return False
+    def numbers(s): return [float(n.replace(',', '')) for n in NUMBER.findall(s) if n.count('.')<2]
+    x, y = numbers(a), numbers(b)
+    return len(x)==len(y) and all(abs(p-q)<=eps*max(abs(p), abs(q), .5) for p,q in zip(x, y))
+
+def same_picture(a, b):
+    "Of one size, and alike but for a shade: a mean difference of 3 of 255"
+    x, y = (np.asarray(Image.open(io.BytesIO(base64.b64decode(o))).convert('RGB'), float) for o in (a, b))
+    return x.shape==y.shape and np.abs(x-y).mean()<3
+
+def same_output(a, b):
+    "Do two outputs say the same?"
+    if a['output_type']!=b['output_type']: return False
+    if 'text' in a: return same_text(text_of(a['text']), text_of(b['text']))
+    if a['data'].keys()!=b['data'].keys(): return False
+    if PICTURE in a['data']: return same_picture(a['data'][PICTURE], b['data'][PICTURE])
+    return all(same_html(text_of(a['data'][k]), text_of(b['data'][k])) for k in a['data'])
+
+def same_html(a, b):
+    "As texts; sounds and pictures that are inside only by their size"
+    inside = re.compile(r'data:[\w/+-]+;base64,([A-Za-z0-9+/=]+)')
+    sizes = [[len(o) for o in inside.findall(s)] for s in (a, b)]
+    if len(sizes[0])!=len(sizes[1]) or any(abs(p-q)>.1*max(p, q) for p,q in zip(*sizes)): return False
+    return same_text(inside.sub('', a), inside.sub('', b))
+
+def stale(stored, fresh):
+    "Sources of the cells whose kept outputs are not what a run shows now; both are lists of cells"
+    def wanted(cell): return cleaned(cell.get('outputs', ())) if shows(cell) else []
+    there = [c for c in stored if c['cell_type']=='code']
+    now = {c['id']: wanted(c) for c in fresh if c['cell_type']=='code'}
+    def differs(old, new): return len(old)!=len(new) or not all(map(same_output, old, new))
+    return [text_of(c['source']) for c in there if differs(c['outputs'], now.get(c['id'], []))]
+
+def kept(stored, fresh):
+    "The stored cells with the outputs of a run"
+    now = {c['id']: c for c in fresh if c['cell_type']=='code'}
+    def outputs(c): return in_lines(cleaned(now[c['id']].get('outputs', ()))) if shows(c) and c['id'] in now else []
+    return [c | dict(outputs=outputs(c)) if c['cell_type']=='code' else c for c in stored]
+
+# Running
+
+def run(path):
+    "The cells of a notebook after a run, as the documentation runs it"
+    from build_docs import execute
+    from nbdev.config import get_config
+    nb = nbformat.read(path, 4)
+    for c in nb.cells: c.outputs = [] if c.cell_type=='code' else c.get('outputs', [])
+    execute(nb, path, set(get_config().tst_flags.split()))
+    return json.loads(nbformat.writes(nb))['cells']
+
+def renew(path):
+    "Run a chapter and keep its outputs; a line about what was done"
+    nb = json.loads(path.read_text(encoding='utf-8'))
+    fresh = run(path)
+    if not stale(nb['cells'], fresh): return f'{path.name}: still true'
+    nb['cells'] = kept(nb['cells'], fresh)
+    size = len(json.dumps([c['outputs'] for c in nb['cells'] if c['cell_type']=='code']))
+    if size>MOST: sys.exit(f'{path.name}: its outputs would take {size:,} bytes, and {MOST:,} are the most: show fewer or smaller pictures')
+    path.write_text(json.dumps(nb, ensure_ascii=False, indent=1, sort_keys=True)+'\n', encoding='utf-8')
+    return f'{path.name}: outputs kept, {size:,} bytes'
+
+@call_parse
+def main(
+    only:str='' # Chapters, with commas between them: mel,step; default: all eight
+):
+    "Keep the outputs of the chapters that are read on the repository's page"
+    os.chdir(ROOT)
+    os.environ |= {'MPLBACKEND': 'module://matplotlib_inline.backend_inline', 'PYTHONPATH': f'{ROOT}{os.pathsep}{ROOT/"tools"}'}
+    names = only.split(',') if only else CHAPTERS
+    if unknown := set(names)-set(CHAPTERS): sys.exit(f'{", ".join(sorted(unknown))}: outputs are kept by {", ".join(CHAPTERS)}')
+    for name in names: print(renew(path_of(name)), flush=True)
