@@ -242,7 +242,7 @@ def _remove_files(folder, names):
 def claim(folder:str|Path, # Need not exist
           kind:str='', # One of `KINDS`; '' = a folder of anybody's, which may hold anything
           advice:str='choose another folder', # What to do, for the message
-          old:Callable[[],Iterable]=tuple # Names of the files that version 0.1 wrote there; none = it is not of its making
+          old:Callable[[],Iterable]=tuple # Names of files that version 0.1 wrote there; none = not of its making
          )->Ours:
     "A folder to write into; ValueError, before anything is written, where it holds what is not of this kind"
     folder, marker = Path(folder), read_marker(folder)
