@@ -20,17 +20,20 @@ def read_wav(path:str|Path # WAV, FLAC or anything else that libsndfile reads
     path = Path(path)
     if not path.is_file(): raise FileNotFoundError(f'There is no sound file {path}')
     if not path.stat().st_size: raise ValueError(f'{path} is empty (0 bytes): copy it again')
-    try:
-        with sf.SoundFile(path) as f:
-            wav, rate, log = f.read(dtype='float32', always_2d=True).T, f.samplerate, f.extra_info
-    except (sf.LibsndfileError, TypeError) as e:
-        raise ValueError(f'{path} cannot be read as sound: it is damaged, or not a WAV or FLAC ({e})') from e
+    wav, rate, log = _decode(path)
     if cut := _cut_off(log): raise ValueError(f'{path} is cut off: {cut}; copy it again')
     if not wav.size: raise ValueError(f'{path} holds no samples')
     return np.ascontiguousarray(wav), rate
 
+def _decode(path):
+    "Wave (channels, T), sample rate, and what libsndfile noted"
+    try:
+        with sf.SoundFile(path) as f: return f.read(dtype='float32', always_2d=True).T, f.samplerate, f.extra_info
+    except (sf.LibsndfileError, TypeError) as e:
+        raise ValueError(f'{path} cannot be read as sound: it is damaged, or not a WAV or FLAC ({e})') from e
+
 def _cut_off(log):
-    "How much of a WAV is missing, by what libsndfile noted while it read; '' where nothing is"
+    "How much of a WAV is missing, by the notes of libsndfile; '' where nothing is"
     m = re.search(r'^data : (\d+) \(should be (\d+)\)', log, re.M)
     if not m: return ''
     promised, there = int(m[1]), int(m[2])

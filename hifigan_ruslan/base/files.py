@@ -48,11 +48,15 @@ def _no_space(path, part):
 
 def _largest(folder, n=5):
     "What one could free: the largest files there"
-    visible = (p for p in folder.iterdir() if p.is_file() and not p.name.startswith('.'))
-    files = sorted(((p.stat().st_size, p.name) for p in visible), reverse=True)[:n]
+    files = _by_size(folder)[:n]
     if not files: return f'Free space on the disk of {folder}'
     names = ', '.join(f'{name} ({_mib(size)})' for size,name in files)
     return f'To free space in {folder}, the largest files there: {names}'
+
+def _by_size(folder):
+    "Sizes and names of the visible files, the largest first"
+    visible = (p for p in folder.iterdir() if p.is_file() and not p.name.startswith('.'))
+    return sorted(((p.stat().st_size, p.name) for p in visible), reverse=True)
 
 # %% ../../nbs/02_files.ipynb #d712454f
 def write_through(f:TextIO|BinaryIO, # An open file
@@ -134,10 +138,11 @@ def read_marker(folder:str|Path # Any folder
 
 def _believed(d):
     "Has it the shape of a marker, its checksum, and no place outside of the folder?"
-    if not isinstance(d, dict): return False
-    if not isinstance(d.get('files'), dict) or not isinstance(d.get('kind'), str): return False
-    if d.get('sha256')!=_checksum(d['kind'], d['files']): return False
+    if not _is_marker(d) or d.get('sha256')!=_checksum(d['kind'], d['files']): return False
     return all(_inside(name) and isinstance(digest, str) for name,digest in d['files'].items())
+
+def _is_marker(d):
+    return isinstance(d, dict) and isinstance(d.get('files'), dict) and isinstance(d.get('kind'), str)
 
 def _checksum(kind, files):
     "Of the content of a marker"
@@ -264,6 +269,10 @@ def _strangers(folder, there, kind, marker):
     "What was found and what was expected"
     found = (f'{folder} holds {len(there)} files or folders that are of no {KINDS[kind]} ({", ".join(there[:3])}), '
              'which could be lost')
-    if marker and marker.kind: return f'{found}; its marker says {KINDS.get(marker.kind, marker.kind)}'
-    if marker or not os.path.lexists(folder/MARKER): return found
-    return f'{found}; its marker {MARKER} is not as hifigan_ruslan wrote it, and is not believed'
+    return found + _and_its_marker(folder, marker)
+
+def _and_its_marker(folder, marker):
+    "What there is to say of the marker, for the end of a sentence"
+    if marker and marker.kind: return f'; its marker says {KINDS.get(marker.kind, marker.kind)}'
+    if marker or not os.path.lexists(folder/MARKER): return ''
+    return f'; its marker {MARKER} is not as hifigan_ruslan wrote it, and is not believed'

@@ -10,6 +10,7 @@ import json, os, re, unicodedata
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 import numpy as np, soundfile as sf
 from ..base.files import claim, listing, printable
 
@@ -30,6 +31,10 @@ def _vowel(freqs, formants):
     "Amplitude of each frequency under the peaks of a vowel"
     return sum(np.exp(-.5*((freqs-f)/(90+.06*f))**2)/(i+1) for i,f in enumerate(formants))
 
+def _pitch(rng, t):
+    "Near 115 Hz, with vibrato, falling"
+    return rng.uniform(100,135)*(1+.02*np.sin(2*np.pi*5.5*t) - .1*t/t[-1])
+
 def synth_wav(seconds:float=2., # Length
               sample_rate:int=44100, # Hz
               seed:int=0 # Same seed, same wave
@@ -39,8 +44,7 @@ def synth_wav(seconds:float=2., # Length
     wav = rng.standard_normal(n)*1e-4
     while i < n-round(.1*sample_rate):
         t = np.arange(min(round(rng.uniform(.12,.3)*sample_rate), n-i))/sample_rate
-        f0 = rng.uniform(100,135)*(1+.02*np.sin(2*np.pi*5.5*t) - .1*t/t[-1])
-        wav[i:i+len(t)] += _syllable(rng, t, f0, sample_rate)
+        wav[i:i+len(t)] += _syllable(rng, t, _pitch(rng, t), sample_rate)
         pause = rng.uniform(.15,.3) if rng.random()<.2 else .01
         i += len(t) + round(pause*sample_rate)
     return np.clip(wav, -.99, .99).astype(np.float32)
@@ -63,9 +67,11 @@ def synth_corpus(root:str|Path, # Folder to make; one with true recordings is re
     with ours.writing(*(f'{id}.wav' for id in ids), _METADATA):
         for i,id in enumerate(ids):
             sf.write(root/f'{id}.wav', synth_wav(seconds, sample_rate, [seed, i]), sample_rate, subtype='PCM_16')
-        lines = [f"{id}|{' '.join(rng.choice(_WORDS, 5)).capitalize()}.\n" for id in ids]
-        (root/_METADATA).write_text(''.join(lines), encoding='utf-8')
+        table = ''.join(f'{id}|{_sentence(rng)}\n' for id in ids)
+        (root/_METADATA).write_text(table, encoding='utf-8')
     return root
+
+def _sentence(rng): return ' '.join(rng.choice(_WORDS, 5)).capitalize() + '.'
 
 # %% ../../nbs/10_corpus.ipynb #5aaf71bb
 _AUDIO_SUFFIXES = ('.wav', '.flac')
@@ -128,11 +134,13 @@ _TEXT_KEYS = ('text', 'transcription', 'transcript', 'sentence')
 
 def _json_rows(path):
     "Pairs from a list of objects, from one object per line, or from an object {name: text or object}"
-    raw = _read_text(path)
-    try: d = json.loads(raw)
-    except ValueError: d = [json.loads(l) for l in raw.split('\n') if l.strip()]
-    pairs = [_pair(o) for o in _objects(d) if isinstance(o, dict)]
+    pairs = [_pair(o) for o in _objects(_load(_read_text(path))) if isinstance(o, dict)]
     return [(PurePosixPath(n).name if n.startswith('/') else n, t) for n,t in pairs if n]
+
+def _load(text):
+    "One value, or a list of one for each line"
+    try: return json.loads(text)
+    except ValueError: return [json.loads(l) for l in text.split('\n') if l.strip()]
 
 def _objects(d):
     "The objects that a manifest holds, each with its name in it"
@@ -236,12 +244,15 @@ def _where(rels):
 # %% ../../nbs/10_corpus.ipynb #c5e26787
 def _check_folder(root):
     "Is it there, and a folder?"
-    if not root.exists():
-        near = next(p for p in root.absolute().parents if p.is_dir())
-        raise FileNotFoundError(f'There is no folder {printable(root)}. {printable(near)} holds:\n{listing(near)}')
+    if not root.exists(): raise FileNotFoundError(_no_folder(root))
     if root.is_dir(): return
     raise ValueError(f'{printable(root)} is a file; give the folder that holds the sound files '
                      '(unpack an archive first)')
+
+def _no_folder(root):
+    "What there is in the nearest folder above"
+    near = next(p for p in root.absolute().parents if p.is_dir())
+    return f'There is no folder {printable(root)}. {printable(near)} holds:\n{listing(near)}'
 
 def _no_sounds(root, found):
     "What there is in place of sounds, and what to do with it"
@@ -262,29 +273,48 @@ def _advice(found):
 # %% ../../nbs/10_corpus.ipynb #faf80337
 def _metadata(root, found, index):
     "Texts by id, refused names and counts, and notes on each metadata file"
-    tried, notes = _joined(root, found, index)
-    tried.sort(key=lambda o: (-len(o[2]), sum(o[4].values()), len(o[0].name)))
+    tables, notes = _tables(root, found, index)
+    tables.sort(key=lambda o: (-len(o.texts), sum(o.counts.values()), len(o.path.name)))
     texts, refused, counts = {}, (), dict(missing=0, refused=0, ambiguous=0)
-    for path, n, t, r, c in tried:
-        if not texts: refused, counts = r, c
-        texts = t|texts
-        odd = ''.join(f', {v:,} {k}' for k,v in c.items() if v)
-        notes.append(f'{printable(path.relative_to(root))}: {len(t):,} of {n:,} rows give a text{odd}')
+    for o in tables:
+        if not texts: refused, counts = o.refused, o.counts
+        texts = o.texts|texts
+        notes.append(_note(root, o))
     return texts, refused, counts, notes
 
-def _joined(root, found, index):
-    "Path, number of rows and what `_join` made of them, for each metadata file; notes on those that could not be read"
-    tried, notes = [], []
+class _Table(NamedTuple):
+    "A metadata file, joined"
+    path:Path
+    rows:int # How many it has
+    texts:dict # As from `_join`, like the next two
+    refused:tuple
+    counts:dict
+
+def _tables(root, found, index):
+    "The metadata files, and notes on those that could not be read"
+    tables, notes = [], []
     for p in filter(_is_metadata, found):
         try: rows = (_json_rows if p.suffix.lower() in ('.json','.jsonl') else _table_rows)(p)
         except ValueError as e: notes.append(f'{printable(p.name)} could not be read ({e})')
-        else: tried.append((p, len(rows), *_join(rows, index, p.parent.relative_to(root).as_posix())))
-    return tried, notes
+        else: tables.append(_Table(p, len(rows), *_join(rows, index, p.parent.relative_to(root).as_posix())))
+    return tables, notes
 
+def _note(root, table):
+    "What a metadata file gives, and what of it does not fit"
+    odd = ''.join(f', {n:,} {kind}' for kind,n in table.counts.items() if n)
+    name = printable(table.path.relative_to(root))
+    return f'{name}: {len(table.texts):,} of {table.rows:,} rows give a text{odd}'
+
+# %% ../../nbs/10_corpus.ipynb #ae6da87e
 def _single_texts(found, ids, index):
     "Texts of one file per clip (ID.txt beside the sound, or in texts/ or transcriptions/)"
-    by_stem, wanted = defaultdict(list), set(ids)
+    pairs, wanted = [(index[s], ps) for s,ps in _by_stem(found).items() if s in index], set(ids)
+    certain = {ids[0]: ps[0] for ids,ps in pairs if len(ids)==len(ps)==1}
+    return {id: ' '.join(_read_text(p).split()) for id,p in certain.items() if id in wanted}
+
+def _by_stem(found):
+    "Text files that are no metadata, by their names without suffix"
+    by_stem = defaultdict(list)
     for p in found:
         if p.suffix.lower()=='.txt' and not _is_metadata(p): by_stem[_nfc(p.stem)].append(p)
-    pairs = [(index[s][0], ps[0]) for s,ps in by_stem.items() if len(ps)==1 and len(index.get(s, ()))==1]
-    return {id: ' '.join(_read_text(p).split()) for id,p in pairs if id in wanted}
+    return by_stem

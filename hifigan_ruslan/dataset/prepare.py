@@ -30,11 +30,15 @@ def _open_sound(raw):
 
 def _check_complete(f, n):
     "`_Skip` for a file that holds less than its header says; `n` samples were read"
-    m = re.search(r'^data : (\d+) \(should be (\d+)\)', f.extra_info, re.M)
-    said, there = map(int, m.groups()) if m else (0, 0)
+    said, there = _bytes_of_sound(f.extra_info)
     if there+8 < said < 0x7f000000:
         raise _Skip(f'truncated: the header promises {said:,} bytes of sound, the file has {there:,}')
     if n < f.frames: raise _Skip(f'truncated: {n:,} of {f.frames:,} samples')
+
+def _bytes_of_sound(log):
+    "What the header of a WAV promises and what is there, as libsndfile noted it"
+    m = re.search(r'^data : (\d+) \(should be (\d+)\)', log, re.M)
+    return map(int, m.groups()) if m else (0, 0)
 
 def _mono(raw):
     "The mean of the channels (T,) float32, and the sample rate"
@@ -70,10 +74,13 @@ def _clip(path, sample_rate, gain, min_seconds, min_rate):
     try: wav, rate = _decode(path, min_seconds, min_rate)
     except _Skip as e: return np.zeros(0, np.int16), dict(samples=0, skipped=str(e))
     if rate!=sample_rate: wav = soxr.resample(wav, rate, sample_rate, quality='HQ')
-    x = np.rint(wav*(32768*gain))
-    clipped = int(((x>32767) | (x< -32768)).sum())
-    x = x.clip(-32768, 32767)
+    x, clipped = _quantise(wav*(32768*gain))
     return x.astype('<i2'), dict(samples=len(x), source_rate=rate, clipped=clipped, **_levels(x/32768))
+
+def _quantise(x):
+    "Whole numbers of 16 bits, and how many were clipped"
+    x = np.rint(x)
+    return x.clip(-32768, 32767), int(((x>32767) | (x< -32768)).sum())
 
 def _levels(x):
     "Peak and power of a wave in [-1, 1]"
@@ -91,22 +98,25 @@ def _split(n, # Utterances, in natural order
     held, rng = sum(want.values()), np.random.default_rng([seed, 11])
     block = max(2, min(10, held//20))
     blocks = [(part, min(block, k-i)) for part,k in want.items() for i in range(0, k, block)]
-    if n<_SMALL: return _draw_clips(n, want, rng), 'single', f'{n} clips are fewer than {_SMALL}{_NO_ROOM}'
-    if len(blocks)>n//(block+2):
-        return _draw_clips(n, want, rng), 'single', f'{held} of {n} clips held out leave no room{_NO_ROOM}'
-    return (_draw_blocks(n, blocks, block+2, rng), 'blocks',
-            f'up to {block} neighbours (of one chapter) at a time from random places, '
-            'with an unused guard clip on each side')
+    if why := _no_blocks(n, held, len(blocks)<=n//(block+2)): return _draw_clips(n, want, rng), 'single', why
+    why = f'up to {block} neighbours (of one chapter) at a time from random places, with an unused guard clip on each side'
+    return _draw_blocks(n, blocks, block+2, rng), 'blocks', why
 
-_NO_ROOM = ' for blocks and guards, so a held-out clip may have a training clip of the same chapter beside it'
+def _no_blocks(n, held, fit):
+    "Why single clips are drawn; '' where blocks can be"
+    if n>=_SMALL and fit: return ''
+    why = f'{n} clips are fewer than {_SMALL}' if n<_SMALL else f'{held} of {n} clips held out leave no room'
+    return f'{why} for blocks and guards, so a held-out clip may have a training clip of the same chapter beside it'
 
 def _held_out(n, valid, test):
     "Number of utterances for validation and test; ValueError where none would be left to train on"
     want = {part: max(1, round(n*share)) if share else 0 for part,share in (('valid', valid), ('test', test))}
-    held = sum(want.values())
-    if n and held<n: return want
-    raise ValueError(f'{n} usable utterances are too few to hold out {want["valid"]} for validation and '
-                     f'{want["test"]} for test: at least {held+1} are needed, or fewer held out (--valid 0 --test 0)')
+    if not n or sum(want.values())>=n: raise ValueError(_too_few(n, **want))
+    return want
+
+def _too_few(n, valid, test):
+    return (f'{n} usable utterances are too few to hold out {valid} for validation and {test} for test: '
+            f'at least {valid+test+1} are needed, or fewer held out (--valid 0 --test 0)')
 
 # %% ../../nbs/11_prepare.ipynb #5907a4ed
 def _draw_clips(n, want, rng):
@@ -213,21 +223,26 @@ def _read_meta(path):
     _check_finished(path)
     try: meta = json.loads((path/_META).read_text(encoding='utf-8'))
     except ValueError as e: raise ValueError(f'{path/_META} is damaged ({e}). {_again(path)}') from e
-    if isinstance(meta, dict) and meta.get('format')==_FORMAT and _META_KEYS<=set(meta): return meta
+    if _is_meta(meta): return meta
     raise ValueError(f'{path/_META} is not a whole description in format {_FORMAT}, which this version reads: '
                      'prepare anew in another folder')
 
+def _is_meta(d): return isinstance(d, dict) and d.get('format')==_FORMAT and _META_KEYS<=set(d)
+
 def _check_finished(path):
     "Is there a dataset.json? It is written last"
-    if not path.is_dir():
-        raise FileNotFoundError(f'There is no folder {path}. Make it with: hifigan-prepare CORPUS {path}')
     if (path/_META).exists(): return
     if (path/_JOURNAL).exists():
         raise ValueError(f'{path} is not finished: run the same hifigan-prepare command again, '
                          'it goes on where it stopped')
-    raise FileNotFoundError(f'{path} is not a prepared corpus (no {_META}). '
-                            f'Run: hifigan-prepare CORPUS OUT, and give OUT here. It holds:\n{listing(path)}')
+    raise FileNotFoundError(_not_prepared(path))
 
+def _not_prepared(path):
+    if not path.is_dir(): return f'There is no folder {path}. Make it with: hifigan-prepare CORPUS {path}'
+    return (f'{path} is not a prepared corpus (no {_META}). '
+            f'Run: hifigan-prepare CORPUS OUT, and give OUT here. It holds:\n{listing(path)}')
+
+# %% ../../nbs/11_prepare.ipynb #12eccdda
 def _digest(x): return hashlib.sha256(json.dumps(x).encode()).hexdigest()
 
 def _summary(data):
@@ -257,12 +272,16 @@ def _check_digest(path, name, digest):
 
 def _check_whole(data):
     "Do the audio and the table have the sizes that dataset.json promises?"
-    _check_audio(data.path, data.meta['samples'])
-    ends, used = np.cumsum([u.length for u in data.utterances]), data.meta['counts']['used']
-    if len(ends)==used and ends[-1]==data.meta['samples']:
-        if all(u.start==e-u.length for u,e in zip(data.utterances, ends)): return
-    raise ValueError(f'{data.path/_TABLE} does not fit {_META}: {len(ends):,} utterances, {used:,} expected. '
+    utts, used, samples = data.utterances, data.meta['counts']['used'], data.meta['samples']
+    _check_audio(data.path, samples)
+    if len(utts)==used and _end_to_end(utts, samples): return
+    raise ValueError(f'{data.path/_TABLE} does not fit {_META}: {len(utts):,} utterances, {used:,} expected. '
                      f'{_again(data.path)}')
+
+def _end_to_end(utts, samples):
+    "Do the utterances fill the audio without a gap?"
+    ends = np.cumsum([u.length for u in utts])
+    return ends[-1]==samples and all(u.start==e-u.length for u,e in zip(utts, ends))
 
 # %% ../../nbs/11_prepare.ipynb #bf31ec95
 _HEAD = 128 # Bytes before the samples in audio.npy
@@ -281,8 +300,12 @@ def _check_audio(path, samples):
     if size!=want:
         raise ValueError(f'{audio} has {size:,} bytes, {want:,} are expected: '
                          f'it is damaged or not copied whole. {_again(path)}')
-    with open(audio, 'rb') as f: head = f.read(_HEAD)
-    if head!=_header(samples): raise ValueError(f'{audio} does not begin as it should: it is damaged. {_again(path)}')
+    if _head(audio)!=_header(samples):
+        raise ValueError(f'{audio} does not begin as it should: it is damaged. {_again(path)}')
+
+def _head(path):
+    "The first bytes of the file"
+    with open(path, 'rb') as f: return f.read(_HEAD)
 
 # %% ../../nbs/11_prepare.ipynb #b0224576
 def _plan(c, **kw):
@@ -310,7 +333,8 @@ def _check_out(out, c, plan):
     if out.resolve()==c.root.resolve():
         raise ValueError(f'{out} is the corpus itself; give another folder for the prepared data')
     if (out/_META).exists(): return _finished(out, plan)
-    _check_strangers(out)
+    _check_kind(out)
+    _check_explained(out)
     _claim(out, plan).check(*_FILES)
 
 def _finished(out, plan):
@@ -321,13 +345,18 @@ def _finished(out, plan):
     _drop_journal(out)
     return data
 
-def _check_strangers(out):
-    "ValueError for a folder of another kind, and for files of ours without a journal"
-    def there(*names): return [n for n in names if (out/n).exists()]
-    if names := there('checkpoints', 'model.safetensors', 'config.json'):
+def _there(out, *names): return [n for n in names if (out/n).exists()]
+
+def _check_kind(out):
+    "ValueError for a folder of another kind"
+    if names := _there(out, 'checkpoints', 'model.safetensors', 'config.json'):
         raise ValueError(f'{out} holds {names[0]}: it is the folder of a run or of an export. '
                          'Nothing was changed: choose another folder')
-    if not there(_JOURNAL) and (names := there(_AUDIO, _TABLE, _SKIPPED, _PARTIAL)):
+
+def _check_explained(out):
+    "ValueError for files of a preparation without a journal"
+    if _there(out, _JOURNAL): return
+    if names := _there(out, _AUDIO, _TABLE, _SKIPPED, _PARTIAL):
         raise ValueError(f'{out} holds {", ".join(names)} that no unfinished preparation explains. {_UNCHANGED}')
 
 # %% ../../nbs/11_prepare.ipynb #4f01d1e0
@@ -336,7 +365,7 @@ def _claim(out, plan):
     def old():
         if not (out/_JOURNAL).exists(): return []
         _read_journal(out, plan) # ValueError where it is of something else
-        return [n for n in _FILES if (out/n).exists()]
+        return _there(out, *_FILES)
     return claim(out, 'data', 'choose another folder for the prepared data', old)
 
 def _drop_journal(out):
@@ -370,14 +399,18 @@ def _convert_block(job):
 def _results(jobs, workers):
     "Converted blocks in order, a few ahead of the reader"
     if workers<2: yield from map(_convert_block, jobs); return
-    pool, ahead = ProcessPoolExecutor(workers, multiprocessing.get_context('spawn'), follow_parent), deque()
-    try:
-        for job in jobs:
-            ahead.append(pool.submit(_convert_block, job))
-            if len(ahead)>2*workers: yield ahead.popleft().result()
-        while ahead: yield ahead.popleft().result()
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context('spawn'), follow_parent)
+    try: yield from _in_order(pool, jobs, 2*workers)
     except BrokenProcessPool as e: raise RuntimeError(_WORKER_DIED) from e
     finally: pool.shutdown(cancel_futures=True)
+
+def _in_order(pool, jobs, ahead):
+    "Results of the pool, which is given up to `ahead` jobs more than were asked for"
+    waiting = deque()
+    for job in jobs:
+        waiting.append(pool.submit(_convert_block, job))
+        if len(waiting)>ahead: yield waiting.popleft().result()
+    while waiting: yield waiting.popleft().result()
 
 _WORKER_DIED = ('A worker process died; what was finished is kept. Run again with --workers 1 if memory is short '
                 "(in a script of your own, call prepare under if __name__=='__main__')")
@@ -432,10 +465,15 @@ def _resume(out, plan):
     blocks = _read_journal(out, plan) if (out/_JOURNAL).exists() else []
     if (out/_AUDIO).exists(): os.replace(out/_AUDIO, out/_PARTIAL) # interrupted while publishing
     blocks = blocks[:_intact(out/_PARTIAL, blocks)]
-    _write_text(out/_JOURNAL, ''.join(json.dumps(o)+'\n' for o in [plan]+blocks))
-    with open(out/_PARTIAL, 'ab') as f: f.truncate(_HEAD + 2*sum(b['samples'] for b in blocks))
+    _cut_to(out, plan, blocks)
     return blocks
 
+def _cut_to(out, plan, blocks):
+    "Leave these blocks in the journal and in the audio, and nothing beyond"
+    _write_text(out/_JOURNAL, ''.join(json.dumps(o)+'\n' for o in [plan]+blocks))
+    with open(out/_PARTIAL, 'ab') as f: f.truncate(_HEAD + 2*sum(b['samples'] for b in blocks))
+
+# %% ../../nbs/11_prepare.ipynb #c923ce84
 def _convert(c, out, plan, workers, max_bad, progress):
     "Append what is missing to the partial audio, block by block, and return all blocks"
     blocks = _resume(out, plan)
@@ -461,8 +499,11 @@ def _check_bad(out, c, blocks, max_bad):
     _write_text(out/_SKIPPED, _csv(('path','reason'), skipped))
     raise ValueError(f'{len(skipped):,} of {len(rows):,} clips looked at (of {len(c.files):,}) cannot be used, '
                      f'more than {max_bad:.0%} of the corpus; nothing was published:\n{_first_skipped(out, skipped)}\n'
-                     f'Mend or remove them, delete {out} and start again; '
-                     'or allow more with --max_bad, then the run goes on from here')
+                     f'{_mend(out)}')
+
+def _mend(out):
+    return (f'Mend or remove them, delete {out} and start again; '
+            'or allow more with --max_bad, then the run goes on from here')
 
 def _skipped(c, rows):
     "Path and reason of each clip that was looked at and cannot be used"
@@ -486,13 +527,16 @@ def _publish(c, out, plan, blocks):
     utts, how = _utterances(c, plan, _rows(blocks))
     skipped = _skipped(c, _rows(blocks))
     _finish_audio(out, sum(u.length for u in utts))
-    _write_text(out/_TABLE, _csv([f.name for f in fields(Utterance)], (asdict(u).values() for u in utts)))
-    _write_text(out/_SKIPPED, _csv(('path','reason'), skipped))
+    _write_tables(out, utts, skipped)
     counts = _counts(c, utts, skipped, _rows(blocks))
     meta = _describe(c, out, plan, utts, counts, Counter(why.split(':')[0] for _,why in skipped), *how)
     _write_text(out/_META, json.dumps(meta, ensure_ascii=False, indent=1)+'\n')
     (out/_JOURNAL).unlink()
     return SpeechData.open(out)
+
+def _write_tables(out, utts, skipped):
+    _write_text(out/_TABLE, _csv([f.name for f in fields(Utterance)], (asdict(u).values() for u in utts)))
+    _write_text(out/_SKIPPED, _csv(('path','reason'), skipped))
 
 def _read_back(out, blocks):
     "RuntimeError where the disk does not give back what was written"
@@ -591,6 +635,10 @@ def _report(data):
     if kinds: print(f"skipped {n['skipped']} of {n['found']} clips ({kinds}); see {data.path/_SKIPPED}")
     if n['clipped_samples']:
         print(f"{n['clipped_samples']:,} samples in {n['clipped_clips']} clips were clipped; a lower --gain avoids it")
-    low = {int(r): k for r,k in m['source_rates'].items() if int(r)<m['sample_rate']}
+    _report_low(m['sample_rate'], {int(r): k for r,k in m['source_rates'].items()})
+
+def _report_low(sample_rate, clips):
+    "Say which clips have less treble than the corpus could hold; `clips` of each source rate"
+    low = {r: k for r,k in clips.items() if r<sample_rate}
     if low: print(f'{sum(low.values()):,} clips come from {min(low):,} Hz: '
                   f'there is no sound above {min(low)//2:,} Hz in them, and none will be learnt')
