@@ -58,7 +58,7 @@ class SegmentDataset:
         row[:n] = self.data.audio[start:start+n]
 
     def _gains(self, indices, peaks):
-        "A random factor for each segment, none beyond full scale"
+        "A factor for each segment, none beyond full scale"
         gains = 10**((2*self._random[indices,1]-1)*self.random_gain_db/20)
         return np.minimum(gains, 1/peaks.clip(1e-5)).astype(np.float32)
 

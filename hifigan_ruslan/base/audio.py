@@ -72,20 +72,20 @@ def is_ours(path:str|Path # Any file
     return bool(tag) and tag[1] in (None, _digest(pcm))
 
 # %% ../../nbs/03_audio.ipynb #191f7aea
-_FULL_SCALE = dict(int16=2**15, int32=2**31) # Of the integer types that sound comes in
-
 def wav_at(wav:np.ndarray|Tensor, # (T,) or (channels, T): float in [-1, 1], int16 or int32; array or tensor
            sample_rate:int, # Its rate, Hz
            rate:int # The wanted rate, Hz
           )->np.ndarray: # (T',) float32
     "The mean of the channels, as floats, at the wanted rate (resampled with soxr HQ)"
-    if not isinstance(sample_rate, Real) or sample_rate<=0:
-        raise ValueError(f'The sample rate must be a number above 0 (Hz), found {sample_rate!r}')
-    x = np.atleast_2d(_array(wav))
-    if x.dtype.name in _FULL_SCALE: x = x/_FULL_SCALE[x.dtype.name]
+    _check_rate(sample_rate)
+    x = _as_floats(np.atleast_2d(_array(wav)))
     _check_wave(x)
     x = x.mean(0).astype(np.float32)
     return x if sample_rate==rate else soxr.resample(x, sample_rate, rate, quality='HQ')
+
+_FULL_SCALE = dict(int16=2**15, int32=2**31) # Of the integer types that sound comes in
+
+def _as_floats(x): return x/_FULL_SCALE[x.dtype.name] if x.dtype.name in _FULL_SCALE else x
 
 def _array(x):
     "The numpy array of a tensor, array or list; half precision becomes float32"
@@ -93,6 +93,10 @@ def _array(x):
     return np.asarray(x)
 
 # %% ../../nbs/03_audio.ipynb #5712a359
+def _check_rate(rate):
+    if not isinstance(rate, Real) or rate<=0:
+        raise ValueError(f'The sample rate must be a number above 0 (Hz), found {rate!r}')
+
 def _check_wave(x):
     "Raise ValueError for an array that is no float wave of shape (channels, T)"
     if wrong := _wrong_shape(x) or _wrong_values(x): raise ValueError(wrong)

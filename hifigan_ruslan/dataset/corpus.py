@@ -24,12 +24,15 @@ def _syllable(rng, t, f0, sample_rate):
     amp = _vowel(k*f0.mean(), _FORMANTS[rng.choice(list(_FORMANTS))]) + .02/k
     phase = 2*np.pi*np.cumsum(f0)/sample_rate
     voiced = np.sin(phase[:,None]*k)@amp * np.sin(np.pi*np.clip(t/t[-1], 0, 1))**.5
-    hiss = np.diff(rng.standard_normal(len(t)+1))*np.exp(-t/.02)
-    return .12*voiced + .03*hiss
+    return .12*voiced + .03*_hiss(rng, t)
 
 def _vowel(freqs, formants):
     "Amplitude of each frequency under the peaks of a vowel"
     return sum(np.exp(-.5*((freqs-f)/(90+.06*f))**2)/(i+1) for i,f in enumerate(formants))
+
+def _hiss(rng, t):
+    "A consonant that dies away in some hundredths of a second"
+    return np.diff(rng.standard_normal(len(t)+1))*np.exp(-t/.02)
 
 def _pitch(rng, t):
     "Near 115 Hz, with vibrato, falling"
@@ -132,6 +135,10 @@ def _is_metadata(p):
 _NAME_KEYS = ('audio_filepath', 'audio', 'path', 'wav', 'file', 'id')
 _TEXT_KEYS = ('text', 'transcription', 'transcript', 'sentence')
 
+def _metadata_rows(path):
+    "Pairs from a metadata file of either kind"
+    return (_json_rows if path.suffix.lower() in ('.json','.jsonl') else _table_rows)(path)
+
 def _json_rows(path):
     "Pairs from a list of objects, from one object per line, or from an object {name: text or object}"
     pairs = [_pair(o) for o in _objects(_load(_read_text(path))) if isinstance(o, dict)]
@@ -187,7 +194,7 @@ def _is_unsafe(name):
     return p.is_absolute() or '..' in p.parts or re.match('[A-Za-z]:', name) is not None
 
 def _match(name, index, folder):
-    "ids that a name in the metadata can mean"
+    "ids that a name can mean"
     key = _nfc(_unsuffix(_posix(name).as_posix()))
     for k in (f'{folder}/{key}', key, key.rsplit('/', 1)[-1]):
         if k in index: return index[k]
@@ -225,10 +232,14 @@ def find_corpus(root:str|Path # Folder with sound files (.wav, .flac) at any dep
     texts, refused, counts, notes = _metadata(root, found, index)
     single = _single_texts(found, [i for i in ids if i not in texts], index)
     if single: notes.append(f'{len(single):,} texts from single .txt files')
-    counts['same_name'] = sum(len(v)>1 for k,v in index.items() if '/' not in k)
+    counts['same_name'] = _same_name(index)
     if counts['same_name']: notes.append(_copies(counts['same_name']))
     layout = '; '.join([_where(rels)] + (notes or ['no texts (a vocoder does not need them)']))
     return Corpus(root, dict(zip(ids, sounds)), texts|single, layout, counts, refused)
+
+def _same_name(index):
+    "How many names occur in several folders"
+    return sum(len(ids)>1 for name,ids in index.items() if '/' not in name)
 
 def _copies(n):
     return (f'{n:,} names occur more than once: if these are copies, give only one of the folders, '
@@ -274,7 +285,7 @@ def _advice(found):
 def _metadata(root, found, index):
     "Texts by id, refused names and counts, and notes on each metadata file"
     tables, notes = _tables(root, found, index)
-    tables.sort(key=lambda o: (-len(o.texts), sum(o.counts.values()), len(o.path.name)))
+    tables.sort(key=_fit)
     texts, refused, counts = {}, (), dict(missing=0, refused=0, ambiguous=0)
     for o in tables:
         if not texts: refused, counts = o.refused, o.counts
@@ -290,11 +301,15 @@ class _Table(NamedTuple):
     refused:tuple
     counts:dict
 
+def _fit(table):
+    "Sorting key: the most texts first, then the fewest rows that do not fit"
+    return -len(table.texts), sum(table.counts.values()), len(table.path.name)
+
 def _tables(root, found, index):
     "The metadata files, and notes on those that could not be read"
     tables, notes = [], []
     for p in filter(_is_metadata, found):
-        try: rows = (_json_rows if p.suffix.lower() in ('.json','.jsonl') else _table_rows)(p)
+        try: rows = _metadata_rows(p)
         except ValueError as e: notes.append(f'{printable(p.name)} could not be read ({e})')
         else: tables.append(_Table(p, len(rows), *_join(rows, index, p.parent.relative_to(root).as_posix())))
     return tables, notes
@@ -313,7 +328,7 @@ def _single_texts(found, ids, index):
     return {id: ' '.join(_read_text(p).split()) for id,p in certain.items() if id in wanted}
 
 def _by_stem(found):
-    "Text files that are no metadata, by their names without suffix"
+    "Text files that are no metadata, by stem"
     by_stem = defaultdict(list)
     for p in found:
         if p.suffix.lower()=='.txt' and not _is_metadata(p): by_stem[_nfc(p.stem)].append(p)

@@ -44,11 +44,13 @@ def _mono(raw):
     "The mean of the channels (T,) float32, and the sample rate"
     if not raw: raise _Skip('empty: 0 bytes')
     with _open_sound(raw) as f:
-        parts = [np.zeros(0, np.float32)]
-        while len(x := f.read(1<<20, dtype='float32', always_2d=True)): parts.append(x.mean(1))
-        wav = np.concatenate(parts)
+        wav = np.concatenate([np.zeros(0, np.float32), *_pieces(f)])
         _check_complete(f, len(wav))
         return wav, f.samplerate
+
+def _pieces(f):
+    "The mean of the channels, a million samples at a time"
+    while len(x := f.read(1<<20, dtype='float32', always_2d=True)): yield x.mean(1)
 
 def _decode(path, min_seconds, min_rate):
     "Mono wave (T,) float32 and its sample rate; `_Skip` for what cannot be used"
@@ -97,10 +99,15 @@ def _split(n, # Utterances, in natural order
     want = _held_out(n, valid, test)
     held, rng = sum(want.values()), np.random.default_rng([seed, 11])
     block = max(2, min(10, held//20))
-    blocks = [(part, min(block, k-i)) for part,k in want.items() for i in range(0, k, block)]
+    blocks = _blocks(want, block)
     if why := _no_blocks(n, held, len(blocks)<=n//(block+2)): return _draw_clips(n, want, rng), 'single', why
-    why = f'up to {block} neighbours (of one chapter) at a time from random places, with an unused guard clip on each side'
+    why = (f'up to {block} neighbours (of one chapter) at a time from random places, '
+           'with an unused guard clip on each side')
     return _draw_blocks(n, blocks, block+2, rng), 'blocks', why
+
+def _blocks(want, block):
+    "Part and length of each block, none longer than `block`"
+    return [(part, min(block, k-i)) for part,k in want.items() for i in range(0, k, block)]
 
 def _no_blocks(n, held, fit):
     "Why single clips are drawn; '' where blocks can be"
@@ -296,12 +303,14 @@ def _header(n):
 def _check_audio(path, samples):
     "Has audio.npy the length and the beginning that it should have?"
     audio, want = path/_AUDIO, _HEAD+2*samples
-    size = audio.stat().st_size if audio.exists() else 0
+    size = _size(audio)
     if size!=want:
         raise ValueError(f'{audio} has {size:,} bytes, {want:,} are expected: '
                          f'it is damaged or not copied whole. {_again(path)}')
     if _head(audio)!=_header(samples):
         raise ValueError(f'{audio} does not begin as it should: it is damaged. {_again(path)}')
+
+def _size(path): return path.stat().st_size if path.exists() else 0
 
 def _head(path):
     "The first bytes of the file"
@@ -529,7 +538,7 @@ def _publish(c, out, plan, blocks):
     _finish_audio(out, sum(u.length for u in utts))
     _write_tables(out, utts, skipped)
     counts = _counts(c, utts, skipped, _rows(blocks))
-    meta = _describe(c, out, plan, utts, counts, Counter(why.split(':')[0] for _,why in skipped), *how)
+    meta = _describe(c, out, plan, utts, counts, _kinds(skipped), *how)
     _write_text(out/_META, json.dumps(meta, ensure_ascii=False, indent=1)+'\n')
     (out/_JOURNAL).unlink()
     return SpeechData.open(out)
@@ -566,14 +575,23 @@ def _counts(c, utts, skipped, rows):
     return dict(found=len(c.files), used=len(utts), skipped=len(skipped), texts=sum(u.text!='' for u in utts),
                 clipped_clips=len(clipped), clipped_samples=sum(clipped), **c.counts)
 
+def _kinds(skipped):
+    "How many clips were skipped for each kind of reason"
+    return dict(Counter(why.split(':')[0] for _,why in skipped))
+
+def _source_rates(utts):
+    "How many clips there are of each sample rate, as JSON has it"
+    return {str(rate): n for rate,n in sorted(Counter(u.source_rate for u in utts).items())}
+
+def _split_sizes(utts): return {part: sum(u.split==part for u in utts) for part in SPLITS}
+
 def _describe(c, out, plan, utts, counts, skipped, method, reason):
     "Content of dataset.json"
     n, rate = sum(u.length for u in utts), plan['sample_rate']
-    rates = sorted(Counter(u.source_rate for u in utts).items())
     return dict(format=_FORMAT, version=__version__, sample_rate=rate, samples=n, hours=n/rate/3600,
-                sha256=sha256_of(out/_AUDIO), table_sha256=sha256_of(out/_TABLE), counts=counts, skipped=dict(skipped),
-                splits={k: sum(u.split==k for u in utts) for k in SPLITS}, split_method=method, split_reason=reason,
-                seed=plan['seed'], gain=plan['gain'], source_rates={str(k): v for k,v in rates},
+                sha256=sha256_of(out/_AUDIO), table_sha256=sha256_of(out/_TABLE), counts=counts, skipped=skipped,
+                splits=_split_sizes(utts), split_method=method, split_reason=reason,
+                seed=plan['seed'], gain=plan['gain'], source_rates=_source_rates(utts),
                 source=printable(c.root.resolve()), layout=c.layout, plan=plan)
 
 # %% ../../nbs/11_prepare.ipynb #6baf644f
@@ -599,7 +617,7 @@ def prepare(corpus:str|Path|Corpus, # Folder of the corpus, or what `find_corpus
     if data: print(f'{out} is finished already: {data}'); return data
     _split(len(c.files), valid, test, seed)
     _announce(c)
-    if workers is None: workers = os.cpu_count() if len(c.files)>=4*_BLOCK else 1
+    if workers is None: workers = _processes(len(c.files))
     ours = _claim(out, plan)
     with ours.writing(_AUDIO, _PARTIAL, _JOURNAL, digest=False), ours.writing(_TABLE, _SKIPPED, _META):
         blocks = _convert(c, out, plan, workers, max_bad, progress)
@@ -620,6 +638,10 @@ def _check_numbers(sample_rate, gain, valid, test, seed, min_seconds, max_bad, w
     need(min_seconds>=0 and 0<=max_bad<=1, 'min_seconds must not be negative and max_bad must be a share',
          min_seconds, max_bad)
     need(workers is None or workers>=0, 'workers must not be negative', workers)
+
+def _processes(n):
+    "One for each core, if there are clips enough"
+    return os.cpu_count() if n>=4*_BLOCK else 1
 
 def _announce(c):
     "What is about to be prepared"
