@@ -19,7 +19,7 @@ class SegmentDataset:
                  data:SpeechData, # Prepared corpus
                  segment_size:int, # Samples of a segment
                  seed:int=1234, # Of the segments
-                 random_gain_db:float=0., # Each segment is scaled by a random gain within +- this, dB, but never beyond full scale
+                 random_gain_db:float=0., # Each segment gets a random gain within +- this, dB, never beyond full scale
                  split:str='train' # Part of the corpus
                 ):
         self.data, self.segment_size, self.seed, self.random_gain_db = data, segment_size, seed, random_gain_db
@@ -37,17 +37,10 @@ class SegmentDataset:
     def batch(self, indices:Iterable # Indices of utterances
              )->object: # (len(indices), 1, segment_size) float32 tensor; shorter utterances are followed by zeros
         "The segments of several utterances in this epoch"
-        size, audio, pcm = self.segment_size, self.data.audio, np.zeros((len(indices), self.segment_size), np.int16)
-        for row,i in zip(pcm, indices):
-            if not 0<=i<len(self): raise IndexError(i)
-            start, length = self._spans[i]
-            if length>size: start += int(self._random[i,0]*(length-size+1))
-            n = min(size, length)
-            row[:n] = audio[start:start+n]
+        pcm = np.zeros((len(indices), self.segment_size), np.int16)
+        for row,i in zip(pcm, indices): self._cut(i, row)
         wavs = pcm*np.float32(1/32768)
-        if self.random_gain_db:
-            gain, peak = 10**((2*self._random[indices,1]-1)*self.random_gain_db/20), np.abs(wavs).max(1).clip(1e-5)
-            wavs *= np.minimum(gain, 1/peak).astype(np.float32)[:,None]
+        if self.random_gain_db: wavs *= self._gains(indices, np.abs(wavs).max(1))[:,None]
         import torch # not before: the worker processes of `prepare` start without it
         return torch.from_numpy(wavs)[:,None]
 
@@ -56,6 +49,20 @@ class SegmentDataset:
         "The segment of utterance `i` in this epoch"
         return self.batch([i])[0]
 
+    def _cut(self, i, row):
+        "Copy the segment of utterance `i` into a row of zeros"
+        if not 0<=i<len(self): raise IndexError(i)
+        size, (start, length) = len(row), self._spans[i]
+        if length>size: start += int(self._random[i,0]*(length-size+1))
+        n = min(size, length)
+        row[:n] = self.data.audio[start:start+n]
+
+    def _gains(self, indices, peaks):
+        "A factor for each segment, none beyond full scale"
+        gains = 10**((2*self._random[indices,1]-1)*self.random_gain_db/20)
+        return np.minimum(gains, 1/peaks.clip(1e-5)).astype(np.float32)
+
+# %% ../nbs/12_data.ipynb #48e4efae
 def epoch_order(n:int, # Number of utterances
                 seed:int, # Of the run
                 epoch:int # Counted from 0

@@ -18,8 +18,7 @@ import soundfile as sf, torch
 from tqdm import tqdm
 from . import __version__
 from .config import Config, V1
-from .base.files import Ours, claim, new_file, only_one
-from .dataset.prepare import _append, _follow_parent
+from .base.files import Ours, claim, follow_parent, new_file, only_one, write_through
 from .metrics import METRICS, Recording, not_computed
 from .evaluation.stats import holm, interval, paired
 from .evaluation.systems import RECORDING
@@ -114,14 +113,14 @@ def _run(systems, clips, cfg, out, workers, progress, known):
         for row in (_alone if workers<2 else _pool)(jobs, cfg, waves, workers):
             if out:
                 text = io.StringIO(newline=''); csv.DictWriter(text, COLUMNS, restval='').writerow(row)
-                _append(f, text.getvalue())
+                write_through(f, text.getvalue())
             bar.update(); bar.set_postfix_str(row['clip'][:24], refresh=False)
             yield row
 
 def _alone(jobs, cfg, waves, workers):
     for clip,systems in jobs: yield from _measure(clip, systems, cfg, waves)
 
-def _start(): _follow_parent(); torch.set_num_threads(1)
+def _start(): follow_parent(); torch.set_num_threads(1)
 def _job(*job): return list(_measure(*job))
 
 def _pool(jobs, cfg, waves, workers):

@@ -20,14 +20,27 @@ def read_wav(path:str|Path # WAV, FLAC or anything else that libsndfile reads
     path = Path(path)
     if not path.is_file(): raise FileNotFoundError(f'There is no sound file {path}')
     if not path.stat().st_size: raise ValueError(f'{path} is empty (0 bytes): copy it again')
-    try:
-        with sf.SoundFile(path) as f: wav, rate, log = f.read(dtype='float32', always_2d=True).T, f.samplerate, f.extra_info
-    except (sf.LibsndfileError, TypeError) as e: raise ValueError(f'{path} cannot be read as sound: it is damaged, or not a WAV or FLAC ({e})') from e
-    cut = re.search(r'^data : (\d+) \(should be (\d+)\)', log, re.M)
-    if cut and int(cut[1])-int(cut[2])>8 and int(cut[1])<0x7f000000: # who writes to a pipe does not know the length and puts the largest number
-        raise ValueError(f'{path} is cut off: its header promises {int(cut[1]):,} bytes of sound, {int(cut[2]):,} are there; copy it again')
+    wav, rate, log = _decode(path)
+    if cut := _cut_off(log): raise ValueError(f'{path} is cut off: {cut}; copy it again')
     if not wav.size: raise ValueError(f'{path} holds no samples')
     return np.ascontiguousarray(wav), rate
+
+def _decode(path):
+    "Wave (channels, T), sample rate, and what libsndfile noted"
+    try:
+        with sf.SoundFile(path) as f: return f.read(dtype='float32', always_2d=True).T, f.samplerate, f.extra_info
+    except (sf.LibsndfileError, TypeError) as e:
+        raise ValueError(f'{path} cannot be read as sound: it is damaged, or not a WAV or FLAC ({e})') from e
+
+def _cut_off(log):
+    "How much of a WAV is missing, by the notes of libsndfile; '' where nothing is"
+    m = re.search(r'^data : (\d+) \(should be (\d+)\)', log, re.M)
+    if not m: return ''
+    promised, there = int(m[1]), int(m[2])
+    if promised-there<=8 or promised>=_UNKNOWN: return ''
+    return f'its header promises {promised:,} bytes of sound, {there:,} are there'
+
+_UNKNOWN = 0x7f000000 # Bytes: who writes to a pipe does not know the length and puts the largest number
 
 # %% ../../nbs/03_audio.ipynb #d8059e2d
 def write_wav(path:str|Path, # The WAV file
@@ -43,43 +56,62 @@ def write_wav(path:str|Path, # The WAV file
         f.write(pcm.T)
     return int((np.abs(x)>1).sum())
 
-def is_ours(path:str|Path # Any file
-           )->bool: # False also for what is no sound file
-    "Was the file written by `write_wav`, and not changed since? What was not is not ours to replace"
-    try:
-        with sf.SoundFile(path) as f: tag, pcm = re.match(r'hifigan_ruslan(?: ([0-9a-f]{16})\b)?', f.software), f.read(dtype='int16', always_2d=True)
-    except (sf.LibsndfileError, OSError): return False
-    return bool(tag) and tag[1] in (None, _digest(pcm)) # version 0.1 wrote no digest
-
 def _digest(pcm):
     "Of (T, channels) samples"
     return hashlib.sha256(pcm.astype('<i2').tobytes()).hexdigest()[:16]
 
+# %% ../../nbs/03_audio.ipynb #471c9869
+_TAG = re.compile(r'hifigan_ruslan(?: ([0-9a-f]{16})\b)?') # Version 0.1 wrote no digest
+
+def is_ours(path:str|Path # Any file
+           )->bool: # False also for what is no sound file
+    "Was the file written by `write_wav`, and not changed since? What was not is not ours to replace"
+    try:
+        with sf.SoundFile(path) as f: tag, pcm = _TAG.match(f.software), f.read(dtype='int16', always_2d=True)
+    except (sf.LibsndfileError, OSError): return False
+    return bool(tag) and tag[1] in (None, _digest(pcm))
+
 # %% ../../nbs/03_audio.ipynb #191f7aea
-_FULL = dict(int16=2**15, int32=2**31) # Full scale of the integer types that sound comes in
+def wav_at(wav:np.ndarray|Tensor, # (T,) or (channels, T): float in [-1, 1], int16 or int32; array or tensor
+           sample_rate:int, # Its rate, Hz
+           rate:int # The wanted rate, Hz
+          )->np.ndarray: # (T',) float32
+    "The mean of the channels, as floats, at the wanted rate (resampled with soxr HQ)"
+    _check_rate(sample_rate)
+    x = _as_floats(np.atleast_2d(_array(wav)))
+    _check_wave(x)
+    x = x.mean(0).astype(np.float32)
+    return x if sample_rate==rate else soxr.resample(x, sample_rate, rate, quality='HQ')
+
+_FULL_SCALE = dict(int16=2**15, int32=2**31) # Of the integer types that sound comes in
+
+def _as_floats(x): return x/_FULL_SCALE[x.dtype.name] if x.dtype.name in _FULL_SCALE else x
 
 def _array(x):
     "The numpy array of a tensor, array or list; half precision becomes float32"
     if isinstance(x, Tensor): x = (x.float() if x.is_floating_point() else x).detach().cpu().numpy()
     return np.asarray(x)
 
+# %% ../../nbs/03_audio.ipynb #5712a359
+def _check_rate(rate):
+    if not isinstance(rate, Real) or rate<=0:
+        raise ValueError(f'The sample rate must be a number above 0 (Hz), found {rate!r}')
+
 def _check_wave(x):
     "Raise ValueError for an array that is no float wave of shape (channels, T)"
-    if x.ndim!=2: raise ValueError(f'A wave has the shape (T,) or (channels, T), found {x.shape}; files are read with read_wav')
-    if not x.size: raise ValueError('The wave is empty: it has no samples')
-    if x.shape[0]>x.shape[1]: raise ValueError(f'A wave of shape {x.shape} has more channels than samples; (channels, T) is expected: transpose it')
-    if x.dtype.kind!='f': raise ValueError(f'A wave holds floats in [-1, 1], int16 or int32, found {x.dtype}')
-    if not np.isfinite(x).all(): raise ValueError(f'The wave holds NaN or infinity ({np.isfinite(x).mean():.1%} of the samples are good)')
-    if (peak := np.abs(x).max())>8: raise ValueError(f'The wave reaches {peak:g}, expected [-1, 1]; if these are 16-bit values, divide by 32768')
+    if wrong := _wrong_shape(x) or _wrong_values(x): raise ValueError(wrong)
 
-def wav_at(wav:np.ndarray|Tensor, # (T,) or (channels, T): float in [-1, 1], int16 or int32; array or tensor
-           sample_rate:int, # Its rate, Hz
-           rate:int # The wanted rate, Hz
-          )->np.ndarray: # (T',) float32
-    "The mean of the channels, as floats, at the wanted rate (resampled with soxr HQ)"
-    if not isinstance(sample_rate, Real) or sample_rate<=0: raise ValueError(f'The sample rate must be a number above 0 (Hz), found {sample_rate!r}')
-    x = np.atleast_2d(_array(wav))
-    if x.dtype.name in _FULL: x = x/_FULL[x.dtype.name]
-    _check_wave(x)
-    x = x.mean(0).astype(np.float32)
-    return x if sample_rate==rate else soxr.resample(x, sample_rate, rate, quality='HQ')
+def _wrong_shape(x):
+    "What is wrong with the shape of an array; None if nothing is"
+    if x.ndim!=2: return f'A wave has the shape (T,) or (channels, T), found {x.shape}; files are read with read_wav'
+    if not x.size: return 'The wave is empty: it has no samples'
+    if x.shape[0]<=x.shape[1]: return None
+    return f'A wave of shape {x.shape} has more channels than samples; (channels, T) is expected: transpose it'
+
+def _wrong_values(x):
+    "What is wrong with the numbers; None if nothing is"
+    if x.dtype.kind!='f': return f'A wave holds floats in [-1, 1], int16 or int32, found {x.dtype}'
+    good = np.isfinite(x)
+    if not good.all(): return f'The wave holds NaN or infinity ({good.mean():.1%} of the samples are good)'
+    peak = np.abs(x).max()
+    if peak>8: return f'The wave reaches {peak:g}, expected [-1, 1]; if these are 16-bit values, divide by 32768'

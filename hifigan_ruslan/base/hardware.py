@@ -16,18 +16,27 @@ def choose_device(device:str|None=None, # 'cpu', 'cuda', 'cuda:1'; None = the GP
                   local_rank:int=0 # Which process of this machine asks: each takes its own GPU
                  )->tuple: # torch.device and the reason in words
     "Where to compute, and why"
-    if device is None:
-        if not torch.cuda.is_available(): return torch.device('cpu'), f'CPU with {torch.get_num_threads()} threads: torch sees no CUDA GPU'
-        device, why = 'cuda', 'a CUDA GPU that torch sees'
-    else: why = 'as asked'
-    try: d = torch.device(device)
-    except RuntimeError: raise ValueError(f"There is no device {device!r}; use 'cpu' or 'cuda'") from None
+    if device is None and not torch.cuda.is_available():
+        return torch.device('cpu'), f'CPU with {torch.get_num_threads()} threads: torch sees no CUDA GPU'
+    device, why = ('cuda', 'a CUDA GPU that torch sees') if device is None else (device, 'as asked')
+    d = _device(device)
     if d.type!='cuda': return d, f'{d}, {why}'
+    i = local_rank if d.index is None else d.index
+    _check_gpu(device, i)
+    return torch.device('cuda', i), f'{torch.cuda.get_device_name(i)}, {why}'
+
+def _device(name):
+    "The torch.device of that name"
+    try: return torch.device(name)
+    except RuntimeError: raise ValueError(f"There is no device {name!r}; use 'cpu' or 'cuda'") from None
+
+def _check_gpu(device, i):
+    "ValueError where torch has no GPU of number `i`"
     n = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if not n: raise ValueError(f'{device} was asked for, but torch sees no CUDA GPU; leave the device out or use cpu')
-    i = local_rank if d.index is None else d.index
-    if i>=n: raise ValueError(f'GPU number {i} was asked for, but torch sees {n}; they are counted from 0, and each process takes one')
-    return torch.device('cuda', i), f'{torch.cuda.get_device_name(i)}, {why}'
+    if i>=n:
+        raise ValueError(f'GPU number {i} was asked for, but torch sees {n}; '
+                         'they are counted from 0, and each process takes one')
 
 # %% ../../nbs/04_hardware.ipynb #23b914db
 DTYPES = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16, fp64=torch.float64)
@@ -36,22 +45,39 @@ def choose_precision(device:torch.device, # From `choose_device`
                      precision:str|None=None # 'fp32', 'bf16', 'fp16' or 'fp64'; None = by the device
                     )->tuple: # Its name and the reason in words
     "In which precision to train, and why"
-    if precision is not None and precision not in DTYPES: raise ValueError(f'There is no precision {precision!r}; choose one of {", ".join(DTYPES)}')
-    if device.type=='cuda':
-        major, minor = torch.cuda.get_device_capability(device)
-        own = 'bf16' if major>=8 else 'fp16' if major==7 else 'fp32'
-        has = f'compute capability {major}.{minor} has ' + dict(bf16='matrix units for bf16', fp16='matrix units for fp16, none for bf16', fp32='no matrix units for half precision')[own]
-        return precision or own, f'as asked; {has}' if precision else has
-    if precision in (None, 'fp32'): return 'fp32', 'as asked' if precision else 'a CPU computes most surely in it; bf16 on request'
-    return precision, f'as asked; a matrix product in it is {_speed(DTYPES[precision]):.1f} times as fast as in fp32 on this CPU'
+    if precision is not None and precision not in DTYPES:
+        raise ValueError(f'There is no precision {precision!r}; choose one of {", ".join(DTYPES)}')
+    return _gpu_precision(device, precision) if device.type=='cuda' else _cpu_precision(precision)
 
-def _speed(dtype, n=512, repeats=5):
+_UNITS = dict(bf16='matrix units for bf16', fp16='matrix units for fp16, none for bf16',
+              fp32='no matrix units for half precision')
+
+def _gpu_precision(device, precision):
+    "By the matrix units that it has"
+    major, minor = torch.cuda.get_device_capability(device)
+    own = 'bf16' if major>=8 else 'fp16' if major==7 else 'fp32'
+    has = f'compute capability {major}.{minor} has {_UNITS[own]}'
+    return (precision, f'as asked; {has}') if precision else (own, has)
+
+def _cpu_precision(precision):
+    "fp32, unless asked; what it costs is measured"
+    if precision is None: return 'fp32', 'a CPU computes most surely in it; bf16 on request'
+    if precision=='fp32': return 'fp32', 'as asked'
+    times = _speed(DTYPES[precision])
+    return precision, f'as asked; a matrix product in it is {times:.1f} times as fast as in fp32 on this CPU'
+
+def _speed(dtype):
     "Speed of a matrix product, relative to fp32"
-    def seconds(t):
-        a, times = torch.randn(n, n).to(t), []
-        for _ in range(repeats): begin = time.perf_counter(); a@a; times.append(time.perf_counter()-begin)
-        return min(times)
-    return seconds(torch.float32)/seconds(dtype)
+    return _seconds(torch.float32)/_seconds(dtype)
+
+def _seconds(dtype, n=512, repeats=5):
+    "Of the fastest of some matrix products"
+    a, times = torch.randn(n, n).to(dtype), []
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        a@a
+        times.append(time.perf_counter()-begin)
+    return min(times)
 
 # %% ../../nbs/04_hardware.ipynb #1683bf17
 class Ranks:
@@ -65,12 +91,11 @@ class Ranks:
         self.control = dist.new_group(backend='gloo') if world>1 else None # for plain values: never waits for a GPU
 
     @classmethod
-    def join(cls,
-             timeout:float=1800. # A rank that says nothing for so long is taken for dead, s
+    def join(cls, timeout:float=1800. # A rank that says nothing for so long is taken for dead, s
             )->'Ranks':
         "Meet the other processes that `torch.distributed.run` has started; without it, alone"
         if not dist.is_torchelastic_launched(): return cls()
-        if not dist.is_initialized(): dist.init_process_group('cpu:gloo,cuda:nccl' if torch.cuda.is_available() else 'gloo', timeout=timedelta(seconds=timeout))
+        if not dist.is_initialized(): dist.init_process_group(_backends(), timeout=timedelta(seconds=timeout))
         return cls(dist.get_rank(), dist.get_world_size(), dist.get_node_local_rank())
 
     @property
@@ -83,27 +108,17 @@ class Ranks:
         if self.first: print(*words, flush=True, **kw)
 
     @torch.no_grad()
-    def average_grads(self,
-                      params:list # Parameters with gradients; the same ones on all ranks
+    def average_grads(self, params:list # Parameters with gradients; the same ones on all ranks
                      ):
         "Give all ranks the mean of their gradients"
-        if self.world==1: return
-        grads = [p.grad for p in params if p.grad is not None]
-        flat = torch.cat([g.flatten() for g in grads])
-        dist.all_reduce(flat)
-        for g,part in zip(grads, (flat/self.world).split([g.numel() for g in grads])): g.copy_(part.view_as(g))
+        if self.world>1: _average([p.grad for p in params if p.grad is not None], self.world)
 
-    def any(self,
-            *flags:bool # True or False
+    def any(self, *flags:bool # True or False
            )->list: # For each: is it true on any rank? The same answer on all of them
         "Agree on decisions"
-        if self.world==1: return [bool(f) for f in flags]
-        t = torch.tensor([float(bool(f)) for f in flags])
-        dist.all_reduce(t, dist.ReduceOp.MAX, group=self.control)
-        return [f>0 for f in t.tolist()]
+        return [bool(f) for f in flags] if self.world==1 else _any_rank(flags, self.control)
 
-    def gather(self,
-               value:object # Any picklable value
+    def gather(self, value:object # Any picklable value
               )->list: # Those of all ranks, in their order
         "What every rank has to say"
         if self.world==1: return [value]
@@ -111,14 +126,34 @@ class Ranks:
         dist.all_gather_object(out, value, group=self.control)
         return out
 
-    def check_same(self,
-                   tensors:Iterable # The same on all ranks, if all is well
+    def check_same(self, tensors:Iterable # The same on all ranks, if all is well
                   ):
         "ValueError if the ranks do not hold the same numbers"
         sums = self.gather([t.detach().double().sum().item() for t in tensors])
-        if any(o!=sums[0] for o in sums): raise ValueError('The processes hold different weights. All of them must have the same package, configuration and checkpoints: '
-                                                           'copy the output folder to every machine, or put it on a shared disk')
+        if any(o!=sums[0] for o in sums): raise ValueError(_DIFFERENT)
 
     def leave(self):
         "Part from the others, all together"
-        if self.world>1: dist.barrier(group=self.control); dist.destroy_process_group()
+        if self.world==1: return
+        dist.barrier(group=self.control)
+        dist.destroy_process_group()
+
+# %% ../../nbs/04_hardware.ipynb #ae01b432
+_DIFFERENT = ('The processes hold different weights. '
+              'All of them must have the same package, configuration and checkpoints: '
+              'copy the output folder to every machine, or put it on a shared disk')
+
+def _backends(): return 'cpu:gloo,cuda:nccl' if torch.cuda.is_available() else 'gloo'
+
+def _average(grads, world):
+    "Put the mean over all ranks in the place of each gradient, by one transfer"
+    flat = torch.cat([g.flatten() for g in grads])
+    dist.all_reduce(flat)
+    parts = (flat/world).split([g.numel() for g in grads])
+    for g,part in zip(grads, parts): g.copy_(part.view_as(g))
+
+def _any_rank(flags, group):
+    "For each flag: is it true on any rank?"
+    t = torch.tensor([float(bool(f)) for f in flags])
+    dist.all_reduce(t, dist.ReduceOp.MAX, group=group)
+    return [f>0 for f in t.tolist()]

@@ -10,22 +10,33 @@ import json, os, re, unicodedata
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 import numpy as np, soundfile as sf
-from ..base.files import claim
+from ..base.files import claim, listing, printable
 
 # %% ../../nbs/10_corpus.ipynb #b1ca8911
-_FORMANTS = dict(zip('аоуэиы', ((700,1200,2500), (500,850,2400), (320,700,2300), (480,1800,2500), (290,2250,3000), (310,1500,2400))))
-_WORDS = 'вечер море тихо снова долго город шум речка дорога окно зимой голос слышен издалека поезд идёт домой'.split()
+_FORMANTS = {'а': (700,1200,2500), 'о': (500,850,2400), 'у': (320,700,2300),
+             'э': (480,1800,2500), 'и': (290,2250,3000), 'ы': (310,1500,2400)} # Hz
 
 def _syllable(rng, t, f0, sample_rate):
     "One consonant and one vowel: (T,) wave"
+    k = np.arange(1, int(min(40, .45*sample_rate/f0.max()))+1) # harmonics
+    amp = _vowel(k*f0.mean(), _FORMANTS[rng.choice(list(_FORMANTS))]) + .02/k
     phase = 2*np.pi*np.cumsum(f0)/sample_rate
-    k = np.arange(1, int(min(40, .45*sample_rate/f0.max()))+1)
-    formants = np.array(_FORMANTS[rng.choice(list(_FORMANTS))])
-    amp = sum(np.exp(-.5*((k*f0.mean()-f)/(90+.06*f))**2)/(i+1) for i,f in enumerate(formants)) + .02/k
     voiced = np.sin(phase[:,None]*k)@amp * np.sin(np.pi*np.clip(t/t[-1], 0, 1))**.5
-    hiss = np.diff(rng.standard_normal(len(t)+1))*np.exp(-t/.02)
-    return .12*voiced + .03*hiss
+    return .12*voiced + .03*_hiss(rng, t)
+
+def _vowel(freqs, formants):
+    "Amplitude of each frequency under the peaks of a vowel"
+    return sum(np.exp(-.5*((freqs-f)/(90+.06*f))**2)/(i+1) for i,f in enumerate(formants))
+
+def _hiss(rng, t):
+    "A consonant that dies away in some hundredths of a second"
+    return np.diff(rng.standard_normal(len(t)+1))*np.exp(-t/.02)
+
+def _pitch(rng, t):
+    "Near 115 Hz, with vibrato, falling"
+    return rng.uniform(100,135)*(1+.02*np.sin(2*np.pi*5.5*t) - .1*t/t[-1])
 
 def synth_wav(seconds:float=2., # Length
               sample_rate:int=44100, # Hz
@@ -36,12 +47,16 @@ def synth_wav(seconds:float=2., # Length
     wav = rng.standard_normal(n)*1e-4
     while i < n-round(.1*sample_rate):
         t = np.arange(min(round(rng.uniform(.12,.3)*sample_rate), n-i))/sample_rate
-        f0 = rng.uniform(100,135)*(1+.02*np.sin(2*np.pi*5.5*t) - .1*t/t[-1])
-        wav[i:i+len(t)] += _syllable(rng, t, f0, sample_rate)
-        i += len(t) + round((rng.uniform(.15,.3) if rng.random()<.2 else .01)*sample_rate)
+        wav[i:i+len(t)] += _syllable(rng, t, _pitch(rng, t), sample_rate)
+        pause = rng.uniform(.15,.3) if rng.random()<.2 else .01
+        i += len(t) + round(pause*sample_rate)
     return np.clip(wav, -.99, .99).astype(np.float32)
 
 # %% ../../nbs/10_corpus.ipynb #1a45a2c7
+_WORDS = ('вечер море тихо снова долго город шум речка дорога окно зимой голос слышен издалека поезд '
+          'идёт домой').split()
+_METADATA = 'metadata_RUSLAN_22200.csv'
+
 def synth_corpus(root:str|Path, # Folder to make; one with true recordings is refused
                  n:int=8, # Clips
                  seconds:float=2., # Length of a clip
@@ -51,11 +66,15 @@ def synth_corpus(root:str|Path, # Folder to make; one with true recordings is re
     "Write a small corpus in the layout of RUSLAN: 000000_RUSLAN.wav, ... and metadata_RUSLAN_22200.csv"
     root, rng = Path(root), np.random.default_rng(seed)
     ids = [f'{i:06d}_RUSLAN' for i in range(n)]
-    with claim(root, 'corpus', 'give a folder of its own').writing(*(f'{id}.wav' for id in ids), 'metadata_RUSLAN_22200.csv'):
-        for i,id in enumerate(ids): sf.write(root/f'{id}.wav', synth_wav(seconds, sample_rate, [seed, i]), sample_rate, subtype='PCM_16')
-        lines = [f"{id}|{' '.join(rng.choice(_WORDS, 5)).capitalize()}.\n" for id in ids]
-        (root/'metadata_RUSLAN_22200.csv').write_text(''.join(lines), encoding='utf-8')
+    ours = claim(root, 'corpus', 'give a folder of its own')
+    with ours.writing(*(f'{id}.wav' for id in ids), _METADATA):
+        for i,id in enumerate(ids):
+            sf.write(root/f'{id}.wav', synth_wav(seconds, sample_rate, [seed, i]), sample_rate, subtype='PCM_16')
+        table = ''.join(f'{id}|{_sentence(rng)}\n' for id in ids)
+        (root/_METADATA).write_text(table, encoding='utf-8')
     return root
+
+def _sentence(rng): return ' '.join(rng.choice(_WORDS, 5)).capitalize() + '.'
 
 # %% ../../nbs/10_corpus.ipynb #5aaf71bb
 _AUDIO_SUFFIXES = ('.wav', '.flac')
@@ -67,20 +86,17 @@ class Corpus:
     files:dict # id -> path of the sound file, in natural order of the paths
     texts:dict # id -> text; ids without a text are not there
     layout:str # What was found, in words
-    counts:dict # missing (metadata rows without a file), refused and ambiguous rows, same_name (files whose name occurs in several folders)
+    counts:dict # Rows of the metadata that are missing (no file), refused, ambiguous; same_name (in several folders)
     refused:tuple=() # Names in the metadata that point out of the folder
 
     def rel(self, id:str)->str: # Path below `root`, with / between the parts
         "Path of a sound file relative to the corpus"
         return self.files[id].relative_to(self.root).as_posix()
 
+# %% ../../nbs/10_corpus.ipynb #6b233250
 def _natural(s):
     "Sorting key by which clip_9 comes before clip_10"
     return [int(p) if i%2 else p for i,p in enumerate(re.split(r'(\d+)', s))], s
-
-def _printable(s): return str(s).encode('utf-8', 'replace').decode()
-
-def _raise(e): raise e
 
 def _walk(root):
     "Visible files below `root`, also behind links, each folder once, in natural order"
@@ -93,15 +109,9 @@ def _walk(root):
         found += [Path(d)/n for n in names if n[0]!='.']
     return sorted(found, key=lambda p: _natural(p.relative_to(root).as_posix()))
 
-def _tree(folder, n=12):
-    "The first entries of a folder, for messages"
-    paths = sorted(folder.glob('[!.]*'))
-    lines = [f'  {_printable(p.name)}' + ('/' if p.is_dir() else f' ({p.lstat().st_size:,} bytes)') for p in paths[:n]]
-    return '\n'.join(lines + [f'  ... and {len(paths)-n} more']*(len(paths)>n)) or '  (nothing)'
+def _raise(e): raise e
 
 # %% ../../nbs/10_corpus.ipynb #d50a949c
-_NAME_KEYS, _TEXT_KEYS = ('audio_filepath', 'audio', 'path', 'wav', 'file', 'id'), ('text', 'transcription', 'transcript', 'sentence')
-
 def _read_text(path):
     "A text file in UTF-8 (with or without a byte order mark), else in cp1251"
     raw = path.read_bytes()
@@ -110,36 +120,62 @@ def _read_text(path):
     return text.replace('\r\n', '\n')
 
 def _table_rows(path):
+    "Pairs from the first two columns"
     lines = _read_text(path).split('\n')
     sep = '|' if any('|' in l for l in lines) else '\t'
     return [(c[0].strip(), c[1].strip()) for l in lines if len(c := l.split(sep))>1]
 
-def _pick(o, keys): return next((o[k] for k in keys if isinstance(o.get(k), str)), '')
-
-def _json_rows(path):
-    "Pairs from a list of objects, from one object per line, or from an object {name: text or object}"
-    raw = _read_text(path)
-    try: d = json.loads(raw)
-    except ValueError: d = [json.loads(l) for l in raw.split('\n') if l.strip()]
-    if isinstance(d, dict): d = [d] if _pick(d, _NAME_KEYS) else [dict(id=k) | (o if isinstance(o, dict) else dict(text=o)) for k,o in d.items()]
-    pairs = [(_pick(o, _NAME_KEYS), _pick(o, _TEXT_KEYS).strip()) for o in d if isinstance(o, dict)] if isinstance(d, list) else []
-    return [(PurePosixPath(n).name if n.startswith('/') else n, t) for n,t in pairs if n] # a manifest's absolute path: its last part is the name
-
 def _is_metadata(p):
+    "By its name"
     name, ext = p.stem.lower(), p.suffix.lower()
     if ext in ('.json','.jsonl'): return 'manifest' in name or 'index' in name
     return p.name.lower()=='marks.txt' or ext in ('.csv','.tsv','.txt') and 'metadata' in name
+
+# %% ../../nbs/10_corpus.ipynb #2466c9a4
+_NAME_KEYS = ('audio_filepath', 'audio', 'path', 'wav', 'file', 'id')
+_TEXT_KEYS = ('text', 'transcription', 'transcript', 'sentence')
+
+def _metadata_rows(path):
+    "Pairs from a metadata file of either kind"
+    return (_json_rows if path.suffix.lower() in ('.json','.jsonl') else _table_rows)(path)
+
+def _json_rows(path):
+    "Pairs from a list of objects, from one object per line, or from an object {name: text or object}"
+    pairs = [_pair(o) for o in _objects(_load(_read_text(path))) if isinstance(o, dict)]
+    return [(PurePosixPath(n).name if n.startswith('/') else n, t) for n,t in pairs if n]
+
+def _load(text):
+    "One value, or a list of one for each line"
+    try: return json.loads(text)
+    except ValueError: return [json.loads(l) for l in text.split('\n') if l.strip()]
+
+def _objects(d):
+    "The objects that a manifest holds, each with its name in it"
+    if isinstance(d, dict):
+        if _first(d, _NAME_KEYS): return [d]
+        return [dict(id=k) | (o if isinstance(o, dict) else dict(text=o)) for k,o in d.items()]
+    return d if isinstance(d, list) else []
+
+def _pair(o): return _first(o, _NAME_KEYS), _first(o, _TEXT_KEYS).strip()
+
+def _first(o, keys):
+    "The text under the first of the keys that has one"
+    return next((o[k] for k in keys if isinstance(o.get(k), str)), '')
 
 # %% ../../nbs/10_corpus.ipynb #62da29b4
 def _nfc(s): return unicodedata.normalize('NFC', s)
 
 def _unsuffix(s): return re.sub(r'\.(wav|flac)$', '', s, flags=re.I)
 
+def _stem(rel): return _unsuffix(rel.rsplit('/', 1)[-1])
+
 def _ids(rels):
     "id of each relative path: its stem, or as much of the path as makes it unique"
-    def stem(r): return _unsuffix(r.rsplit('/', 1)[-1])
-    stems, paths = Counter(map(stem, rels)), Counter(map(_unsuffix, rels))
-    return [stem(r) if stems[stem(r)]==1 else _unsuffix(r) if paths[_unsuffix(r)]==1 else r for r in rels]
+    stems, paths = Counter(map(_stem, rels)), Counter(map(_unsuffix, rels))
+    def id(r):
+        if stems[_stem(r)]==1: return _stem(r)
+        return _unsuffix(r) if paths[_unsuffix(r)]==1 else r
+    return [id(r) for r in rels]
 
 def _index(rels, ids):
     "Every trailing part of every path -> ids"
@@ -149,25 +185,37 @@ def _index(rels, ids):
         for i in range(len(parts)): index['/'.join(parts[i:])].append(id)
     return index
 
-def _unsafe(name):
-    p = PurePosixPath(name.replace('\\', '/'))
+# %% ../../nbs/10_corpus.ipynb #63fd4316
+def _posix(name): return PurePosixPath(name.replace('\\', '/'))
+
+def _is_unsafe(name):
+    "Does a name in the metadata climb out of the folder?"
+    p = _posix(name)
     return p.is_absolute() or '..' in p.parts or re.match('[A-Za-z]:', name) is not None
 
 def _match(name, index, folder):
-    "ids that a name in the metadata can mean"
-    key = _nfc(_unsuffix(PurePosixPath(name.replace('\\', '/')).as_posix()))
+    "ids that a name can mean"
+    key = _nfc(_unsuffix(_posix(name).as_posix()))
     for k in (f'{folder}/{key}', key, key.rsplit('/', 1)[-1]):
         if k in index: return index[k]
     return []
 
+# %% ../../nbs/10_corpus.ipynb #ae8a07c6
 def _join(rows, index, folder):
-    "Texts by id, and what did not fit, of one metadata file"
-    found = [(n, t, 'refused' if _unsafe(n) else _match(n, index, folder)) for n,t in rows]
-    def shape(s): return re.sub(r'\d', '0', s)
-    if len(found)>1 and found[0][2]==[] and shape(found[0][0])!=shape(found[1][0]): found = found[1:] # a header row
-    refused, matched = tuple(n for n,_,m in found if m=='refused'), [(t, m) for _,t,m in found if m!='refused']
-    counts = dict(missing=sum(len(m)==0 for _,m in matched), refused=len(refused), ambiguous=sum(len(m)>1 for _,m in matched))
-    return {m[0]: t for t,m in matched if len(m)==1 and t}, refused, counts
+    "Texts by id, refused names, and counts of what did not fit, of one metadata file"
+    if _has_header(rows, index, folder): rows = rows[1:]
+    refused = tuple(n for n,_ in rows if _is_unsafe(n))
+    matched = [(t, _match(n, index, folder)) for n,t in rows if not _is_unsafe(n)]
+    counts = dict(missing=sum(len(ids)==0 for _,ids in matched), refused=len(refused),
+                  ambiguous=sum(len(ids)>1 for _,ids in matched))
+    return {ids[0]: t for t,ids in matched if len(ids)==1 and t}, refused, counts
+
+def _has_header(rows, index, folder):
+    "Does the first row name no sound, and look unlike the second?"
+    if len(rows)<2: return False
+    first, second = rows[0][0], rows[1][0]
+    if _is_unsafe(first) or _match(first, index, folder): return False
+    return re.sub(r'\d', '0', first)!=re.sub(r'\d', '0', second)
 
 # %% ../../nbs/10_corpus.ipynb #6561f38c
 def find_corpus(root:str|Path # Folder with sound files (.wav, .flac) at any depth
@@ -184,47 +232,104 @@ def find_corpus(root:str|Path # Folder with sound files (.wav, .flac) at any dep
     texts, refused, counts, notes = _metadata(root, found, index)
     single = _single_texts(found, [i for i in ids if i not in texts], index)
     if single: notes.append(f'{len(single):,} texts from single .txt files')
-    counts['same_name'] = sum(len(v)>1 for k,v in index.items() if '/' not in k)
-    if counts['same_name']:
-        notes.append(f"{counts['same_name']:,} names occur more than once: if these are copies, give only one of the folders, "
-                     'or training clips will be among the test clips')
-    folders = Counter(r.rpartition('/')[0] or '.' for r in rels)
-    where = ', '.join(f'{_printable(d)}/' for d,_ in folders.most_common(3)) + (f' and {len(folders)-3} more folders' if len(folders)>3 else '')
-    layout = '; '.join([f'{len(sounds):,} sound files in {where}'] + (notes or ['no texts (a vocoder does not need them)']))
+    counts['same_name'] = _same_name(index)
+    if counts['same_name']: notes.append(_copies(counts['same_name']))
+    layout = '; '.join([_where(rels)] + (notes or ['no texts (a vocoder does not need them)']))
     return Corpus(root, dict(zip(ids, sounds)), texts|single, layout, counts, refused)
 
+def _same_name(index):
+    "How many names occur in several folders"
+    return sum(len(ids)>1 for name,ids in index.items() if '/' not in name)
+
+def _copies(n):
+    return (f'{n:,} names occur more than once: if these are copies, give only one of the folders, '
+            'or training clips will be among the test clips')
+
+def _where(rels):
+    "How many sounds there are, and in which folders"
+    folders = Counter(r.rpartition('/')[0] or '.' for r in rels)
+    names = ', '.join(f'{printable(d)}/' for d,_ in folders.most_common(3))
+    more = f' and {len(folders)-3} more folders' if len(folders)>3 else ''
+    return f'{len(rels):,} sound files in {names}{more}'
+
+# %% ../../nbs/10_corpus.ipynb #c5e26787
 def _check_folder(root):
-    if not root.exists():
-        near = next(p for p in root.absolute().parents if p.is_dir())
-        raise FileNotFoundError(f'There is no folder {_printable(root)}. {_printable(near)} holds:\n{_tree(near)}')
-    if not root.is_dir(): raise ValueError(f'{_printable(root)} is a file; give the folder that holds the sound files (unpack an archive first)')
+    "Is it there, and a folder?"
+    if not root.exists(): raise FileNotFoundError(_no_folder(root))
+    if root.is_dir(): return
+    raise ValueError(f'{printable(root)} is a file; give the folder that holds the sound files '
+                     '(unpack an archive first)')
+
+def _no_folder(root):
+    "What there is in the nearest folder above"
+    near = next(p for p in root.absolute().parents if p.is_dir())
+    return f'There is no folder {printable(root)}. {printable(near)} holds:\n{listing(near)}'
 
 def _no_sounds(root, found):
-    kinds = ', '.join(f'{n:,} {k or "without suffix"}' for k,n in Counter(p.suffix.lower() for p in found).most_common(5)) or 'no files at all'
-    packed = any(p.suffix.lower() in ('.zip','.tar','.gz','.rar','.7z','.tgz') for p in found)
-    squeezed = next((p for p in found if p.suffix.lower() in ('.mp3','.m4a','.ogg','.opus','.aac','.wma')), None)
-    hint = ('Unpack the archive first' if packed else f'Convert them first, each like this: ffmpeg -i {_printable(squeezed.name)} {_printable(squeezed.stem)}.wav' if squeezed else 'Give a folder with .wav or .flac files in it or below it')
-    return f'No sound files in {_printable(root)} ({kinds}). {hint}. It holds:\n{_tree(root)}'
+    "What there is in place of sounds, and what to do with it"
+    kinds = Counter(p.suffix.lower() for p in found).most_common(5)
+    kinds = ', '.join(f'{n:,} {k or "without suffix"}' for k,n in kinds) or 'no files at all'
+    return f'No sound files in {printable(root)} ({kinds}). {_advice(found)}. It holds:\n{listing(root)}'
 
+_PACKED, _SQUEEZED = '.zip .tar .gz .rar .7z .tgz'.split(), '.mp3 .m4a .ogg .opus .aac .wma'.split()
+
+def _advice(found):
+    "How to make a corpus of what was found"
+    if any(p.suffix.lower() in _PACKED for p in found): return 'Unpack the archive first'
+    squeezed = next((p for p in found if p.suffix.lower() in _SQUEEZED), None)
+    if not squeezed: return 'Give a folder with .wav or .flac files in it or below it'
+    name, stem = printable(squeezed.name), printable(squeezed.stem)
+    return f'Convert them first, each like this: ffmpeg -i {name} {stem}.wav'
+
+# %% ../../nbs/10_corpus.ipynb #faf80337
 def _metadata(root, found, index):
-    "Texts of all metadata files; the one that fits most files goes first and gives the counts"
-    tried, notes = [], []
-    for p in filter(_is_metadata, found):
-        try: rows = (_json_rows if p.suffix.lower() in ('.json','.jsonl') else _table_rows)(p)
-        except ValueError as e: notes.append(f'{_printable(p.name)} could not be read ({e})'); continue
-        tried.append((p, len(rows), *_join(rows, index, p.parent.relative_to(root).as_posix())))
-    tried.sort(key=lambda o: (-len(o[2]), sum(o[4].values()), len(o[0].name)))
+    "Texts by id, refused names and counts, and notes on each metadata file"
+    tables, notes = _tables(root, found, index)
+    tables.sort(key=_fit)
     texts, refused, counts = {}, (), dict(missing=0, refused=0, ambiguous=0)
-    for p, n, t, r, c in tried:
-        if not texts: refused, counts = r, c
-        texts = t|texts
-        notes.append(f'{_printable(p.relative_to(root))}: {len(t):,} of {n:,} rows give a text' + ''.join(f', {v:,} {k}' for k,v in c.items() if v))
+    for o in tables:
+        if not texts: refused, counts = o.refused, o.counts
+        texts = o.texts|texts
+        notes.append(_note(root, o))
     return texts, refused, counts, notes
 
+class _Table(NamedTuple):
+    "A metadata file, joined"
+    path:Path
+    rows:int # How many it has
+    texts:dict # As from `_join`, like the next two
+    refused:tuple
+    counts:dict
+
+def _fit(table):
+    "Sorting key: the most texts first, then the fewest rows that do not fit"
+    return -len(table.texts), sum(table.counts.values()), len(table.path.name)
+
+def _tables(root, found, index):
+    "The metadata files, and notes on those that could not be read"
+    tables, notes = [], []
+    for p in filter(_is_metadata, found):
+        try: rows = _metadata_rows(p)
+        except ValueError as e: notes.append(f'{printable(p.name)} could not be read ({e})')
+        else: tables.append(_Table(p, len(rows), *_join(rows, index, p.parent.relative_to(root).as_posix())))
+    return tables, notes
+
+def _note(root, table):
+    "What a metadata file gives, and what of it does not fit"
+    odd = ''.join(f', {n:,} {kind}' for kind,n in table.counts.items() if n)
+    name = printable(table.path.relative_to(root))
+    return f'{name}: {len(table.texts):,} of {table.rows:,} rows give a text{odd}'
+
+# %% ../../nbs/10_corpus.ipynb #ae6da87e
 def _single_texts(found, ids, index):
     "Texts of one file per clip (ID.txt beside the sound, or in texts/ or transcriptions/)"
-    by_stem, wanted = defaultdict(list), set(ids)
+    pairs, wanted = [(index[s], ps) for s,ps in _by_stem(found).items() if s in index], set(ids)
+    certain = {ids[0]: ps[0] for ids,ps in pairs if len(ids)==len(ps)==1}
+    return {id: ' '.join(_read_text(p).split()) for id,p in certain.items() if id in wanted}
+
+def _by_stem(found):
+    "Text files that are no metadata, by stem"
+    by_stem = defaultdict(list)
     for p in found:
         if p.suffix.lower()=='.txt' and not _is_metadata(p): by_stem[_nfc(p.stem)].append(p)
-    pairs = [(index[s][0], ps[0]) for s,ps in by_stem.items() if len(ps)==1 and len(index.get(s, ()))==1]
-    return {id: ' '.join(_read_text(p).split()) for id,p in pairs if id in wanted}
+    return by_stem

@@ -6,7 +6,7 @@
 __all__ = ['SPLITS', 'Utterance', 'SpeechData', 'prepare']
 
 # %% ../../nbs/11_prepare.ipynb #1d58372d
-import contextlib, csv, hashlib, io, json, math, multiprocessing, os, re, sys, threading, zlib
+import contextlib, csv, hashlib, io, json, math, multiprocessing, os, re, sys, zlib
 from collections import Counter, deque
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -15,54 +15,79 @@ from pathlib import Path
 import numpy as np, soundfile as sf, soxr
 from tqdm import tqdm
 from .. import __version__
-from ..base.files import claim, new_file, read_marker, sha256_of
-from .corpus import Corpus, _printable, _tree, find_corpus
+from ..base.files import (
+    claim, follow_parent, listing, new_file, printable, read_marker, sha256_of, write_through)
+from .corpus import Corpus, find_corpus
 
 # %% ../../nbs/11_prepare.ipynb #00dfc508
 class _Skip(Exception): "Why a clip is not used: 'kind: detail'"
 
-def _sound(raw):
+def _open_sound(raw):
     "An open sound file; a WAV whose header says 0 bytes of sound is read to its end"
     i = raw.find(b'data', 12, 4096) if raw[:4]==b'RIFF' else -1
     if i>0 and raw[i+4:i+8]==bytes(4): raw = raw[:i+4] + b'\xff'*4 + raw[i+8:]
     return sf.SoundFile(io.BytesIO(raw))
 
 def _check_complete(f, n):
-    m = re.search(r'^data : (\d+) \(should be (\d+)\)', f.extra_info, re.M)
-    said, there = map(int, m.groups()) if m else (0, 0)
-    if there+8 < said < 0x7f000000: raise _Skip(f'truncated: the header promises {said:,} bytes of sound, the file has {there:,}')
+    "`_Skip` for a file that holds less than its header says; `n` samples were read"
+    said, there = _bytes_of_sound(f.extra_info)
+    if there+8 < said < 0x7f000000:
+        raise _Skip(f'truncated: the header promises {said:,} bytes of sound, the file has {there:,}')
     if n < f.frames: raise _Skip(f'truncated: {n:,} of {f.frames:,} samples')
+
+def _bytes_of_sound(log):
+    "What the header of a WAV promises and what is there, as libsndfile noted it"
+    m = re.search(r'^data : (\d+) \(should be (\d+)\)', log, re.M)
+    return map(int, m.groups()) if m else (0, 0)
+
+def _mono(raw):
+    "The mean of the channels (T,) float32, and the sample rate"
+    if not raw: raise _Skip('empty: 0 bytes')
+    with _open_sound(raw) as f:
+        wav = np.concatenate([np.zeros(0, np.float32), *_pieces(f)])
+        _check_complete(f, len(wav))
+        return wav, f.samplerate
+
+def _pieces(f):
+    "The mean of the channels, a million samples at a time"
+    while len(x := f.read(1<<20, dtype='float32', always_2d=True)): yield x.mean(1)
 
 def _decode(path, min_seconds, min_rate):
     "Mono wave (T,) float32 and its sample rate; `_Skip` for what cannot be used"
-    try:
-        raw = Path(path).read_bytes()
-        if not raw: raise _Skip('empty: 0 bytes')
-        with _sound(raw) as f:
-            parts = [np.zeros(0, np.float32)]
-            while len(x := f.read(1<<20, dtype='float32', always_2d=True)): parts.append(x.mean(1))
-            wav, rate = np.concatenate(parts), f.samplerate
-            _check_complete(f, len(wav))
+    try: wav, rate = _mono(Path(path).read_bytes())
     except sf.LibsndfileError as e: raise _Skip(f'unreadable: {e.error_string}') from e
     except OSError as e: raise _Skip(f'unreadable: {e.strerror}') from e
+    _check_usable(wav, rate, min_seconds, min_rate)
+    return wav, rate
+
+# %% ../../nbs/11_prepare.ipynb #5d417316
+def _db(x): return 20*math.log10(max(float(x), 1e-10))
+
+def _check_usable(wav, rate, min_seconds, min_rate):
+    "`_Skip` for a wave that is too poor, too short, broken or silent"
     if rate<min_rate: raise _Skip(f'low rate: {rate} Hz, below {min_rate} Hz')
     if len(wav)<min_seconds*rate: raise _Skip(f'short: {len(wav)/rate:.3f} s, below {min_seconds:g} s')
     if not np.isfinite(wav).all(): raise _Skip('not finite: NaN or infinite samples')
-    if (peak := np.abs(wav).max(initial=0))<1e-3: raise _Skip(f'silent: peak {_db(peak):.0f} dBFS, below -60 dBFS')
-    return wav, rate
-
-def _db(x): return 20*math.log10(max(float(x), 1e-10))
+    peak = np.abs(wav).max(initial=0)
+    if peak<1e-3: raise _Skip(f'silent: peak {_db(peak):.0f} dBFS, below -60 dBFS')
 
 def _clip(path, sample_rate, gain, min_seconds, min_rate):
     "int16 samples (T,) of one clip and its row for the journal"
     try: wav, rate = _decode(path, min_seconds, min_rate)
     except _Skip as e: return np.zeros(0, np.int16), dict(samples=0, skipped=str(e))
     if rate!=sample_rate: wav = soxr.resample(wav, rate, sample_rate, quality='HQ')
-    x = np.rint(wav*(32768*gain))
-    clipped = int(((x>32767) | (x< -32768)).sum())
-    x = x.clip(-32768, 32767)
-    peak, rms = np.abs(x).max()/32768, np.sqrt(np.square(x/32768).mean())
-    return x.astype('<i2'), dict(samples=len(x), source_rate=rate, clipped=clipped, peak_dbfs=round(_db(peak), 2), rms_dbfs=round(_db(rms), 2))
+    x, clipped = _quantise(wav*(32768*gain))
+    return x.astype('<i2'), dict(samples=len(x), source_rate=rate, clipped=clipped, **_levels(x/32768))
+
+def _quantise(x):
+    "Whole numbers of 16 bits, and how many were clipped"
+    x = np.rint(x)
+    return x.clip(-32768, 32767), int(((x>32767) | (x< -32768)).sum())
+
+def _levels(x):
+    "Peak and power of a wave in [-1, 1]"
+    peak, rms = np.abs(x).max(), np.sqrt(np.square(x).mean())
+    return dict(peak_dbfs=round(_db(peak), 2), rms_dbfs=round(_db(rms), 2))
 
 # %% ../../nbs/11_prepare.ipynb #da945a8f
 _SMALL = 400 # Fewer clips than this are split one by one
@@ -71,29 +96,56 @@ def _split(n, # Utterances, in natural order
            valid, test, # Shares
            seed):
     "Part of each utterance, the method and its reason"
-    want = {k: max(1, round(n*v)) if v else 0 for k,v in (('valid', valid), ('test', test))}
-    held = sum(want.values())
-    if held>=n or not n:
-        raise ValueError(f'{n} usable utterances are too few to hold out {want["valid"]} for validation and {want["test"]} for test: '
-                         f'at least {held+1} are needed, or fewer held out (--valid 0 --test 0)')
-    rng, parts, block = np.random.default_rng([seed, 11]), np.full(n, 'train', dtype=object), max(2, min(10, held//20))
-    blocks = [(k, min(block, w-i)) for k,w in want.items() for i in range(0, w, block)]
-    slots = n//(block+2)
-    if n<_SMALL or len(blocks)>slots:
-        for k,i in zip([k for k,w in want.items() for _ in range(w)], rng.permutation(n)): parts[i] = k
-        why = f'{n} clips are fewer than {_SMALL}' if n<_SMALL else f'{held} of {n} clips held out leave no room'
-        return parts, 'single', f'{why} for blocks and guards, so a held-out clip may have a training clip of the same chapter beside it'
-    first = rng.integers(n-slots*(block+2)+1)
-    for (k,w),slot in zip(blocks, rng.permutation(slots)):
-        i = first + slot*(block+2)
-        parts[i], parts[i+1:i+1+w], parts[i+1+w] = 'guard', k, 'guard'
-    return parts, 'blocks', f'up to {block} neighbours (of one chapter) at a time from random places, with an unused guard clip on each side'
+    want = _held_out(n, valid, test)
+    held, rng = sum(want.values()), np.random.default_rng([seed, 11])
+    block = max(2, min(10, held//20))
+    blocks = _blocks(want, block)
+    if why := _no_blocks(n, held, len(blocks)<=n//(block+2)): return _draw_clips(n, want, rng), 'single', why
+    why = (f'up to {block} neighbours (of one chapter) at a time from random places, '
+           'with an unused guard clip on each side')
+    return _draw_blocks(n, blocks, block+2, rng), 'blocks', why
+
+def _blocks(want, block):
+    "Part and length of each block, none longer than `block`"
+    return [(part, min(block, k-i)) for part,k in want.items() for i in range(0, k, block)]
+
+def _no_blocks(n, held, fit):
+    "Why single clips are drawn; '' where blocks can be"
+    if n>=_SMALL and fit: return ''
+    why = f'{n} clips are fewer than {_SMALL}' if n<_SMALL else f'{held} of {n} clips held out leave no room'
+    return f'{why} for blocks and guards, so a held-out clip may have a training clip of the same chapter beside it'
+
+def _held_out(n, valid, test):
+    "Number of utterances for validation and test; ValueError where none would be left to train on"
+    want = {part: max(1, round(n*share)) if share else 0 for part,share in (('valid', valid), ('test', test))}
+    if not n or sum(want.values())>=n: raise ValueError(_too_few(n, **want))
+    return want
+
+def _too_few(n, valid, test):
+    return (f'{n} usable utterances are too few to hold out {valid} for validation and {test} for test: '
+            f'at least {valid+test+1} are needed, or fewer held out (--valid 0 --test 0)')
+
+# %% ../../nbs/11_prepare.ipynb #5907a4ed
+def _draw_clips(n, want, rng):
+    "Parts of `n` utterances, the held-out ones drawn one by one"
+    parts = np.full(n, 'train', dtype=object)
+    names = [part for part,k in want.items() for _ in range(k)]
+    for part,i in zip(names, rng.permutation(n)): parts[i] = part
+    return parts
+
+def _draw_blocks(n, blocks, width, rng):
+    "Parts of `n` utterances; each block of (part, length) lies between two guards in a cell of `width` utterances"
+    parts, cells = np.full(n, 'train', dtype=object), n//width
+    first = rng.integers(n-cells*width+1)
+    for (part,k),cell in zip(blocks, rng.permutation(cells)):
+        i = first + cell*width
+        parts[i], parts[i+1:i+1+k], parts[i+1+k] = 'guard', part, 'guard'
+    return parts
 
 # %% ../../nbs/11_prepare.ipynb #59174b12
-_AUDIO, _TABLE, _SKIPPED, _META, _JOURNAL, _PARTIAL = 'audio.npy', 'utterances.csv', 'skipped.csv', 'dataset.json', 'journal.jsonl', 'audio.partial'
+_AUDIO, _TABLE, _SKIPPED, _META = 'audio.npy', 'utterances.csv', 'skipped.csv', 'dataset.json'
+_JOURNAL, _PARTIAL = 'journal.jsonl', 'audio.partial' # of an unfinished preparation
 _FORMAT = 1 # Of the prepared folder
-_META_KEYS = set('sample_rate samples hours sha256 table_sha256 counts splits plan'.split()) # What others rely on
-_HEAD = 128 # Bytes before the samples in audio.npy
 SPLITS = ('train', 'valid', 'test', 'guard') # Parts of a prepared corpus; nothing uses the guards
 
 @dataclass(frozen=True)
@@ -109,6 +161,7 @@ class Utterance:
     rms_dbfs:float # Mean power, dB below full scale
     path:str # Sound file, relative to the corpus
 
+# %% ../../nbs/11_prepare.ipynb #00580a67
 class SpeechData:
     "A prepared corpus: its utterances and their waves"
     def __init__(self,
@@ -117,6 +170,20 @@ class SpeechData:
                  utterances:list # Of `Utterance`
                 ):
         self.path, self.meta, self.utterances, self._audio = Path(path), meta, utterances, None
+
+    @classmethod
+    def open(cls, path:str|Path # Folder made by `prepare`
+            )->'SpeechData': # Checked for completeness
+        "Open a prepared folder; an unfinished or damaged one is refused"
+        path = Path(path)
+        data = cls(path, _read_meta(path), _read_table(path/_TABLE))
+        _check_whole(data)
+        return data
+
+    def verify(self)->'SpeechData': # Itself
+        "Read everything and compare with the stored hashes"
+        for name,key in ((_AUDIO, 'sha256'), (_TABLE, 'table_sha256')): _check_digest(self.path, name, self.meta[key])
+        return self
 
     @property
     def sample_rate(self)->int: # Hz
@@ -131,8 +198,7 @@ class SpeechData:
     @property
     def fingerprint(self)->str: # Two SHA-256: of the ids, lengths and parts of the utterances, and of the audio
         "By the first a run knows its utterances and their split again, by the second each sample of them"
-        names = json.dumps([(u.id, u.length, u.split) for u in self.utterances])
-        return f"{hashlib.sha256(names.encode()).hexdigest()} {self.meta['sha256']}"
+        return f"{_digest([(u.id, u.length, u.split) for u in self.utterances])} {self.meta['sha256']}"
 
     @property
     def audio(self)->np.ndarray: # int16, memory-mapped, opened at first use and again in each worker process
@@ -152,30 +218,81 @@ class SpeechData:
         return self.audio[u.start:u.start+u.length].astype(np.float32)/32768
 
     def __getstate__(self): return self.__dict__ | {'_audio': None}
-    def __repr__(self):
-        parts = ', '.join(f'{k} {n:,}' for k,n in self.meta['splits'].items())
-        return f'SpeechData({str(self.path)!r}: {len(self.utterances):,} utterances, {self.hours:.2f} h at {self.sample_rate} Hz; {parts})'
-
-    @classmethod
-    def open(cls, path:str|Path # Folder made by `prepare`
-            )->'SpeechData': # Checked for completeness
-        "Open a prepared folder; an unfinished or damaged one is refused"
-        path = Path(path)
-        meta = _read_meta(path)
-        data = cls(path, meta, _read_table(path/_TABLE))
-        _check_audio(path, meta['samples'])
-        ends, used = np.cumsum([u.length for u in data.utterances]), meta['counts']['used']
-        if len(ends)!=used or ends[-1]!=meta['samples'] or any(u.start!=e-u.length for u,e in zip(data.utterances, ends)):
-            raise ValueError(f'{path/_TABLE} does not fit {_META}: {len(ends):,} utterances, {used:,} expected. {_again(path)}')
-        return data
-
-    def verify(self)->'SpeechData': # Itself
-        "Read everything and compare with the stored hashes"
-        for name,key in ((_AUDIO, 'sha256'), (_TABLE, 'table_sha256')):
-            if sha256_of(self.path/name)!=self.meta[key]: raise ValueError(f'{self.path/name} is not what was prepared (its SHA-256 differs). {_again(self.path)}')
-        return self
+    def __repr__(self): return _summary(self)
 
 # %% ../../nbs/11_prepare.ipynb #e516e768
+_META_KEYS = set('sample_rate samples hours sha256 table_sha256 counts splits plan'.split()) # What others rely on
+
+def _again(path): return f'Copy it again, or delete {path} and prepare anew'
+
+def _read_meta(path):
+    "Content of dataset.json of a finished folder"
+    _check_finished(path)
+    try: meta = json.loads((path/_META).read_text(encoding='utf-8'))
+    except ValueError as e: raise ValueError(f'{path/_META} is damaged ({e}). {_again(path)}') from e
+    if _is_meta(meta): return meta
+    raise ValueError(f'{path/_META} is not a whole description in format {_FORMAT}, which this version reads: '
+                     'prepare anew in another folder')
+
+def _is_meta(d): return isinstance(d, dict) and d.get('format')==_FORMAT and _META_KEYS<=set(d)
+
+def _check_finished(path):
+    "Is there a dataset.json? It is written last"
+    if (path/_META).exists(): return
+    if (path/_JOURNAL).exists():
+        raise ValueError(f'{path} is not finished: run the same hifigan-prepare command again, '
+                         'it goes on where it stopped')
+    raise FileNotFoundError(_not_prepared(path))
+
+def _not_prepared(path):
+    if not path.is_dir(): return f'There is no folder {path}. Make it with: hifigan-prepare CORPUS {path}'
+    return (f'{path} is not a prepared corpus (no {_META}). '
+            f'Run: hifigan-prepare CORPUS OUT, and give OUT here. It holds:\n{listing(path)}')
+
+# %% ../../nbs/11_prepare.ipynb #12eccdda
+def _digest(x): return hashlib.sha256(json.dumps(x).encode()).hexdigest()
+
+def _summary(data):
+    parts = ', '.join(f'{k} {n:,}' for k,n in data.meta['splits'].items())
+    return (f'SpeechData({str(data.path)!r}: {len(data.utterances):,} utterances, {data.hours:.2f} h '
+            f'at {data.sample_rate} Hz; {parts})')
+
+# %% ../../nbs/11_prepare.ipynb #6d8bea13
+def _read_table(path):
+    "Utterances of utterances.csv"
+    if not path.exists(): raise ValueError(f'{path} is missing. {_again(path.parent)}')
+    try:
+        with open(path, encoding='utf-8', errors='surrogateescape', newline='') as f:
+            return [_utterance(i, row) for i,row in enumerate(csv.DictReader(f), 1)]
+    except (KeyError, ValueError, csv.Error) as e:
+        raise ValueError(f'{path} is damaged ({type(e).__name__}: {e}). {_again(path.parent)}') from e
+
+def _utterance(i, row):
+    "Of a row of the table, which gives text for each field"
+    if None in row.values(): raise ValueError(f'row {i} is cut off')
+    return Utterance(**{f.name: f.type(row[f.name]) for f in fields(Utterance)})
+
+def _check_digest(path, name, digest):
+    "ValueError for a file that is not what was prepared"
+    if sha256_of(path/name)!=digest:
+        raise ValueError(f'{path/name} is not what was prepared (its SHA-256 differs). {_again(path)}')
+
+def _check_whole(data):
+    "Do the audio and the table have the sizes that dataset.json promises?"
+    utts, used, samples = data.utterances, data.meta['counts']['used'], data.meta['samples']
+    _check_audio(data.path, samples)
+    if len(utts)==used and _end_to_end(utts, samples): return
+    raise ValueError(f'{data.path/_TABLE} does not fit {_META}: {len(utts):,} utterances, {used:,} expected. '
+                     f'{_again(data.path)}')
+
+def _end_to_end(utts, samples):
+    "Do the utterances fill the audio without a gap?"
+    ends = np.cumsum([u.length for u in utts])
+    return ends[-1]==samples and all(u.start==e-u.length for u,e in zip(utts, ends))
+
+# %% ../../nbs/11_prepare.ipynb #bf31ec95
+_HEAD = 128 # Bytes before the samples in audio.npy
+
 def _header(n):
     "The first bytes of an .npy file of n int16 samples"
     f = io.BytesIO()
@@ -183,45 +300,104 @@ def _header(n):
     assert f.tell()==_HEAD, f.tell()
     return f.getvalue()
 
-def _again(path): return f'Copy it again, or delete {path} and prepare anew'
-
 def _check_audio(path, samples):
-    size, want = (path/_AUDIO).stat().st_size if (path/_AUDIO).exists() else 0, _HEAD+2*samples
-    if size!=want: raise ValueError(f'{path/_AUDIO} has {size:,} bytes, {want:,} are expected: it is damaged or not copied whole. {_again(path)}')
-    with open(path/_AUDIO, 'rb') as f: head = f.read(_HEAD)
-    if head!=_header(samples): raise ValueError(f'{path/_AUDIO} does not begin as it should: it is damaged. {_again(path)}')
+    "Has audio.npy the length and the beginning that it should have?"
+    audio, want = path/_AUDIO, _HEAD+2*samples
+    size = _size(audio)
+    if size!=want:
+        raise ValueError(f'{audio} has {size:,} bytes, {want:,} are expected: '
+                         f'it is damaged or not copied whole. {_again(path)}')
+    if _head(audio)!=_header(samples):
+        raise ValueError(f'{audio} does not begin as it should: it is damaged. {_again(path)}')
 
-def _read_meta(path):
-    "Content of dataset.json of a finished folder"
-    if not path.is_dir(): raise FileNotFoundError(f'There is no folder {path}. Make it with: hifigan-prepare CORPUS {path}')
-    if not (path/_META).exists():
-        if (path/_JOURNAL).exists(): raise ValueError(f'{path} is not finished: run the same hifigan-prepare command again, it goes on where it stopped')
-        raise FileNotFoundError(f'{path} is not a prepared corpus (no {_META}). '
-                                f'Run: hifigan-prepare CORPUS OUT, and give OUT here. It holds:\n{_tree(path)}')
-    try: meta = json.loads((path/_META).read_text(encoding='utf-8'))
-    except ValueError as e: raise ValueError(f'{path/_META} is damaged ({e}). {_again(path)}') from e
-    if not isinstance(meta, dict) or meta.get('format')!=_FORMAT or not _META_KEYS<=set(meta):
-        raise ValueError(f'{path/_META} is not a whole description in format {_FORMAT}, which this version reads: prepare anew in another folder')
-    return meta
+def _size(path): return path.stat().st_size if path.exists() else 0
 
-def _utterance(i, row):
-    if None in row.values(): raise ValueError(f'row {i} is cut off')
-    return Utterance(**{f.name: f.type(row[f.name]) for f in fields(Utterance)})
+def _head(path):
+    "The first bytes of the file"
+    with open(path, 'rb') as f: return f.read(_HEAD)
 
-def _read_table(path):
-    "Utterances of utterances.csv"
-    if not path.exists(): raise ValueError(f'{path} is missing. {_again(path.parent)}')
-    try:
-        with open(path, encoding='utf-8', errors='surrogateescape', newline='') as f:
-            return [_utterance(i, row) for i,row in enumerate(csv.DictReader(f), 1)]
-    except (KeyError, ValueError, csv.Error) as e: raise ValueError(f'{path} is damaged ({type(e).__name__}: {e}). {_again(path.parent)}') from e
+# %% ../../nbs/11_prepare.ipynb #b0224576
+def _plan(c, **kw):
+    "What the result depends on"
+    files = [(id, c.rel(id), *_size_and_date(p)) for id,p in c.files.items()]
+    return dict(format=_FORMAT, **kw, files=len(files), files_sha256=_digest(files), texts_sha256=_digest(c.texts))
 
-def _atomic(path, text):
-    "Write a text file so that it is there whole or not at all"
-    with new_file(path) as part, open(part, 'w', encoding='utf-8', errors='surrogateescape', newline='') as f: f.write(text)
+def _size_and_date(path):
+    try: s = path.stat()
+    except OSError: return -1, 0
+    return s.st_size, s.st_mtime_ns
+
+def _differences(old, new):
+    "Between two plans, in words; '' where there are none"
+    names = dict(files_sha256='names, sizes or dates of the sound files changed', texts_sha256='the texts changed')
+    return '; '.join(names.get(k) or f'{k}: {old.get(k)} there, {new[k]} asked for' for k in new if old.get(k)!=new[k])
+
+# %% ../../nbs/11_prepare.ipynb #9141dc61
+_FILES = _AUDIO, _PARTIAL, _JOURNAL, _TABLE, _SKIPPED, _META
+_UNCHANGED = 'Nothing was changed: choose another folder, or delete this one'
+
+def _check_out(out, c, plan):
+    "The finished data if `out` holds just this; ValueError if it holds anything else"
+    if out.exists() and not out.is_dir(): raise ValueError(f'{out} is a file; give a folder')
+    if out.resolve()==c.root.resolve():
+        raise ValueError(f'{out} is the corpus itself; give another folder for the prepared data')
+    if (out/_META).exists(): return _finished(out, plan)
+    _check_kind(out)
+    _check_explained(out)
+    _claim(out, plan).check(*_FILES)
+
+def _finished(out, plan):
+    "What `out` holds; ValueError where it was prepared by another plan"
+    data = SpeechData.open(out)
+    if diff := _differences(data.meta['plan'], plan):
+        raise ValueError(f'{out} holds a corpus that was prepared otherwise ({diff}). {_UNCHANGED}')
+    _drop_journal(out)
+    return data
+
+def _there(out, *names): return [n for n in names if (out/n).exists()]
+
+def _check_kind(out):
+    "ValueError for a folder of another kind"
+    if names := _there(out, 'checkpoints', 'model.safetensors', 'config.json'):
+        raise ValueError(f'{out} holds {names[0]}: it is the folder of a run or of an export. '
+                         'Nothing was changed: choose another folder')
+
+def _check_explained(out):
+    "ValueError for files of a preparation without a journal"
+    if _there(out, _JOURNAL): return
+    if names := _there(out, _AUDIO, _TABLE, _SKIPPED, _PARTIAL):
+        raise ValueError(f'{out} holds {", ".join(names)} that no unfinished preparation explains. {_UNCHANGED}')
+
+# %% ../../nbs/11_prepare.ipynb #4f01d1e0
+def _claim(out, plan):
+    "The folder to write into: a new one, or one of an unfinished preparation"
+    def old():
+        if not (out/_JOURNAL).exists(): return []
+        _read_journal(out, plan) # ValueError where it is of something else
+        return _there(out, *_FILES)
+    return claim(out, 'data', 'choose another folder for the prepared data', old)
+
+def _drop_journal(out):
+    "Remove what is left of a preparation that was killed at its very end"
+    path, marker = out/_JOURNAL, read_marker(out)
+    if not path.exists(): return
+    ours = _JOURNAL in marker.files if marker else 'format' in _object(path.read_bytes().split(b'\n')[0])
+    if ours: path.unlink()
+
+def _object(line):
+    "The dict that a line of JSON holds; an empty one where it holds none"
+    try: d = json.loads(line)
+    except (ValueError, RecursionError): return {}
+    return d if isinstance(d, dict) else {}
 
 # %% ../../nbs/11_prepare.ipynb #eb50898c
 _BLOCK = 32 # Clips that a process converts at a time
+
+def _jobs(c, plan, done):
+    "Blocks of paths, without the clips that are done, and the numbers for `_clip`"
+    kw = {k: plan[k] for k in ('sample_rate','gain','min_seconds','min_rate')}
+    todo = list(c.files.values())[done:]
+    return [(todo[i:i+_BLOCK], kw) for i in range(0, len(todo), _BLOCK)]
 
 def _convert_block(job):
     "Samples and journal rows of some clips"
@@ -229,27 +405,26 @@ def _convert_block(job):
     clips = [_clip(p, **kw) for p in paths]
     return np.concatenate([x for x,_ in clips]).tobytes(), [r for _,r in clips]
 
-def _follow_parent():
-    "A worker leaves Ctrl-C to the main process, and ends when that one is killed"
-    import signal
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    def wait(): multiprocessing.parent_process().join(); os._exit(1)
-    threading.Thread(target=wait, daemon=True).start()
-
 def _results(jobs, workers):
     "Converted blocks in order, a few ahead of the reader"
     if workers<2: yield from map(_convert_block, jobs); return
-    pool, ahead = ProcessPoolExecutor(workers, multiprocessing.get_context('spawn'), _follow_parent), deque()
-    try:
-        for job in jobs:
-            ahead.append(pool.submit(_convert_block, job))
-            if len(ahead)>2*workers: yield ahead.popleft().result()
-        while ahead: yield ahead.popleft().result()
-    except BrokenProcessPool as e:
-        raise RuntimeError('A worker process died; what was finished is kept. Run again with --workers 1 if memory is short '
-                           "(in a script of your own, call prepare under if __name__=='__main__')") from e
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context('spawn'), follow_parent)
+    try: yield from _in_order(pool, jobs, 2*workers)
+    except BrokenProcessPool as e: raise RuntimeError(_WORKER_DIED) from e
     finally: pool.shutdown(cancel_futures=True)
 
+def _in_order(pool, jobs, ahead):
+    "Results of the pool, which is given up to `ahead` jobs more than were asked for"
+    waiting = deque()
+    for job in jobs:
+        waiting.append(pool.submit(_convert_block, job))
+        if len(waiting)>ahead: yield waiting.popleft().result()
+    while waiting: yield waiting.popleft().result()
+
+_WORKER_DIED = ('A worker process died; what was finished is kept. Run again with --workers 1 if memory is short '
+                "(in a script of your own, call prepare under if __name__=='__main__')")
+
+# %% ../../nbs/11_prepare.ipynb #4b2eb10e
 class _Lines:
     "A progress bar as plain lines, for logs"
     def write(self, s):
@@ -261,61 +436,21 @@ def _bar(total, done, progress):
     how = dict(mininterval=.3, dynamic_ncols=True) if tty else dict(mininterval=10, file=_Lines())
     return tqdm(total=total, initial=done, disable=not progress, unit='clip', desc='prepare', **how)
 
-# %% ../../nbs/11_prepare.ipynb #b0224576
-def _plan(c, **kw):
-    "What the result depends on"
-    def stat(p):
-        try: s = p.stat(); return s.st_size, s.st_mtime_ns
-        except OSError: return -1, 0
-    def digest(x): return hashlib.sha256(json.dumps(x).encode()).hexdigest()
-    files = [(id, c.rel(id), *stat(p)) for id,p in c.files.items()]
-    return dict(format=_FORMAT, **kw, files=len(files), files_sha256=digest(files), texts_sha256=digest(c.texts))
+# %% ../../nbs/11_prepare.ipynb #c4711c6b
+def _store(audio, journal, samples, rows):
+    "The samples of a block and then, when they are on the disk, its line; returns what the line holds"
+    write_through(audio, samples)
+    block = dict(samples=len(samples)//2, crc=zlib.crc32(samples), rows=rows)
+    write_through(journal, json.dumps(block)+'\n')
+    return block
 
-def _differences(old, new):
-    names = dict(files_sha256='names, sizes or dates of the sound files changed', texts_sha256='the texts changed')
-    return '; '.join(names.get(k) or f'{k}: {old.get(k)} there, {new[k]} asked for' for k in new if old.get(k)!=new[k])
-
-_UNCHANGED = 'Nothing was changed: choose another folder, or delete this one'
-
-def _check_out(out, c, plan):
-    "The finished data if `out` holds just this; ValueError if it holds anything else"
-    if out.exists() and not out.is_dir(): raise ValueError(f'{out} is a file; give a folder')
-    if out.resolve()==c.root.resolve(): raise ValueError(f'{out} is the corpus itself; give another folder for the prepared data')
-    if (out/_META).exists():
-        data = SpeechData.open(out)
-        if diff := _differences(data.meta['plan'], plan): raise ValueError(f'{out} holds a corpus that was prepared otherwise ({diff}). {_UNCHANGED}')
-        _drop_journal(out)
-        return data
-    if there := [n for n in ('checkpoints', 'model.safetensors', 'config.json') if (out/n).exists()]: raise ValueError(f'{out} holds {there[0]}: it is the folder of a run or of an export. Nothing was changed: choose another folder')
-    if not (out/_JOURNAL).exists() and (there := [n for n in (_AUDIO, _TABLE, _SKIPPED, _PARTIAL) if (out/n).exists()]):
-        raise ValueError(f'{out} holds {", ".join(there)} that no unfinished preparation explains. {_UNCHANGED}')
-    _claim(out, plan).check(*_FILES)
-
-def _drop_journal(out):
-    "Remove what is left of a preparation that was killed at its very end"
-    path, marker = out/_JOURNAL, read_marker(out)
-    if not path.exists(): return
-    ours = _JOURNAL in marker[1] if marker else 'format' in _object(path.read_bytes().split(b'\n')[0])
-    if ours: path.unlink()
-
-_FILES = _AUDIO, _PARTIAL, _JOURNAL, _TABLE, _SKIPPED, _META
-
-def _claim(out, plan):
-    "The folder to write into: a new one, or one of an unfinished preparation, which version 0.1 left without a marker"
-    def old(): return [n for n in _FILES if (out/n).exists()] if (out/_JOURNAL).exists() and _read_journal(out, plan) is not None else []
-    return claim(out, 'data', 'choose another folder for the prepared data', old)
-
-def _object(line):
-    "The dict that a line of JSON holds; an empty one where it holds none"
-    try: d = json.loads(line)
-    except (ValueError, RecursionError): return {}
-    return d if isinstance(d, dict) else {}
+def _rows(blocks): return [r for b in blocks for r in b['rows']]
 
 def _read_journal(out, plan):
     "Finished blocks of an interrupted run with the same plan"
     lines = (out/_JOURNAL).read_bytes().split(b'\n')[:-1] # the last line, if it was cut off, has no end
-    if not lines or (diff := _differences(_object(lines[0]), plan)):
-        raise ValueError(f'{out} holds an unfinished preparation of something else ({diff if lines else "its journal is empty"}). {_UNCHANGED}')
+    diff = _differences(_object(lines[0]), plan) if lines else 'its journal is empty'
+    if diff: raise ValueError(f'{out} holds an unfinished preparation of something else ({diff}). {_UNCHANGED}')
     return [json.loads(l) for l in lines[1:]]
 
 def _intact(path, blocks):
@@ -327,94 +462,137 @@ def _intact(path, blocks):
             if zlib.crc32(f.read(2*b['samples']))!=b['crc']: return i
     return len(blocks)
 
+# %% ../../nbs/11_prepare.ipynb #21aefe88
+def _write_text(path, text):
+    "A text file that is there whole or not at all"
+    with new_file(path) as part:
+        with open(part, 'w', encoding='utf-8', errors='surrogateescape', newline='') as f: f.write(text)
+
 def _resume(out, plan):
     "Bring an unfinished (or new) folder to its last certain state, and return the finished blocks"
     out.mkdir(parents=True, exist_ok=True)
     blocks = _read_journal(out, plan) if (out/_JOURNAL).exists() else []
     if (out/_AUDIO).exists(): os.replace(out/_AUDIO, out/_PARTIAL) # interrupted while publishing
     blocks = blocks[:_intact(out/_PARTIAL, blocks)]
-    _atomic(out/_JOURNAL, ''.join(json.dumps(o)+'\n' for o in [plan]+blocks))
-    with open(out/_PARTIAL, 'ab') as f: f.truncate(_HEAD + 2*sum(b['samples'] for b in blocks))
+    _cut_to(out, plan, blocks)
     return blocks
 
-# %% ../../nbs/11_prepare.ipynb #677fd61e
-def _check_bad(out, c, blocks, max_bad):
-    "ValueError with the list when too many clips cannot be used"
-    bad = [(c.rel(id), r['skipped']) for id,r in zip(c.files, _rows(blocks)) if 'skipped' in r]
-    if len(bad)<=max_bad*len(c.files): return
-    _atomic(out/_SKIPPED, _csv(('path','reason'), bad))
-    more = f'\n  ... and {len(bad)-20} more in {out/_SKIPPED}' if len(bad)>20 else ''
-    raise ValueError(f'{len(bad):,} of {len(_rows(blocks)):,} clips looked at (of {len(c.files):,}) cannot be used, '
-                     f'more than {max_bad:.0%} of the corpus; nothing was published:\n'
-                     + '\n'.join(f'  {_printable(p)}: {why}' for p,why in bad[:20]) + more
-                     + f'\nMend or remove them, delete {out} and start again; or allow more with --max_bad, then the run goes on from here')
+def _cut_to(out, plan, blocks):
+    "Leave these blocks in the journal and in the audio, and nothing beyond"
+    _write_text(out/_JOURNAL, ''.join(json.dumps(o)+'\n' for o in [plan]+blocks))
+    with open(out/_PARTIAL, 'ab') as f: f.truncate(_HEAD + 2*sum(b['samples'] for b in blocks))
 
-def _rows(blocks): return [r for b in blocks for r in b['rows']]
-
-def _csv(names, rows):
-    f = io.StringIO()
-    csv.writer(f, lineterminator='\n').writerows([names, *rows])
-    return f.getvalue()
-
+# %% ../../nbs/11_prepare.ipynb #c923ce84
 def _convert(c, out, plan, workers, max_bad, progress):
     "Append what is missing to the partial audio, block by block, and return all blocks"
     blocks = _resume(out, plan)
     done = len(_rows(blocks))
     if done: print(f'going on after {done:,} clips that are finished already')
     _check_bad(out, c, blocks, max_bad)
-    kw, todo = {k: plan[k] for k in ('sample_rate','gain','min_seconds','min_rate')}, list(c.files.values())[done:]
-    jobs = [(todo[i:i+_BLOCK], kw) for i in range(0, len(todo), _BLOCK)]
+    jobs = _jobs(c, plan, done)
     results = _results(jobs, min(workers, len(jobs)))
     with (contextlib.closing(results), _bar(len(c.files), done, progress) as bar,
           open(out/_PARTIAL, 'ab') as audio, open(out/_JOURNAL, 'a', encoding='utf-8') as journal):
         for samples,rows in results:
-            _append(audio, samples)
-            blocks.append(dict(samples=len(samples)//2, crc=zlib.crc32(samples), rows=rows))
-            _append(journal, json.dumps(blocks[-1])+'\n')
+            blocks.append(_store(audio, journal, samples, rows))
             bar.update(len(rows))
             _check_bad(out, c, blocks, max_bad)
     return blocks
 
-def _append(f, x): f.write(x); f.flush(); os.fsync(f.fileno())
+# %% ../../nbs/11_prepare.ipynb #677fd61e
+def _check_bad(out, c, blocks, max_bad):
+    "ValueError with the list when too many clips cannot be used"
+    rows = _rows(blocks)
+    skipped = _skipped(c, rows)
+    if len(skipped)<=max_bad*len(c.files): return
+    _write_text(out/_SKIPPED, _csv(('path','reason'), skipped))
+    raise ValueError(f'{len(skipped):,} of {len(rows):,} clips looked at (of {len(c.files):,}) cannot be used, '
+                     f'more than {max_bad:.0%} of the corpus; nothing was published:\n{_first_skipped(out, skipped)}\n'
+                     f'{_mend(out)}')
+
+def _mend(out):
+    return (f'Mend or remove them, delete {out} and start again; '
+            'or allow more with --max_bad, then the run goes on from here')
+
+def _skipped(c, rows):
+    "Path and reason of each clip that was looked at and cannot be used"
+    return [(c.rel(id), r['skipped']) for id,r in zip(c.files, rows) if 'skipped' in r]
+
+def _first_skipped(out, skipped, n=20):
+    "The first ones, a line each"
+    lines = [f'  {printable(path)}: {why}' for path,why in skipped[:n]]
+    if len(skipped)>n: lines.append(f'  ... and {len(skipped)-n} more in {out/_SKIPPED}')
+    return '\n'.join(lines)
+
+def _csv(names, rows):
+    f = io.StringIO()
+    csv.writer(f, lineterminator='\n').writerows([names, *rows])
+    return f.getvalue()
 
 # %% ../../nbs/11_prepare.ipynb #77570b4d
 def _publish(c, out, plan, blocks):
     "Turn the finished partial files into a prepared corpus; dataset.json comes last"
-    if _intact(out/_PARTIAL, blocks)<len(blocks):
-        raise RuntimeError(f'{out/_PARTIAL} does not read back as it was written: is another hifigan-prepare at work in {out}, '
-                           'or the disk failing? Run it again, alone')
-    utts, skipped, why = _utterances(c, plan, _rows(blocks))
-    n = sum(u.length for u in utts)
-    with open(out/_PARTIAL, 'r+b') as f:
-        _append(f, _header(n))
-    os.replace(out/_PARTIAL, out/_AUDIO)
-    _atomic(out/_TABLE, _csv([f.name for f in fields(Utterance)], (asdict(u).values() for u in utts)))
-    _atomic(out/_SKIPPED, _csv(('path','reason'), skipped))
-    meta = _describe(c, out, plan, utts, skipped, [r['clipped'] for r in _rows(blocks) if r.get('clipped')], *why)
-    _atomic(out/_META, json.dumps(meta, ensure_ascii=False, indent=1)+'\n')
+    _read_back(out, blocks)
+    utts, how = _utterances(c, plan, _rows(blocks))
+    skipped = _skipped(c, _rows(blocks))
+    _finish_audio(out, sum(u.length for u in utts))
+    _write_tables(out, utts, skipped)
+    counts = _counts(c, utts, skipped, _rows(blocks))
+    meta = _describe(c, out, plan, utts, counts, _kinds(skipped), *how)
+    _write_text(out/_META, json.dumps(meta, ensure_ascii=False, indent=1)+'\n')
     (out/_JOURNAL).unlink()
     return SpeechData.open(out)
 
-def _utterances(c, plan, rows):
-    "Utterances with their parts, the skipped clips, and how it was split"
-    used = [(id, r) for id,r in zip(c.files, rows) if 'skipped' not in r]
-    skipped = [(c.rel(id), r['skipped']) for id,r in zip(c.files, rows) if 'skipped' in r]
-    parts, *why = _split(len(used), plan['valid'], plan['test'], plan['seed'])
-    starts = np.cumsum([0]+[r['samples'] for _,r in used]).tolist()
-    utts = [Utterance(id, c.texts.get(id, ''), start, r['samples'], part, r['source_rate'], r['peak_dbfs'], r['rms_dbfs'], c.rel(id))
-            for (id,r),start,part in zip(used, starts, parts)]
-    return utts, skipped, why
+def _write_tables(out, utts, skipped):
+    _write_text(out/_TABLE, _csv([f.name for f in fields(Utterance)], (asdict(u).values() for u in utts)))
+    _write_text(out/_SKIPPED, _csv(('path','reason'), skipped))
 
-def _describe(c, out, plan, utts, skipped, clipped, method, reason):
+def _read_back(out, blocks):
+    "RuntimeError where the disk does not give back what was written"
+    if _intact(out/_PARTIAL, blocks)==len(blocks): return
+    raise RuntimeError(f'{out/_PARTIAL} does not read back as it was written: '
+                       f'is another hifigan-prepare at work in {out}, or the disk failing? Run it again, alone')
+
+def _finish_audio(out, samples):
+    "Put the header before the samples, and give the file its name"
+    with open(out/_PARTIAL, 'r+b') as f: write_through(f, _header(samples))
+    os.replace(out/_PARTIAL, out/_AUDIO)
+
+# %% ../../nbs/11_prepare.ipynb #82e5bcff
+def _utterances(c, plan, rows):
+    "Utterances with their parts, and how it was split: the method and its reason"
+    used = [(id, r) for id,r in zip(c.files, rows) if 'skipped' not in r]
+    parts, *how = _split(len(used), plan['valid'], plan['test'], plan['seed'])
+    starts = np.cumsum([0]+[r['samples'] for _,r in used]).tolist()
+    utts = [Utterance(id, c.texts.get(id, ''), start, r['samples'], part,
+                      r['source_rate'], r['peak_dbfs'], r['rms_dbfs'], c.rel(id))
+            for (id,r),start,part in zip(used, starts, parts)]
+    return utts, how
+
+def _counts(c, utts, skipped, rows):
+    "How many clips were found, used, skipped, have a text, were clipped; and what `find_corpus` counted"
+    clipped = [r['clipped'] for r in rows if r.get('clipped')]
+    return dict(found=len(c.files), used=len(utts), skipped=len(skipped), texts=sum(u.text!='' for u in utts),
+                clipped_clips=len(clipped), clipped_samples=sum(clipped), **c.counts)
+
+def _kinds(skipped):
+    "How many clips were skipped for each kind of reason"
+    return dict(Counter(why.split(':')[0] for _,why in skipped))
+
+def _source_rates(utts):
+    "How many clips there are of each sample rate, as JSON has it"
+    return {str(rate): n for rate,n in sorted(Counter(u.source_rate for u in utts).items())}
+
+def _split_sizes(utts): return {part: sum(u.split==part for u in utts) for part in SPLITS}
+
+def _describe(c, out, plan, utts, counts, skipped, method, reason):
     "Content of dataset.json"
-    n = sum(u.length for u in utts)
-    counts = dict(found=len(c.files), used=len(utts), skipped=len(skipped), texts=sum(u.text!='' for u in utts),
-                  clipped_clips=len(clipped), clipped_samples=sum(clipped), **c.counts)
-    return dict(format=_FORMAT, version=__version__, sample_rate=plan['sample_rate'], samples=n, hours=n/plan['sample_rate']/3600,
-                sha256=sha256_of(out/_AUDIO), table_sha256=sha256_of(out/_TABLE), counts=counts, skipped=dict(Counter(w.split(':')[0] for _,w in skipped)),
-                splits={k: sum(u.split==k for u in utts) for k in SPLITS}, split_method=method, split_reason=reason, seed=plan['seed'], gain=plan['gain'],
-                source_rates={str(k): v for k,v in sorted(Counter(u.source_rate for u in utts).items())},
-                source=_printable(c.root.resolve()), layout=c.layout, plan=plan)
+    n, rate = sum(u.length for u in utts), plan['sample_rate']
+    return dict(format=_FORMAT, version=__version__, sample_rate=rate, samples=n, hours=n/rate/3600,
+                sha256=sha256_of(out/_AUDIO), table_sha256=sha256_of(out/_TABLE), counts=counts, skipped=skipped,
+                splits=_split_sizes(utts), split_method=method, split_reason=reason,
+                seed=plan['seed'], gain=plan['gain'], source_rates=_source_rates(utts),
+                source=printable(c.root.resolve()), layout=c.layout, plan=plan)
 
 # %% ../../nbs/11_prepare.ipynb #6baf644f
 def prepare(corpus:str|Path|Corpus, # Folder of the corpus, or what `find_corpus` found there
@@ -430,31 +608,45 @@ def prepare(corpus:str|Path|Corpus, # Folder of the corpus, or what `find_corpus
             workers:int|None=None, # Processes; None = one for each core, 0 or 1 = none besides this one
             progress:bool=True # Show rate and remaining time on stderr
            )->SpeechData: # The prepared corpus
-    "Decode, resample and store a corpus once; an interrupted call goes on where it stopped, a finished one returns at once"
+    "Decode, resample and store a corpus once; an interrupted call goes on, a finished one returns at once"
     _check_numbers(sample_rate, gain, valid, test, seed, min_seconds, max_bad, workers)
     c, out = corpus if isinstance(corpus, Corpus) else find_corpus(corpus), Path(out)
-    plan = _plan(c, sample_rate=sample_rate, gain=float(gain), valid=valid, test=test, seed=seed, min_seconds=min_seconds, min_rate=min_rate)
+    plan = _plan(c, sample_rate=sample_rate, gain=float(gain), valid=valid, test=test, seed=seed,
+                 min_seconds=min_seconds, min_rate=min_rate)
     data = _check_out(out, c, plan)
     if data: print(f'{out} is finished already: {data}'); return data
-    _split(len(c.files), valid, test, seed) # too few of them, said before anything is written
-    print(f'{_printable(c.root)}: {c.layout}')
-    if c.refused: print(f'refused {len(c.refused)} names that point out of the corpus, such as {c.refused[0]!r}')
-    if workers is None: workers = os.cpu_count() if len(c.files)>=4*_BLOCK else 1
+    _split(len(c.files), valid, test, seed)
+    _announce(c)
+    if workers is None: workers = _processes(len(c.files))
     ours = _claim(out, plan)
     with ours.writing(_AUDIO, _PARTIAL, _JOURNAL, digest=False), ours.writing(_TABLE, _SKIPPED, _META):
-        data = _publish(c, out, plan, _convert(c, out, plan, workers, max_bad, progress))
+        blocks = _convert(c, out, plan, workers, max_bad, progress)
+        data = _publish(c, out, plan, blocks)
     _report(data)
     return data
 
+# %% ../../nbs/11_prepare.ipynb #f0335643
 def _check_numbers(sample_rate, gain, valid, test, seed, min_seconds, max_bad, workers):
-    def need(ok, msg):
-        if not ok: raise ValueError(f'prepare: {msg}')
-    need(isinstance(sample_rate, int) and sample_rate>=8000, f'sample_rate must be a whole number of Hz, 8000 or more, found {sample_rate!r}')
-    need(math.isfinite(gain) and gain>0, f'gain must be above 0, found {gain!r}')
-    need(valid>=0 and test>=0 and valid+test<1, f'valid and test are shares whose sum must be below 1, found {valid!r} and {test!r}')
-    need(isinstance(seed, int) and seed>=0, f'seed must be a whole number, 0 or more, found {seed!r}')
-    need(min_seconds>=0 and 0<=max_bad<=1, f'min_seconds must not be negative and max_bad must be a share, found {min_seconds!r} and {max_bad!r}')
-    need(workers is None or workers>=0, f'workers must not be negative, found {workers!r}')
+    "ValueError for a number that cannot be meant"
+    def need(ok, what, *found):
+        if not ok: raise ValueError(f'prepare: {what}, found {" and ".join(map(repr, found))}')
+    need(isinstance(sample_rate, int) and sample_rate>=8000,
+         'sample_rate must be a whole number of Hz, 8000 or more', sample_rate)
+    need(math.isfinite(gain) and gain>0, 'gain must be above 0', gain)
+    need(valid>=0 and test>=0 and valid+test<1, 'valid and test are shares whose sum must be below 1', valid, test)
+    need(isinstance(seed, int) and seed>=0, 'seed must be a whole number, 0 or more', seed)
+    need(min_seconds>=0 and 0<=max_bad<=1, 'min_seconds must not be negative and max_bad must be a share',
+         min_seconds, max_bad)
+    need(workers is None or workers>=0, 'workers must not be negative', workers)
+
+def _processes(n):
+    "One for each core, if there are clips enough"
+    return os.cpu_count() if n>=4*_BLOCK else 1
+
+def _announce(c):
+    "What is about to be prepared"
+    print(f'{printable(c.root)}: {c.layout}')
+    if c.refused: print(f'refused {len(c.refused)} names that point out of the corpus, such as {c.refused[0]!r}')
 
 def _report(data):
     "What a person should know about a fresh preparation"
@@ -463,6 +655,12 @@ def _report(data):
     print(f"split by {m['split_method']}: {m['split_reason']}")
     kinds = ', '.join(f'{v} {k}' for k,v in m['skipped'].items())
     if kinds: print(f"skipped {n['skipped']} of {n['found']} clips ({kinds}); see {data.path/_SKIPPED}")
-    if n['clipped_samples']: print(f"{n['clipped_samples']:,} samples in {n['clipped_clips']} clips were clipped; a lower --gain avoids it")
-    low = {int(r): k for r,k in m['source_rates'].items() if int(r)<m['sample_rate']}
-    if low: print(f"{sum(low.values()):,} clips come from {min(low):,} Hz: there is no sound above {min(low)//2:,} Hz in them, and none will be learnt")
+    if n['clipped_samples']:
+        print(f"{n['clipped_samples']:,} samples in {n['clipped_clips']} clips were clipped; a lower --gain avoids it")
+    _report_low(m['sample_rate'], {int(r): k for r,k in m['source_rates'].items()})
+
+def _report_low(sample_rate, clips):
+    "Say which clips have less treble than the corpus could hold; `clips` of each source rate"
+    low = {r: k for r,k in clips.items() if r<sample_rate}
+    if low: print(f'{sum(low.values()):,} clips come from {min(low):,} Hz: '
+                  f'there is no sound above {min(low)//2:,} Hz in them, and none will be learnt')
