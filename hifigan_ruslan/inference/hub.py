@@ -24,13 +24,18 @@ _all_ = ['open_checkpoint', 'start_weights']
 # %% ../../nbs/43_hub.ipynb #515a2a25
 def _safetensors(cfg, folded):
     "The bytes of model.safetensors"
-    def data(raw): return raw[8+int.from_bytes(raw[:8], 'little'):]
-    raw = save_tensors(folded, file_notes(cfg, data(save_tensors(folded))) | {'format': 'pt'})
-    head = json.loads(raw[8:len(raw)-len(data(raw))])
+    raw = save_tensors(folded, file_notes(cfg, _split(save_tensors(folded))[1]) | {'format': 'pt'})
+    head, data = _split(raw)
+    head = json.loads(head)
     head['__metadata__'] = dict(sorted(head['__metadata__'].items())) # the library's order is another one each time
     text = json.dumps(head, separators=(',', ':')).encode()
     text += b' '*(-len(text)%8)
-    return len(text).to_bytes(8, 'little')+text+data(raw)
+    return len(text).to_bytes(8, 'little')+text+data
+
+def _split(raw):
+    "The header of a safetensors file, and the bytes of the weights"
+    n = 8+int.from_bytes(raw[:8], 'little')
+    return raw[8:n], raw[n:]
 
 # %% ../../nbs/43_hub.ipynb #13e03b87
 def _write(ours, files):
@@ -39,17 +44,21 @@ def _write(ours, files):
         for name,data in files.items(): stack.enter_context(new_file(ours.folder/name)).write_bytes(data)
 
 def _old_export(folder):
-    "The weights and the configuration, where version 0.1 exported here; whether its model card was edited cannot be known"
+    "What version 0.1 exported here; its model card is not named, for whether it was edited cannot be known"
     try: own = read_safetensors(folder/'model.safetensors')[0]
     except (ValueError, FileNotFoundError): return []
     try: same = own is not None and given_config(folder/'config.json')==own
     except (ValueError, FileNotFoundError): same = False
     return ['model.safetensors']*(own is not None) + ['config.json']*same
 
-_LICENSES = {'unknown': 'Unknown. Whoever publishes these weights has to say under which terms they may be used; until then, assume that they may not. '
-                        'Weights trained on the RUSLAN corpus should be taken as bound by its licence, CC BY-NC-SA 4.0.',
-             'cc-by-nc-sa-4.0': '[CC BY-NC-SA 4.0](https://creativecommons.org/licenses/by-nc-sa/4.0/): name the source, no commercial use, pass on under the same terms. '
-                                'This is the licence of the RUSLAN corpus, and weights trained on it should be taken as bound by it.'}
+# %% ../../nbs/43_hub.ipynb #c4d00003
+_LICENSES = {
+    'unknown': 'Unknown. Whoever publishes these weights has to say under which terms they may be used; until then, '
+               'assume that they may not. Weights trained on the RUSLAN corpus should be taken as bound by its licence, '
+               'CC BY-NC-SA 4.0.',
+    'cc-by-nc-sa-4.0': '[CC BY-NC-SA 4.0](https://creativecommons.org/licenses/by-nc-sa/4.0/): name the source, no '
+                       'commercial use, pass on under the same terms. This is the licence of the RUSLAN corpus, and '
+                       'weights trained on it should be taken as bound by it.'}
 
 def _card(cfg, n, license, card):
     "The text of README.md"
@@ -65,7 +74,8 @@ tags:
 ---
 # HiFi-GAN vocoder, {cfg.sample_rate} Hz
 
-A HiFi-GAN generator with {n:,} weights. A mel spectrogram goes in, a wave comes out: {cfg.hop_length} samples for each frame.
+A HiFi-GAN generator with {n:,} weights. A mel spectrogram goes in, a wave comes out: {cfg.hop_length} samples for each \
+frame.
 
 ```python
 from hifigan_ruslan.vocoder import Vocoder
@@ -75,47 +85,69 @@ wav = v.vocode(mel)  # ({cfg.n_mels}, F) -> (1, {cfg.hop_length}*F) in [-1, 1], 
 
 {card.strip() or 'What it was trained on, and how good it is, was not said when these files were made.'}
 
-## The mel that it expects
-
-| | |
-|---|---|
-| sample rate | {cfg.sample_rate} Hz |
-| Fourier transform | n_fft {cfg.n_fft}, Hann window of {cfg.win_length} samples, one frame each {cfg.hop_length} samples |
-| edges | not centred; reflected by {(cfg.n_fft-cfg.hop_length)//2} samples on both sides |
-| magnitude | square root of (re² + im² + 1e-9) |
-| filters | {cfg.n_mels} bands from {cfg.fmin:g} to {cfg.fmax or cfg.sample_rate/2:g} Hz, Slaney scale and Slaney norm (the defaults of `librosa.filters.mel`) |
-| values | natural logarithm, magnitudes below 1e-5 raised to 1e-5; no other normalisation |
-
-A mel of any other definition gives noise. `v.mel(wav, rate)` makes the right one.
+{_mel_table(cfg)}
 
 ## Licence
 
 {_LICENSES.get(license, f'`{license}`')}
 '''
 
+def _mel_table(cfg):
+    "The section on the mel"
+    return f'''## The mel that it expects
+
+| | |
+|---|---|
+| sample rate | {cfg.sample_rate} Hz |
+| Fourier transform | n_fft {cfg.n_fft}, Hann window of {cfg.win_length} samples, one frame each {cfg.hop_length} \
+samples |
+| edges | not centred; reflected by {(cfg.n_fft-cfg.hop_length)//2} samples on both sides |
+| magnitude | square root of (re² + im² + 1e-9) |
+| filters | {cfg.n_mels} bands from {cfg.fmin:g} to {cfg.fmax or cfg.sample_rate/2:g} Hz, Slaney scale and Slaney norm \
+(the defaults of `librosa.filters.mel`) |
+| values | natural logarithm, magnitudes below 1e-5 raised to 1e-5; no other normalisation |
+
+A mel of any other definition gives noise. `v.mel(wav, rate)` makes the right one.'''
+
+# %% ../../nbs/43_hub.ipynb #c4d00005
 def export_folder(cfg:Config, # The model
-                weights:dict, # Of its generator, in any form; with `open_checkpoint`: `export_folder(*open_checkpoint('runs/ruslan'), 'voice')`
-                folder:str|Path, # Made if it is not there; an earlier export in it is replaced, but for a model card that was edited
-                license:str='unknown', # Hugging Face's name of the licence, such as cc-by-nc-sa-4.0 for weights trained on RUSLAN
-                card:str='', # Markdown for the model card: what it was trained on, how good it is
-                half:bool=False # Store the weights in half precision: half the size, read back as float32
-               )->Path: # The folder
-    "Write model.safetensors, config.json and README.md, all or none"
+                  weights:dict, # Of its generator, in any form
+                  folder:str|Path, # Made if it is not there; an earlier export in it is replaced, an edited model card kept
+                  license:str='unknown', # Hugging Face's name of it, such as cc-by-nc-sa-4.0 for weights trained on RUSLAN
+                  card:str='', # Markdown for the model card: what it was trained on, how good it is
+                  half:bool=False # Store the weights in half precision: half the size, read back as float32
+                 )->Path: # The folder
+    "Write model.safetensors, config.json and README.md, all or none: `export_folder(*open_checkpoint('runs/a'), 'voice')`"
     folder = Path(folder)
-    if not re.fullmatch(r'[a-z0-9][a-z0-9.+-]*', license): raise ValueError(f'license must be a name that Hugging Face knows, such as cc-by-nc-sa-4.0 or mit, found {license!r}')
-    if any((folder/o).exists() for o in ('checkpoints', 'best.pt', 'last.pt')):
-        raise ValueError(f'{folder} is the folder of a training run, whose newer checkpoints a model.safetensors would hide: give a folder of its own, such as {folder/"export"}')
-    ours = claim(folder, 'export', f'give a folder of its own, such as {folder/"export"}', lambda: _old_export(folder))
-    ours.check('model.safetensors', 'config.json')
-    state = folded_weights(cfg, weights)
-    stored = {k: v.half() for k,v in state.items()} if half else state
-    files = {'model.safetensors': _safetensors(cfg, stored), 'config.json': (json.dumps(config_dict(cfg), indent=1)+'\n').encode(),
-             'README.md': _card(cfg, sum(v.numel() for v in state.values()), license, card).encode()}
+    _check_license(license)
+    ours = _export_place(folder)
+    files = _folder_files(cfg, folded_weights(cfg, weights), license, card, half)
     if why := ours.foreign('README.md'):
-        print(f'{folder/"README.md"} {why}: it is kept, with its licence and its words. Move it away, and the next export writes a new model card')
+        print(f'{folder/"README.md"} {why}: it is kept, with its licence and its words. '
+              'Move it away, and the next export writes a new model card')
         files.pop('README.md')
     _write(ours, files)
     return folder
+
+def _check_license(name):
+    if re.fullmatch(r'[a-z0-9][a-z0-9.+-]*', name): return
+    raise ValueError(f'license must be a name that Hugging Face knows, such as cc-by-nc-sa-4.0 or mit, found {name!r}')
+
+def _export_place(folder):
+    "The folder to write into; ValueError where something there would be lost or hidden"
+    own = f'give a folder of its own, such as {folder/"export"}'
+    if any((folder/o).exists() for o in ('checkpoints', 'best.pt', 'last.pt')):
+        raise ValueError(f'{folder} is the folder of a training run, whose newer checkpoints a model.safetensors would hide: {own}')
+    ours = claim(folder, 'export', own, lambda: _old_export(folder))
+    ours.check('model.safetensors', 'config.json')
+    return ours
+
+def _folder_files(cfg, state, license, card, half):
+    "Name -> bytes of the three files"
+    stored = {k: v.half() for k,v in state.items()} if half else state
+    return {'model.safetensors': _safetensors(cfg, stored),
+            'config.json': (json.dumps(config_dict(cfg), indent=1)+'\n').encode(),
+            'README.md': _card(cfg, sum(v.numel() for v in state.values()), license, card).encode()}
 
 # %% ../../nbs/43_hub.ipynb #02f3ce7a
 def push_folder(folder:str|Path, # From `export_folder`
@@ -124,32 +156,49 @@ def push_folder(folder:str|Path, # From `export_folder`
                )->str: # Address of the repository
     "Upload a folder to the Hugging Face hub; needs huggingface_hub and its login"
     try: from huggingface_hub import create_repo, repo_info, upload_folder
-    except ImportError as e: raise ValueError('To upload, the package huggingface_hub is needed: pip install huggingface_hub, then hf auth login') from e
+    except ImportError as e:
+        raise ValueError('To upload, the package huggingface_hub is needed: '
+                         'pip install huggingface_hub, then hf auth login') from e
     folder = Path(folder)
-    card, names = folder/'README.md', ['README.md', 'config.json', 'model.safetensors']
-    missing = [o for o in names if not (folder/o).is_file()]
+    _check_upload(folder, private)
+    url = create_repo(repo_id, private=private, exist_ok=True)
+    if private and not repo_info(repo_id).private:
+        raise ValueError(f'{url} exists and is public; nothing was uploaded. '
+                         'Make it private, choose another name, or say private=False')
+    said = 'Upload with hifigan_ruslan'
+    upload_folder(repo_id=repo_id, folder_path=str(folder), allow_patterns=_UPLOADED, commit_message=said)
+    return str(url)
+
+_UPLOADED = ['README.md', 'config.json', 'model.safetensors']
+
+def _check_upload(folder, private):
+    "ValueError where a folder must not be uploaded"
+    missing = [o for o in _UPLOADED if not (folder/o).is_file()]
     if missing: raise ValueError(f'{folder} is not a folder of export_folder, it has no {" and no ".join(missing)}')
     open_checkpoint(folder) # never upload what cannot be read
-    if not private and re.search('^license: unknown$', card.read_text(encoding='utf-8'), re.M): raise ValueError(f'{card} says that the licence is unknown: for a public repository, say which (license=... of export_folder)')
-    url = create_repo(repo_id, private=private, exist_ok=True)
-    if private and not repo_info(repo_id).private: raise ValueError(f'{url} exists and is public; nothing was uploaded. Make it private, choose another name, or say private=False')
-    upload_folder(repo_id=repo_id, folder_path=str(folder), allow_patterns=names, commit_message='Upload with hifigan_ruslan')
-    return str(url)
+    card = folder/'README.md'
+    if not private and re.search('^license: unknown$', card.read_text(encoding='utf-8'), re.M):
+        raise ValueError(f'{card} says that the licence is unknown: for a public repository, say which '
+                         '(license=... of export_folder)')
 
 # %% ../../nbs/43_hub.ipynb #75225c2c
 def export_official(cfg:Config, # The model
-                  weights:dict, # Of its generator, in any form
-                  path:str|Path # The file; the official code looks for config.json beside it
-                 )->Path: # The file
-    "Write a generator, and config.json, that the official inference.py loads; a pair to train on is `checkpoint.save_official`"
+                    weights:dict, # Of its generator, in any form
+                    path:str|Path # The file; the official code looks for config.json beside it
+                   )->Path: # The file
+    "Write a generator, and config.json, that the official inference.py loads; for a pair, `checkpoint.save_official`"
     path, buffer = Path(path), io.BytesIO()
     if cfg.n_mels!=80: raise ValueError(f'The official code is written for 80 mel bands, this model has {cfg.n_mels}')
     beside, config = path.with_name('config.json'), official_dict(cfg)
-    if beside.is_file() and _json(beside)!=config: raise ValueError(f'{beside} is there already and says something else, it may belong to a run: write to a folder of its own')
+    if beside.is_file() and _json(beside)!=config:
+        raise ValueError(f'{beside} is there already and says something else, it may belong to a run: '
+                         'write to a folder of its own')
     ours = claim(path.parent)
     ours.check(path.name)
     torch.save({'generator': normed_weights(cfg, weights)}, buffer)
-    _write(ours, {path.name: buffer.getvalue()} | ({} if beside.is_file() else {beside.name: json.dumps(config, indent=1).encode()}))
+    files = {path.name: buffer.getvalue()}
+    if not beside.is_file(): files[beside.name] = json.dumps(config, indent=1).encode()
+    _write(ours, files)
     return path
 
 def _json(path):
@@ -165,9 +214,37 @@ def export_format(out:str|Path, # As in `export`
                  )->str: # One of `FORMATS`
     "The format that is meant; ValueError where there is none of that name"
     format = format or ('onnx' if str(out).lower().endswith('.onnx') else 'safetensors')
-    if format not in FORMATS: raise ValueError(f'There is no format {format!r} to export to; use {", ".join(FORMATS)}')
-    return format
+    if format in FORMATS: return format
+    raise ValueError(f'There is no format {format!r} to export to; use {", ".join(FORMATS)}')
 
+def _check_export(out, format, described):
+    "ValueError where a file is given in place of a folder, the other way round, or a card for what has none"
+    folder = format.startswith('safetensors')
+    if not folder and out.is_dir():
+        name = 'generator.onnx' if 'onnx' in format else 'generator'
+        raise ValueError(f'{out} is a folder; for the format {format} give the name of a file in it, such as {out/name}')
+    if folder and out.suffix:
+        raise ValueError(f'{out} looks like a file; a safetensors export is a folder with model.safetensors, '
+                         f'config.json and README.md: give a name without {out.suffix}')
+    if not folder and described:
+        raise ValueError(f'license and card go into the model card of a safetensors export; the format {format} has none')
+
+# %% ../../nbs/43_hub.ipynb #c4d0000b
+def _card_of(checkpoint, source):
+    "Licence and card of a voice or of an exported folder, which go where its weights go"
+    text = _card_text(checkpoint, source)
+    license = re.search(r'^license: (\S+)$', text, re.M)
+    card = re.search(r'^```python\n.*?^```\n(.*?)^## The mel that it expects$', text, re.M|re.S)
+    return license[1] if license else 'unknown', card[1].strip() if card else ''
+
+def _card_text(checkpoint, source):
+    "The model card that belongs to a checkpoint, '' where there is none"
+    if isinstance(checkpoint, dict): return ''
+    if is_voice(checkpoint): return voice_card(str(checkpoint))
+    beside = source.with_name('README.md')
+    return beside.read_text(encoding='utf-8') if source.suffix.lower()=='.safetensors' and beside.is_file() else ''
+
+# %% ../../nbs/43_hub.ipynb #c4d0000c
 def export(checkpoint:str|Path|dict, # As in `open_checkpoint`
            out:str|Path, # Folder of a safetensors export; file of the others
            format:str=None, # One of `FORMATS`; None = 'onnx' where `out` ends in .onnx, else 'safetensors'
@@ -178,28 +255,23 @@ def export(checkpoint:str|Path|dict, # As in `open_checkpoint`
     "Write a generator in another format, and say what was written"
     out, format = Path(out), export_format(out, format)
     folder = format.startswith('safetensors')
-    if not folder and out.is_dir(): raise ValueError(f'{out} is a folder; for the format {format} give the name of a file in it, such as {out/("generator.onnx" if "onnx" in format else "generator")}')
-    if folder and out.suffix: raise ValueError(f'{out} looks like a file; a safetensors export is a folder with model.safetensors, config.json and README.md: give a name without {out.suffix}')
-    if not folder and (license!='unknown' or card): raise ValueError(f'license and card go into the model card of a safetensors export; the format {format} has none')
+    _check_export(out, format, license!='unknown' or card)
     replaced = (out/'model.safetensors' if folder else out).exists()
     source = checkpoint if isinstance(checkpoint, dict) else checkpoint_file(checkpoint)
     cfg, weights = open_checkpoint(checkpoint, config)
     old_license, old_card = _card_of(checkpoint, source)
     license, card = old_license if license=='unknown' else license, card or old_card
-    if folder: export_folder(cfg, weights, out, license, card, half=format.endswith('fp16'))
-    elif format=='official': export_official(cfg, weights, out)
-    else: export_onnx(cfg, weights, out, half=format=='onnx-fp16')
+    _export_as(format, cfg, weights, out, license, card)
     open_checkpoint(out)
-    size = sum(f.stat().st_size for f in ([out/'model.safetensors'] if out.is_dir() else [out]))
-    print(f'{out}: {format}' + ' in place of the export that was there'*replaced + f', {size/1e6:.1f} MB, {cfg.sample_rate} Hz, {cfg.n_mels} mel bands' + (', licence unknown: say which (--license NAME)' if folder and license=='unknown' else '')
-          + (f'; its terms are in the model card of {checkpoint}, pass them on' if old_card and not folder else ''))
+    terms = ', licence unknown: say which (--license NAME)' if folder and license=='unknown' else ''
+    if old_card and not folder: terms = f'; its terms are in the model card of {checkpoint}, pass them on'
+    print(f'{out}: {format}' + ' in place of the export that was there'*replaced + f', {_size(out)/1e6:.1f} MB, '
+          f'{cfg.sample_rate} Hz, {cfg.n_mels} mel bands{terms}')
     return out
 
-def _card_of(checkpoint, source):
-    "Licence and card of a voice or of an exported folder, which go where its weights go"
-    beside = None if isinstance(source, dict) or source.suffix.lower()!='.safetensors' else source.with_name('README.md')
-    if not isinstance(checkpoint, dict) and is_voice(checkpoint): text = voice_card(str(checkpoint))
-    elif beside and beside.is_file(): text = beside.read_text(encoding='utf-8')
-    else: return 'unknown', ''
-    license, card = re.search(r'^license: (\S+)$', text, re.M), re.search(r'^```python\n.*?^```\n(.*?)^## The mel that it expects$', text, re.M|re.S)
-    return license[1] if license else 'unknown', card[1].strip() if card else ''
+def _export_as(format, cfg, weights, out, license, card):
+    if format.startswith('safetensors'): export_folder(cfg, weights, out, license, card, half=format.endswith('fp16'))
+    elif format=='official': export_official(cfg, weights, out)
+    else: export_onnx(cfg, weights, out, half=format=='onnx-fp16')
+
+def _size(out): return (out/'model.safetensors' if out.is_dir() else out).stat().st_size # Bytes

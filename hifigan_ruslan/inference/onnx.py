@@ -20,7 +20,8 @@ from .streaming import whole_generator
 def _arrays(cfg, weights, half=False):
     "The folded weights as numpy"
     state = load_generator(cfg, weights).state_dict()
-    with np.errstate(over='ignore'): arrays = {k: v.numpy().astype('<f2' if half and k.endswith('.weight') else '<f4') for k,v in state.items()}
+    def kind(k): return '<f2' if half and k.endswith('.weight') else '<f4'
+    with np.errstate(over='ignore'): arrays = {k: v.numpy().astype(kind(k)) for k,v in state.items()}
     big = next((k for k,v in arrays.items() if not np.isfinite(v).all()), None)
     if big: raise ValueError(f'{big} has values above 65504, which fp16 cannot hold: leave half=True out')
     return arrays
@@ -30,9 +31,11 @@ def export_onnx(cfg:Config, # The model
                 path:str|Path, # The .onnx file
                 half:bool=False # Store the weights as fp16: half the size; computed in fp32
                )->Path: # The file
-    "Write an ONNX file: `mel` (B, n_mels, F) natural-log mel -> `wav` (B, 1, F*hop_length) in [-1, 1], both float32; configuration in its metadata"
+    """Write an ONNX file: `mel` (B, n_mels, F) natural-log mel -> `wav` (B, 1, F*hop_length) in [-1, 1], both float32;
+    configuration in its metadata"""
     path = Path(path)
-    if path.suffix.lower()!='.onnx': raise ValueError(f'The name of an ONNX file must end in .onnx, found {path.name!r}')
+    if path.suffix.lower()!='.onnx':
+        raise ValueError(f'The name of an ONNX file must end in .onnx, found {path.name!r}')
     if os.path.lexists(path): _must_be_ours(path)
     model = onnx_model(cfg, _arrays(cfg, weights, half))
     with new_file(path) as part: part.write_bytes(model.SerializeToString(deterministic=True))
@@ -42,7 +45,8 @@ def _must_be_ours(path):
     "ValueError for a file that `export_onnx` did not write, or that was changed since: its notes hold a checksum"
     try: read_onnx(path)
     except (ValueError, FileNotFoundError) as e:
-        raise ValueError(f'{path} is there already, it is not as export_onnx writes it and would be lost ({str(e)[:200]}). Give another name') from None
+        raise ValueError(f'{path} is there already, it is not as export_onnx writes it and would be lost '
+                         f'({str(e)[:200]}). Give another name') from None
 
 # %% ../../nbs/42_onnx.ipynb #cd0c1cca
 class OnnxGenerator:
@@ -54,11 +58,12 @@ class OnnxGenerator:
                  threads:int=None # None = as many as torch uses
                 ):
         ort = optional_package('onnxruntime')
-        if threads is not None and threads<1: raise ValueError(f'threads must be 1 or more, or None, found {threads}')
-        options = ort.SessionOptions()
+        if threads is not None and threads<1:
+            raise ValueError(f'threads must be 1 or more, or None, found {threads}')
+        self.cfg, options = cfg, ort.SessionOptions()
         options.intra_op_num_threads = threads or torch.get_num_threads()
-        self.cfg = cfg
-        self.session = ort.InferenceSession(onnx_model(cfg, _arrays(cfg, weights, half)).SerializeToString(), options, providers=['CPUExecutionProvider'])
+        graph = onnx_model(cfg, _arrays(cfg, weights, half)).SerializeToString()
+        self.session = ort.InferenceSession(graph, options, providers=['CPUExecutionProvider'])
 
     def __call__(self,
                  mel:Tensor # (B, n_mels, F) natural-log mel, float32
