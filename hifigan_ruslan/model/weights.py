@@ -18,8 +18,9 @@ from ..config import Config, config_dict, config_from_dict
 from ..generator import Generator, receptive_field, remove_weight_norm
 
 # %% ../../nbs/24_weights.ipynb #acbad793
-_OLD = {'parametrizations.weight.original0': 'weight_g', 'parametrizations.weight.original1': 'weight_v',
-        'parametrizations.weight.original': 'weight_orig', 'parametrizations.weight.0._': 'weight_'} # The first that matches decides
+_OLD = { # The first that matches decides
+    'parametrizations.weight.original0': 'weight_g', 'parametrizations.weight.original1': 'weight_v',
+    'parametrizations.weight.original': 'weight_orig', 'parametrizations.weight.0._': 'weight_'}
 
 def old_names(state:dict # Of a `state_dict`
              )->dict: # The same tensors
@@ -33,21 +34,33 @@ def model_shapes(cfg:Config, # The model
                 )->dict: # Name -> shape
     "The weights that a generator of this configuration has; ValueError for one that cannot be"
     convs = 2 + len(cfg.upsample_rates)*(1 + len(cfg.resblock_kernel_sizes)*{'1': 6, '2': 2}[cfg.resblock])
-    if 2*convs>count: raise ValueError(f'The weights do not fit the configuration (is it of another model?): it has {convs} convolutions, and there are {count} weights')
-    try:
-        if max(cfg.sample_rate/2**20, cfg.n_mels*cfg.n_fft/2**26, receptive_field(cfg)/2**12)>1 or min(min(o) for o in cfg.resblock_dilation_sizes)<1:
-            raise ValueError('its sample_rate, n_fft or dilations are far from any speech model')
-        with torch.device('meta'), torch.no_grad():
-            g = Generator(cfg)
-            if form=='folded': remove_weight_norm(g)
-            if g(torch.empty(1, cfg.n_mels, 2)).shape!=(1, 1, 2*cfg.hop_length): raise ValueError('a frame does not become hop_length samples')
-    except (ValueError, TypeError, RuntimeError, OverflowError, ZeroDivisionError) as e: raise ValueError(f'The configuration is of no model that could be built: {str(e).splitlines()[0][:200]}') from e
-    state = g.state_dict()
+    if 2*convs>count:
+        raise ValueError(f'{_UNFIT}: it has {convs} convolutions, and there are {count} weights')
+    try: state = _on_meta(cfg, form=='folded')
+    except (ValueError, TypeError, RuntimeError, OverflowError, ZeroDivisionError) as e:
+        raise ValueError(f'The configuration is of no model that could be built: {str(e).splitlines()[0][:200]}') from e
     return {k: tuple(v.shape) for k,v in (old_names(state) if form=='old' else state).items()}
 
+_UNFIT = 'The weights do not fit the configuration (is it of another model?)'
+
+def _on_meta(cfg, folded):
+    "The weights of such a generator, without their values; ValueError where it makes no sense"
+    far = max(cfg.sample_rate/2**20, cfg.n_mels*cfg.n_fft/2**26, receptive_field(cfg)/2**12)>1
+    if far or min(min(o) for o in cfg.resblock_dilation_sizes)<1:
+        raise ValueError('its sample_rate, n_fft or dilations are far from any speech model')
+    with torch.device('meta'), torch.no_grad():
+        g = Generator(cfg)
+        if folded: remove_weight_norm(g)
+        wav = g(torch.empty(1, cfg.n_mels, 2))
+    if wav.shape!=(1, 1, 2*cfg.hop_length): raise ValueError('a frame does not become hop_length samples')
+    return g.state_dict()
+
+# %% ../../nbs/24_weights.ipynb #d5e00002
+_FLOATS = torch.float16, torch.bfloat16, torch.float32, torch.float64
+
 def _is_plain(v):
-    "Is it a tensor of floating-point numbers that are all there? A pickle can also hold sparse and quantised ones, and a single number that claims to be a million"
-    return (isinstance(v, Tensor) and v.layout==torch.strided and v.dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64) and v.device.type!='meta'
+    "Is it a tensor of floating-point numbers that are all there?"
+    return (isinstance(v, Tensor) and v.layout==torch.strided and v.dtype in _FLOATS and v.device.type!='meta'
             and v.untyped_storage().nbytes()>=v.numel()*v.element_size())
 
 def check_fit(cfg:Config, # The model
@@ -56,20 +69,28 @@ def check_fit(cfg:Config, # The model
     "Raise ValueError where the weights are not those of a generator of this configuration"
     if not isinstance(weights, dict) or not all(isinstance(k, str) and _is_plain(v) for k,v in weights.items()):
         raise ValueError('The weights of a generator must be a dict of names and tensors')
-    shapes = model_shapes(cfg, len(weights), 'folded' if 'conv_pre.weight' in weights else 'old' if 'conv_pre.weight_g' in weights else 'new')
-    missing, extra = ([k for k in a if k not in b] for a,b in ((shapes, weights), (weights, shapes)))
-    wrong = [f'{k} is {tuple(weights[k].shape)}, expected {shapes[k]}' for k in shapes if k in weights and tuple(weights[k].shape)!=shapes[k]]
-    if missing or extra or wrong:
-        raise ValueError(f'The weights do not fit the configuration (is it of another model?): {len(missing)} missing {missing[:2]}, '
-                         f'{len(extra)} not expected {extra[:2]}, {len(wrong)} of another shape {wrong[:2]}')
+    form = 'folded' if 'conv_pre.weight' in weights else 'old' if 'conv_pre.weight_g' in weights else 'new'
+    _check_shapes(model_shapes(cfg, len(weights), form), weights)
     check_finite(weights)
+
+def _check_shapes(shapes, weights):
+    "ValueError with the first names that are missing, not expected, or of another shape"
+    missing, extra = ([k for k in a if k not in b] for a,b in ((shapes, weights), (weights, shapes)))
+    found = {k: tuple(weights[k].shape) for k in shapes if k in weights}
+    wrong = [f'{k} is {v}, expected {shapes[k]}' for k,v in found.items() if v!=shapes[k]]
+    if missing or extra or wrong:
+        raise ValueError(f'{_UNFIT}: {len(missing)} missing {missing[:2]}, '
+                         f'{len(extra)} not expected {extra[:2]}, {len(wrong)} of another shape {wrong[:2]}')
 
 def check_finite(weights:dict # Names and tensors
                 ):
     "Raise ValueError where a weight is no number"
     bad = next((k for k,v in weights.items() if not v.isfinite().all()), None)
-    if bad: raise ValueError(f'The weights hold NaN or infinity, first in {bad}: the training that wrote them had diverged, or the file is damaged')
+    if bad:
+        raise ValueError(f'The weights hold NaN or infinity, first in {bad}: '
+                         'the training that wrote them had diverged, or the file is damaged')
 
+# %% ../../nbs/24_weights.ipynb #d5e00004
 def load_generator(cfg:Config, # The model that the weights belong to
                    weights:dict # Names and tensors, in any form; they stay as they are
                   )->Generator: # In eval mode, weight norm folded
@@ -93,7 +114,8 @@ def differences(old:Config, # The one that is there
                 names:list # Of the fields to compare
                )->str: # '' = none
     "Which of these numbers of two configurations differ, and how"
-    return '; '.join(f'{k}: {getattr(old, k)} there, {getattr(new, k)} asked for' for k in differing(old, new, names))
+    told = (f'{k}: {getattr(old, k)} there, {getattr(new, k)} asked for' for k in differing(old, new, names))
+    return '; '.join(told)
 
 # %% ../../nbs/24_weights.ipynb #a1c5e2f1
 def folded_weights(cfg:Config, # The model
@@ -119,20 +141,34 @@ def read_checkpoint(path:str|Path, # A .pt file, ours or official (`g_02500000`,
                    )->dict: # Its content, tensors on the CPU
     "Read a checkpoint without running anything in it; ValueError says what is wrong with the file"
     path = Path(path)
+    _check_file(path)
+    try: ck = _load(path, whole)
+    except pickle.UnpicklingError as e:
+        raise ValueError(f'{path} is not a checkpoint of tensors and plain values, so it was not opened: '
+                         f'a file like this could run any program. ({str(e).splitlines()[0][:150]})') from e
+    except Exception as e: # torch's reader of old files meets foreign bytes with errors of any kind
+        said = (str(e) or type(e).__name__).splitlines()[0][:150]
+        raise ValueError(f'{path} is damaged or cut off ({path.stat().st_size:,} bytes) and cannot be read; '
+                         f'use another checkpoint. ({said})') from e
+    if not isinstance(ck, dict):
+        raise ValueError(f'{path} holds a {type(ck).__name__}, expected a dict with "generator" in it')
+    return ck
+
+def _check_file(path):
+    "An error for what is missing, empty or a sound"
     if not path.is_file(): raise FileNotFoundError(f'There is no checkpoint file {path}')
     with open(path, 'rb') as f: kind = f.read(4)
-    if kind in (b'RIFF', b'fLaC', b'OggS'): raise ValueError(f'{path} is a sound file, expected a checkpoint; hifigan-generate takes sounds without --checkpoint')
-    if not path.stat().st_size: raise ValueError(f'{path} is empty (0 bytes): the copy or the save was interrupted; use another checkpoint')
-    try:
-        packed = zipfile.is_zipfile(path)
-        if whole and packed and (bad := zipfile.ZipFile(path).testzip()): raise ValueError(f'wrong checksum of {bad}') # torch does not look
-        ck = torch.load(path, map_location='cpu', weights_only=True, mmap=packed and not whole)
-    except pickle.UnpicklingError as e:
-        raise ValueError(f'{path} is not a checkpoint of tensors and plain values, so it was not opened: a file like this could run any program. ({str(e).splitlines()[0][:150]})') from e
-    except Exception as e: # torch's reader of old files meets foreign bytes with errors of any kind
-        raise ValueError(f'{path} is damaged or cut off ({path.stat().st_size:,} bytes) and cannot be read; use another checkpoint. ({(str(e) or type(e).__name__).splitlines()[0][:150]})') from e
-    if not isinstance(ck, dict): raise ValueError(f'{path} holds a {type(ck).__name__}, expected a dict with "generator" in it')
-    return ck
+    if kind in (b'RIFF', b'fLaC', b'OggS'):
+        raise ValueError(f'{path} is a sound file, expected a checkpoint; '
+                         'hifigan-generate takes sounds without --checkpoint')
+    if not path.stat().st_size:
+        raise ValueError(f'{path} is empty (0 bytes): the copy or the save was interrupted; use another checkpoint')
+
+def _load(path, whole):
+    packed = zipfile.is_zipfile(path)
+    if whole and packed and (bad := zipfile.ZipFile(path).testzip()): # torch does not look
+        raise ValueError(f'wrong checksum of {bad}')
+    return torch.load(path, map_location='cpu', weights_only=True, mmap=packed and not whole)
 
 # %% ../../nbs/24_weights.ipynb #f3c55ef0
 FORMAT, VERSION = 'hifigan_ruslan', 2 # Of our checkpoints; version 2 brought the moving average of the generator
@@ -142,7 +178,9 @@ def checkpoint_config(ck:dict, # From `read_checkpoint`
                      )->Config|None: # None for a file that is not ours, such as an official one
     "The configuration inside one of our checkpoints"
     if ck.get('format')!=FORMAT: return None
-    if ck.get('version') not in range(1, VERSION+1): raise ValueError(f'{name} is of format version {ck.get("version")!r}, this program reads versions 1 to {VERSION}: update hifigan_ruslan')
+    if (version := ck.get('version')) not in range(1, VERSION+1):
+        raise ValueError(f'{name} is of format version {version!r}, this program reads versions 1 to {VERSION}: '
+                         'update hifigan_ruslan')
     try: return config_from_dict(ck.get('config'))
     except ValueError as e: raise ValueError(f'{name}: {e}') from e
 
@@ -151,7 +189,8 @@ def file_notes(cfg:Config, # The model
                data:bytes|memoryview # The bytes with the weights
               )->dict: # str -> str
     "Version, configuration and checksum, for the metadata of an exported file"
-    return {FORMAT: '1', 'config': json.dumps(config_dict(cfg)), 'sample_rate': str(cfg.sample_rate), 'hop_length': str(cfg.hop_length), 'sha256': hashlib.sha256(data).hexdigest()}
+    return {FORMAT: '1', 'config': json.dumps(config_dict(cfg)), 'sample_rate': str(cfg.sample_rate),
+            'hop_length': str(cfg.hop_length), 'sha256': hashlib.sha256(data).hexdigest()}
 
 def read_notes(notes:dict, # Metadata of a file
                data:bytes|memoryview, # The bytes with the weights
@@ -159,8 +198,11 @@ def read_notes(notes:dict, # Metadata of a file
               )->Config|None: # None where the notes are not ours
     "The configuration in the notes; ValueError for a damaged file"
     if FORMAT not in notes: return None
-    if notes[FORMAT]!='1': raise ValueError(f'{name} is of export version {notes[FORMAT]!r:.20}, this program reads version 1: update hifigan_ruslan')
-    if notes.get('sha256')!=hashlib.sha256(data).hexdigest(): raise ValueError(f'{name} is damaged: its checksum is wrong. Copy or download it again')
+    if notes[FORMAT]!='1':
+        raise ValueError(f'{name} is of export version {notes[FORMAT]!r:.20}, this program reads version 1: '
+                         'update hifigan_ruslan')
+    if notes.get('sha256')!=hashlib.sha256(data).hexdigest():
+        raise ValueError(f'{name} is damaged: its checksum is wrong. Copy or download it again')
     return of_file(lambda: config_from_dict(json.loads(notes.get('config', ''))), name)
 
 def of_file(read:Callable, # Makes a Config of a text that may be anybody's
@@ -168,11 +210,14 @@ def of_file(read:Callable, # Makes a Config of a text that may be anybody's
            )->Config: # What it made
     "`read()`, whose ValueError then names the file"
     try: return read()
-    except (ValueError, OverflowError, RecursionError) as e: raise ValueError(str(e) if str(name) in str(e) else f'{name}: {str(e)[:200]}') from e
+    except (ValueError, OverflowError, RecursionError) as e:
+        raise ValueError(str(e) if str(name) in str(e) else f'{name}: {str(e)[:200]}') from e
 
 def read_whole(path:Path # A file of weights
               )->bytes: # Its content
     "All bytes of a file that could be a generator"
     if not path.is_file(): raise FileNotFoundError(f'There is no file {path}')
-    if not 0<path.stat().st_size<2**31: raise ValueError(f'{path} has {path.stat().st_size:,} bytes, which is no generator: the copy was interrupted, or it is something else')
+    if not 0<(size := path.stat().st_size)<2**31:
+        raise ValueError(f'{path} has {size:,} bytes, which is no generator: '
+                         'the copy was interrupted, or it is something else')
     return path.read_bytes()
