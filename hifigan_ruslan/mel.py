@@ -19,6 +19,7 @@ def at_least_fp32(x:Tensor # Of any floating type
     "Half precision to fp32; fp32 and fp64 as they are"
     return x if x.dtype in (torch.float32, torch.float64) else x.float()
 
+# %% ../nbs/20_mel.ipynb #e6f00002
 class LogMel(nn.Module):
     "Natural-log mel spectrogram of a batch of waves; filterbank and window are made once and move with the module"
     def __init__(self,
@@ -38,7 +39,7 @@ class LogMel(nn.Module):
         "The log-mel spectrogram of each wave"
         if wav.dim()==3 and wav.shape[1]==1: wav = wav.squeeze(1)
         self._check(wav)
-        with torch.autocast(wav.device.type, enabled=False): # half precision cannot hold the 1e-9
+        with torch.autocast(wav.device.type, enabled=False):
             return (self.basis@self._magnitude(at_least_fp32(wav))).clamp(min=CLAMP).log()
 
     def _check(self, wav):

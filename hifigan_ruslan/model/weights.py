@@ -33,9 +33,8 @@ def model_shapes(cfg:Config, # The model
                  form:str='folded' # 'new', 'old' or 'folded'
                 )->dict: # Name -> shape
     "The weights that a generator of this configuration has; ValueError for one that cannot be"
-    convs = 2 + len(cfg.upsample_rates)*(1 + len(cfg.resblock_kernel_sizes)*{'1': 6, '2': 2}[cfg.resblock])
-    if 2*convs>count:
-        raise ValueError(f'{_UNFIT}: it has {convs} convolutions, and there are {count} weights')
+    convs = _count_convs(cfg)
+    if 2*convs>count: raise ValueError(f'{_UNFIT}: it has {convs} convolutions, and there are {count} weights')
     try: state = _on_meta(cfg, form=='folded')
     except (ValueError, TypeError, RuntimeError, OverflowError, ZeroDivisionError) as e:
         raise ValueError(f'The configuration is of no model that could be built: {str(e).splitlines()[0][:200]}') from e
@@ -43,11 +42,19 @@ def model_shapes(cfg:Config, # The model
 
 _UNFIT = 'The weights do not fit the configuration (is it of another model?)'
 
-def _on_meta(cfg, folded):
-    "The weights of such a generator, without their values; ValueError where it makes no sense"
+def _count_convs(cfg):
+    per_block = {'1': 6, '2': 2}[cfg.resblock]
+    return 2 + len(cfg.upsample_rates)*(1 + len(cfg.resblock_kernel_sizes)*per_block)
+
+def _check_sizes(cfg):
+    "ValueError for numbers with which even trying the model would take for ever"
     far = max(cfg.sample_rate/2**20, cfg.n_mels*cfg.n_fft/2**26, receptive_field(cfg)/2**12)>1
     if far or min(min(o) for o in cfg.resblock_dilation_sizes)<1:
         raise ValueError('its sample_rate, n_fft or dilations are far from any speech model')
+
+def _on_meta(cfg, folded):
+    "The weights of such a generator, without their values; ValueError where it makes no sense"
+    _check_sizes(cfg)
     with torch.device('meta'), torch.no_grad():
         g = Generator(cfg)
         if folded: remove_weight_norm(g)
@@ -63,14 +70,19 @@ def _is_plain(v):
     return (isinstance(v, Tensor) and v.layout==torch.strided and v.dtype in _FLOATS and v.device.type!='meta'
             and v.untyped_storage().nbytes()>=v.numel()*v.element_size())
 
+def _are_plain(weights):
+    if not isinstance(weights, dict): return False
+    return all(isinstance(k, str) and _is_plain(v) for k,v in weights.items())
+
+def _form(weights):
+    return 'folded' if 'conv_pre.weight' in weights else 'old' if 'conv_pre.weight_g' in weights else 'new'
+
 def check_fit(cfg:Config, # The model
               weights:dict # Names and tensors, in any form
              ):
     "Raise ValueError where the weights are not those of a generator of this configuration"
-    if not isinstance(weights, dict) or not all(isinstance(k, str) and _is_plain(v) for k,v in weights.items()):
-        raise ValueError('The weights of a generator must be a dict of names and tensors')
-    form = 'folded' if 'conv_pre.weight' in weights else 'old' if 'conv_pre.weight_g' in weights else 'new'
-    _check_shapes(model_shapes(cfg, len(weights), form), weights)
+    if not _are_plain(weights): raise ValueError('The weights of a generator must be a dict of names and tensors')
+    _check_shapes(model_shapes(cfg, len(weights), _form(weights)), weights)
     check_finite(weights)
 
 def _check_shapes(shapes, weights):
@@ -130,29 +142,24 @@ def normed_weights(cfg:Config, # The model
     "Weights with a weight norm of the older form, whatever form they have"
     state = {}
     for k,w in folded_weights(cfg, weights).items():
-        if not k.endswith('.weight'): state[k] = w; continue
-        g = w.norm(dim=(1,2), keepdim=True)
-        state |= {k+'_g': g, k+'_v': torch.where(g>0, w, 1.)}
+        if k.endswith('.weight'):
+            g = w.norm(dim=(1,2), keepdim=True)
+            state |= {k+'_g': g, k+'_v': torch.where(g>0, w, 1.)}
+        else: state[k] = w
     return state
 
 # %% ../../nbs/24_weights.ipynb #2ffb8cb0
 def read_checkpoint(path:str|Path, # A .pt file, ours or official (`g_02500000`, `generator_v1`)
-                    whole:bool=True # Read and check every byte; False = only the plain values, tensors when they are used
+                    whole:bool=True # Read and check every byte; False = the plain values, tensors when they are used
                    )->dict: # Its content, tensors on the CPU
     "Read a checkpoint without running anything in it; ValueError says what is wrong with the file"
     path = Path(path)
     _check_file(path)
     try: ck = _load(path, whole)
-    except pickle.UnpicklingError as e:
-        raise ValueError(f'{path} is not a checkpoint of tensors and plain values, so it was not opened: '
-                         f'a file like this could run any program. ({str(e).splitlines()[0][:150]})') from e
-    except Exception as e: # torch's reader of old files meets foreign bytes with errors of any kind
-        said = (str(e) or type(e).__name__).splitlines()[0][:150]
-        raise ValueError(f'{path} is damaged or cut off ({path.stat().st_size:,} bytes) and cannot be read; '
-                         f'use another checkpoint. ({said})') from e
-    if not isinstance(ck, dict):
-        raise ValueError(f'{path} holds a {type(ck).__name__}, expected a dict with "generator" in it')
-    return ck
+    except pickle.UnpicklingError as e: raise ValueError(_could_run(path, e)) from e
+    except Exception as e: raise ValueError(_damaged(path, e)) from e # foreign bytes bring errors of any kind
+    if isinstance(ck, dict): return ck
+    raise ValueError(f'{path} holds a {type(ck).__name__}, expected a dict with "generator" in it')
 
 def _check_file(path):
     "An error for what is missing, empty or a sound"
@@ -169,6 +176,14 @@ def _load(path, whole):
     if whole and packed and (bad := zipfile.ZipFile(path).testzip()): # torch does not look
         raise ValueError(f'wrong checksum of {bad}')
     return torch.load(path, map_location='cpu', weights_only=True, mmap=packed and not whole)
+
+def _could_run(path, e):
+    return (f'{path} is not a checkpoint of tensors and plain values, so it was not opened: '
+            f'a file like this could run any program. ({str(e).splitlines()[0][:150]})')
+
+def _damaged(path, e):
+    return (f'{path} is damaged or cut off ({path.stat().st_size:,} bytes) and cannot be read; '
+            f'use another checkpoint. ({(str(e) or type(e).__name__).splitlines()[0][:150]})')
 
 # %% ../../nbs/24_weights.ipynb #f3c55ef0
 FORMAT, VERSION = 'hifigan_ruslan', 2 # Of our checkpoints; version 2 brought the moving average of the generator
@@ -198,13 +213,17 @@ def read_notes(notes:dict, # Metadata of a file
               )->Config|None: # None where the notes are not ours
     "The configuration in the notes; ValueError for a damaged file"
     if FORMAT not in notes: return None
+    _check_notes(notes, data, name)
+    return of_file(lambda: config_from_dict(json.loads(notes.get('config', ''))), name)
+
+def _check_notes(notes, data, name):
     if notes[FORMAT]!='1':
         raise ValueError(f'{name} is of export version {notes[FORMAT]!r:.20}, this program reads version 1: '
                          'update hifigan_ruslan')
     if notes.get('sha256')!=hashlib.sha256(data).hexdigest():
         raise ValueError(f'{name} is damaged: its checksum is wrong. Copy or download it again')
-    return of_file(lambda: config_from_dict(json.loads(notes.get('config', ''))), name)
 
+# %% ../../nbs/24_weights.ipynb #e6f00004
 def of_file(read:Callable, # Makes a Config of a text that may be anybody's
             name:str|Path # Of the file
            )->Config: # What it made

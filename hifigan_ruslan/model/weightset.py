@@ -85,9 +85,12 @@ def read_marker(path:str|Path # hifigan-weights.json
     if not (files := _named_files(d)):
         raise ValueError(f'{path} is not as hifigan-kaggle weights writes it: make the dataset again with that command')
     if d.get('hifigan_weights')!=_VERSION or not files.keys()<=set(_PARTS):
-        version, names = str(d.get('hifigan_weights'))[:20], ', '.join(map(str, files))[:99]
-        raise ValueError(f'{path} is of version {version}, with {names}; this program reads version {_VERSION}: {_AGAIN}')
+        raise ValueError(_other_version(path, d.get('hifigan_weights'), files))
     return dict(name=str(d.get('name'))[:27], origin=str(d.get('origin', ''))[:500], files=files, digest=_digest(files))
+
+def _other_version(path, version, files):
+    return (f'{path} is of version {str(version)[:20]}, with {", ".join(map(str, files))[:99]}; '
+            f'this program reads version {_VERSION}: {_AGAIN}')
 
 def _marker_json(path):
     try: return json.loads(path.read_bytes()[:2**16])
@@ -133,10 +136,7 @@ def find_set(folder:str|Path, # Such as /kaggle/input
     if name and not mine: raise FileNotFoundError(_not_attached(name, found))
     right = [p for p in mine if _sha256(p).startswith(digits)]
     if mine and not right: raise ValueError(_are_others(wanted, name, mine[0]))
-    if len(set(map(_sha256, right)))>1:
-        places = ', '.join(str(p.parent) for p in right)
-        raise ValueError(f'More than one set of weights is attached: {places}. '
-                         f'Say with INIT which one is meant, by its name or its path; {_OTHERWISE}')
+    if len(set(map(_sha256, right)))>1: raise ValueError(_more_than_one(right))
     return read_set(right[0]) if right else None
 
 def _name(marker): return read_marker(marker)['name']
@@ -160,6 +160,10 @@ def _are_others(wanted, name, marker):
     return (f'INIT asks for the weights {wanted}, and those in {marker.parent} are others '
             f'(SHA-256 {_sha256(marker)[:12]}): an old version may be attached. '
             f'hifigan-kaggle push --init {name} attaches the present one; {_OTHERWISE}')
+
+def _more_than_one(markers):
+    return (f'More than one set of weights is attached: {", ".join(str(p.parent) for p in markers)}. '
+            f'Say with INIT which one is meant, by its name or its path; {_OTHERWISE}')
 
 # %% ../../nbs/26_weightset.ipynb #d4dbdbbe
 def why_unfit(own:WeightSet, # The weights
