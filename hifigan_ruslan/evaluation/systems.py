@@ -174,7 +174,7 @@ class TrainedGenerator(System):
     def __init__(self,
                  path:str|Path, # File or folder, as `Vocoder.load` takes it
                  name:str='', # '' = the name of its run, with ema or raw where it has both
-                 weights:str='ema', # ema (moving average, what one deploys; where none is, the weights themselves) or raw
+                 weights:str='ema', # ema (moving average, what one deploys; else the weights themselves) or raw
                  config:Config|dict|str|Path|None=None, device:str|None=None, # As in `Vocoder.load`
                  engine:str='auto', precision:str='fp32' # As in `Vocoder.load`
                 ):
