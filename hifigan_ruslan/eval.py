@@ -25,7 +25,8 @@ from .evaluation.stats import holm, interval, paired
 from .evaluation.systems import RECORDING
 
 # %% ../nbs/53_eval.ipynb #c9a5132d
-COLUMNS = ['system', 'clip', 'error', 'note', 'seconds', 'rate', 'length_diff', 'lag', 'rtf', *METRICS, 'stamp'] # Of clips.csv
+COLUMNS = ['system', 'clip', 'error', 'note', 'seconds', 'rate', 'length_diff', 'lag', 'rtf',
+           *METRICS, 'stamp'] # Of clips.csv
 
 def _measure(clip, systems, cfg, waves):
     "Rows of one clip; the waves of computed systems are kept in the folder `waves`"
@@ -267,16 +268,16 @@ def comparisons(rows:list, # Of `evaluate`
     names = [s for s in dict.fromkeys(r['system'] for r in rows) if s!=RECORDING]
     pairs = list(combinations(names, 2)) if len(names)<=most else [(names[0], n) for n in names[1:]]
     clips, table = list(dict.fromkeys(r['clip'] for r in rows)), _keyed(r for r in rows if not r['error'])
-    columns = {key: {s: [_distance(table.get((s, c)), key) for c in clips] for s in names} for key in METRICS}
-    return [o for key in METRICS for o in _compared(key, columns[key], pairs)]
+    return [o for key in METRICS for o in _compared(key, pairs, clips, table)]
 
 def _distance(row, key):
     "A row's number, as its magnitude where zero is the best; NaN where there is none"
     if row is None: return math.nan
     return abs(row[key]) if METRICS[key].better=='zero' else row[key]
 
-def _compared(key, columns, pairs):
+def _compared(key, pairs, clips, table):
     "The pairs of systems in one metric, without those that have no two clips in common"
+    columns = {s: [_distance(table.get((s, c)), key) for c in clips] for s in {s for pair in pairs for s in pair}}
     found = [(a, b, paired(columns[a], columns[b])) for a,b in pairs]
     found = [f for f in found if f[2][4]>1]
     corrected = holm([f[2][3] for f in found])
