@@ -24,41 +24,56 @@ from .evaluation.stats import holm, interval, paired
 from .evaluation.systems import RECORDING
 
 # %% ../nbs/53_eval.ipynb #c9a5132d
-COLUMNS = ['system', 'clip', 'error', 'note', 'seconds', 'rate', 'length_diff', 'lag', 'rtf', *METRICS, 'stamp'] # Of clips.csv
+COLUMNS = ['system', 'clip', 'error', 'note', 'seconds', 'rate', 'length_diff', 'lag', 'rtf',
+           *METRICS, 'stamp'] # Of clips.csv
+
+def _measure(clip, systems, cfg, waves):
+    "Rows of one clip; the waves of computed systems are kept in the folder `waves`"
+    wav, reference, broken = _read(clip, cfg)
+    settings = _settings(cfg)
+    for s in systems:
+        row = dict(system=s.name, clip=clip.name, error=broken, note='', stamp=_stamp(s, clip, settings))
+        try:
+            if not broken: _fill(row, s, clip, wav, reference, waves)
+        except (ValueError, OSError) as e: row['error'] = str(e)
+        yield row
+
+def _read(clip, cfg):
+    "The recording, the same ready to measure against, and what is wrong with it"
+    try:
+        wav = clip.wav(cfg.sample_rate)
+        return wav, Recording(wav, cfg), ''
+    except (ValueError, OSError) as e: return None, None, f'recording: {e}'
+
+def _fill(row, system, clip, wav, reference, waves):
+    "Numbers and note of a copy into its row, and the copy into its file"
+    rate = reference.cfg.sample_rate
+    gen, own, took = system.copy(clip, wav, rate)
+    row |= dict(rate=own, rtf=took/(len(gen)/rate)) | reference.measure(gen)
+    row['note'] = '; '.join(filter(None, _notes(clip, own, reference.cfg, row)))
+    if waves and system.computed: _keep(waves/file_name(system.name)/f'{file_name(clip.name)}.flac', gen, rate)
 
 def _notes(clip, own, cfg, row):
     "What a reader of the row should know"
-    full, lost = clip.sample_rate, f'length differs by {row["length_diff"]:+,} samples' if abs(row['length_diff'])>cfg.hop_length else ''
+    full = clip.sample_rate
     yield row['note']
-    yield lost
+    if abs(row['length_diff'])>cfg.hop_length: yield f'length differs by {row["length_diff"]:+,} samples'
     if row['lag']: yield f'shifted by {row["lag"]:+,} samples, aligned'
     if own!=cfg.sample_rate and own!=full: yield f'the wave has {own:,} Hz, compared at {cfg.sample_rate:,} Hz'
     if 0<full<cfg.sample_rate: yield f'recorded at {full:,} Hz: nothing above {full//2:,} Hz to compare'
 
+# %% ../nbs/53_eval.ipynb #66aa2841
 def _settings(cfg): return f'{__version__} {cfg} {list(METRICS)} {sorted(not_computed())}'
-def _stamp(system, clip, settings): return hashlib.sha256(f'{settings} {clip.stamp} {system.stamp(clip)}'.encode('utf-8', 'surrogateescape')).hexdigest()[:16]
 
-def _measure(clip, systems, cfg, waves):
-    "Rows of one clip; the waves of computed systems are kept in the folder `waves`"
-    wav, reference, broken, settings = None, None, '', _settings(cfg)
-    try: wav = clip.wav(cfg.sample_rate); reference = Recording(wav, cfg)
-    except (ValueError, OSError) as e: broken = f'recording: {e}'
-    for s in systems:
-        row = dict(system=s.name, clip=clip.name, error=broken, note='', stamp=_stamp(s, clip, settings))
-        try:
-            if not broken:
-                gen, own, took = s.copy(clip, wav, cfg.sample_rate)
-                row |= dict(rate=own, rtf=took/(len(gen)/cfg.sample_rate)) | reference.measure(gen)
-                row['note'] = '; '.join(filter(None, _notes(clip, own, cfg, row)))
-                if waves and s.computed: _keep(waves/file_name(s.name)/f'{file_name(clip.name)}.flac', gen, cfg.sample_rate)
-        except (ValueError, OSError) as e: row['error'] = str(e)
-        yield row
+def _stamp(system, clip, settings): return _digest(f'{settings} {clip.stamp} {system.stamp(clip)}')[:16]
+
+def _digest(text): return hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()
 
 def file_name(name:str # Of a clip or a system: any text
              )->str: # No separators, no two names alike
     "A safe file name that can still be read"
     plain = re.sub(r'[^\w.+-]+', '_', unicodedata.normalize('NFC', name)).strip('._')
-    return plain if plain==name and len(name)<100 else f'{plain[:80]}-{hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:8]}'
+    return plain if plain==name and len(name)<100 else f'{plain[:80]}-{_digest(name)[:8]}'
 
 def _keep(path, wav, rate):
     with new_file(path) as part: sf.write(part, wav.clip(-1, 1-2**-15), rate, format='FLAC', subtype='PCM_16')
@@ -72,24 +87,20 @@ def evaluate(systems:list, # Of System, as from `open_systems`
              progress:bool=True # Show a bar on stderr
             )->list: # Of rows, dicts by COLUMNS, in the order of the clips
     "Copy synthesis of each clip by each system, compared with the recording"
-    if not clips: raise ValueError('There are no clips to evaluate')
-    for what,names in (('systems', [s.name for s in systems]), ('clips', [c.name for c in clips])):
-        twice = sorted({n for n in names if names.count(n)>1})
-        if twice: raise ValueError(f'Two {what} are called {twice[0]!r}: give them different names')
+    _check_names(systems, clips)
     if out is None: return _ordered(_run(systems, clips, cfg, None, workers, progress, {}), systems, clips)
     out, ours = Path(out), claim_evaluation(out)
     ours.check('clips.csv')
     with only_one(out):
-        settings, computed = _settings(cfg), {s.name: s.computed for s in systems}
-        stamps = {(s.name, c.name): _stamp(s, c, settings) for s in systems for c in clips}
-        known = {(r['system'], r['clip']): r for r in _readable(out/'clips.csv') if not r['error']}
-        known = {k: r for k,r in known.items() if r['stamp']==stamps.get(k) and (not computed[k[0]] or kept_wave(out, *k).is_file())}
-        waves = [kept_wave(out, *k).relative_to(out).as_posix() for k in stamps if computed[k[0]] and k not in known]
-        ours.check(*waves); ours.begin('clips.csv') # which grows: its name is enough
+        stamps = _stamps(systems, clips, cfg)
+        waves = {(s.name, c.name): kept_wave(out, s.name, c.name) for s in systems if s.computed for c in clips}
+        known = _known(out/'clips.csv', stamps, waves)
+        new = [p.relative_to(out).as_posix() for k,p in waves.items() if k not in known]
+        ours.check(*new)
+        ours.begin('clips.csv') # which grows: its name is enough
         save_csv(out/'clips.csv', COLUMNS, known.values())
         if known and progress: print(f'{len(known):,} of {len(stamps):,} rows are there from before')
-        with ours.writing(*waves):
-            rows = known | {(r['system'], r['clip']): r for r in _run(systems, clips, cfg, out, workers, progress, known)}
+        with ours.writing(*new): rows = known | _keyed(_run(systems, clips, cfg, out, workers, progress, known))
         rows = _ordered(rows.values(), systems, clips)
         save_csv(out/'clips.csv', COLUMNS, rows)
     return rows
@@ -100,22 +111,55 @@ def kept_wave(out:str|Path, # Folder of an evaluation
     "Where `evaluate` keeps a computed wave"
     return Path(out)/'waves'/file_name(system)/f'{file_name(clip)}.flac'
 
+# %% ../nbs/53_eval.ipynb #4d403e4e
+def _check_names(systems, clips):
+    "ValueError where a row could not be told from another by its names"
+    if not clips: raise ValueError('There are no clips to evaluate')
+    for what,things in (('systems', systems), ('clips', clips)):
+        names = [o.name for o in things]
+        twice = sorted({n for n in names if names.count(n)>1})
+        if twice: raise ValueError(f'Two {what} are called {twice[0]!r}: give them different names')
+
+def _stamps(systems, clips, cfg):
+    settings = _settings(cfg)
+    return {(s.name, c.name): _stamp(s, c, settings) for s in systems for c in clips}
+
+def _known(path, stamps, waves):
+    "Rows of an earlier evaluation that are still true, by their names"
+    there = _keyed(r for r in _readable(path) if not r['error'])
+    def still(k): return there[k]['stamp']==stamps.get(k) and (k not in waves or waves[k].is_file())
+    return {k: r for k,r in there.items() if still(k)}
+
+def _keyed(rows): return {(r['system'], r['clip']): r for r in rows}
+
 def _ordered(rows, systems, clips):
     place = {(s.name, c.name): (j, i) for i,s in enumerate(systems) for j,c in enumerate(clips)}
     return sorted(rows, key=lambda r: place[r['system'], r['clip']])
 
+# %% ../nbs/53_eval.ipynb #8c6f23fe
 def _run(systems, clips, cfg, out, workers, progress, known):
     "Rows that are not known yet, in the order in which they get ready"
     jobs = [(c, [s for s in systems if (s.name, c.name) not in known]) for c in clips]
     jobs, waves = [j for j in jobs if j[1]], out and out/'waves'
-    total = sum(len(s) for _,s in jobs)
-    with tqdm(total=total, disable=not progress or not total, unit='wave', desc='eval', dynamic_ncols=True) as bar, (open(out/'clips.csv', 'a', encoding='utf-8', errors='surrogateescape', newline='') if out else nullcontext()) as f:
+    with _bar(sum(len(s) for _,s in jobs), progress) as bar, _growing(out) as f:
         for row in (_alone if workers<2 else _pool)(jobs, cfg, waves, workers):
-            if out:
-                text = io.StringIO(newline=''); csv.DictWriter(text, COLUMNS, restval='').writerow(row)
-                write_through(f, text.getvalue())
-            bar.update(); bar.set_postfix_str(row['clip'][:24], refresh=False)
+            if f: write_through(f, _line(row))
+            bar.update()
+            bar.set_postfix_str(row['clip'][:24], refresh=False)
             yield row
+
+def _bar(total, progress):
+    return tqdm(total=total, disable=not progress or not total, unit='wave', desc='eval', dynamic_ncols=True)
+
+def _growing(out):
+    "clips.csv, to add to, or nothing"
+    if not out: return nullcontext()
+    return open(out/'clips.csv', 'a', encoding='utf-8', errors='surrogateescape', newline='')
+
+def _line(row):
+    text = io.StringIO(newline='')
+    csv.DictWriter(text, COLUMNS, restval='').writerow(row)
+    return text.getvalue()
 
 def _alone(jobs, cfg, waves, workers):
     for clip,systems in jobs: yield from _measure(clip, systems, cfg, waves)
@@ -126,26 +170,31 @@ def _job(*job): return list(_measure(*job))
 def _pool(jobs, cfg, waves, workers):
     pool = ProcessPoolExecutor(min(workers, len(jobs) or 1), multiprocessing.get_context('spawn'), _start)
     try:
-        for done in as_completed([pool.submit(_job, clip, systems, cfg, waves) for clip,systems in jobs]): yield from done.result()
-    except BrokenProcessPool as e:
-        raise RuntimeError('A worker process died; the rows so far are kept. Run again with --workers 1 if memory is short '
-                           "(in a script of your own, call evaluate under if __name__=='__main__')") from e
+        done = as_completed([pool.submit(_job, clip, systems, cfg, waves) for clip,systems in jobs])
+        for job in done: yield from job.result()
+    except BrokenProcessPool as e: raise RuntimeError(_DIED) from e
     finally: pool.shutdown(cancel_futures=True)
 
+_DIED = ('A worker process died; the rows so far are kept. Run again with --workers 1 if memory is short '
+         "(in a script of your own, call evaluate under if __name__=='__main__')")
+
 # %% ../nbs/53_eval.ipynb #e7403d93
-SUMMARY_COLUMNS, PAIR_COLUMNS = 'system metric mean low high n'.split(), 'metric a b difference low high p n'.split() # Of summary.csv and comparisons.csv
+SUMMARY_COLUMNS = 'system metric mean low high n'.split() # Of summary.csv
+PAIR_COLUMNS = 'metric a b difference low high p n'.split() # Of comparisons.csv
+_HEADS = {'clips.csv': COLUMNS, 'summary.csv': SUMMARY_COLUMNS, 'comparisons.csv': PAIR_COLUMNS}
 
 def _old_evaluation(out):
     "The files of an evaluation of version 0.1; none where something else is among them"
     if not (out/'clips.csv').is_file() or _head(out/'clips.csv')!=COLUMNS: return []
-    heads = {'clips.csv': COLUMNS, 'summary.csv': SUMMARY_COLUMNS, 'comparisons.csv': PAIR_COLUMNS}
-    def ours(p):
-        name = p.relative_to(out).as_posix()
-        if name in heads: return _head(p)==heads[name]
-        if name=='report.html': return b'hifigan_ruslan' in p.read_bytes()
-        return p.suffix=='.flac' and p.is_relative_to(out/'waves') and p.parent.parent==out/'waves'
     there = [p for p in sorted(out.rglob('*')) if p.is_file() and not p.name.startswith('.')]
-    return [p.relative_to(out).as_posix() for p in there] if all(map(ours, there)) else []
+    return [p.relative_to(out).as_posix() for p in there] if all(_of_evaluation(p, out) for p in there) else []
+
+def _of_evaluation(p, out):
+    "Is this file one that an evaluation writes?"
+    name = p.relative_to(out).as_posix()
+    if name in _HEADS: return _head(p)==_HEADS[name]
+    if name=='report.html': return b'hifigan_ruslan' in p.read_bytes()
+    return p.suffix=='.flac' and p.is_relative_to(out/'waves') and p.parent.parent==out/'waves'
 
 def _head(path):
     "The first row of a CSV"
@@ -170,7 +219,8 @@ def save_csv(path:str|Path, # The CSV file
     with new_file(path) as part:
         with open(part, 'w', encoding='utf-8', errors='surrogateescape', newline='') as f: # a file name may be no UTF-8
             w = csv.DictWriter(f, columns, restval='')
-            w.writeheader(); w.writerows(rows)
+            w.writeheader()
+            w.writerows(rows)
 
 def read_rows(path:str|Path # clips.csv
              )->list: # Of rows, as from `evaluate`
@@ -185,11 +235,18 @@ def _readable(path):
     if not path.is_file(): return []
     text = path.read_bytes().decode('utf-8', 'surrogateescape')
     with io.StringIO(text[:text.rfind('\n')+1], newline='') as f: rows = list(csv.DictReader(f, restkey='more'))
-    if rows and set(rows[0])-{'more'}!=set(COLUMNS): raise ValueError(f'{path} is not the table of an evaluation by this version (columns {list(rows[0])[:5]} ...): move it away, or give another folder')
-    def number(k, v):
-        x = float(v) if v else math.nan
-        return int(x) if k in _WHOLE and x==x else x
-    return [r | {k: number(k, r[k]) for k in _NUMBERS} for r in rows if None not in r.values() and 'more' not in r]
+    if rows and set(rows[0])-{'more'}!=set(COLUMNS): raise ValueError(_other_table(path, rows[0]))
+    return [_typed(r) for r in rows if None not in r.values() and 'more' not in r]
+
+def _other_table(path, columns):
+    return (f'{path} is not the table of an evaluation by this version (columns {list(columns)[:5]} ...): '
+            'move it away, or give another folder')
+
+def _typed(row): return row | {k: _typed_number(k, row[k]) for k in _NUMBERS}
+
+def _typed_number(key, text):
+    x = float(text) if text else math.nan
+    return int(x) if key in _WHOLE and x==x else x
 
 # %% ../nbs/53_eval.ipynb #f6fb6b78
 def summary(rows:list # Of `evaluate`
@@ -208,39 +265,58 @@ def comparisons(rows:list, # Of `evaluate`
                )->list: # Of dicts: metric, a, b, difference (a-b), low, high, p (Holm over the pairs of a metric), n
     "Every pair of systems on the clips that both have; numbers whose best is zero are compared by magnitude"
     names = [s for s in dict.fromkeys(r['system'] for r in rows) if s!=RECORDING]
-    table = {(r['system'], r['clip']): r for r in rows if not r['error']}
     pairs = list(combinations(names, 2)) if len(names)<=most else [(names[0], n) for n in names[1:]]
-    clips, out = list(dict.fromkeys(r['clip'] for r in rows)), []
-    for key,m in METRICS.items():
-        def value(s, c):
-            v = table[s, c][key] if (s, c) in table else math.nan
-            return abs(v) if m.better=='zero' else v
-        found = [(a, b, paired([value(a, c) for c in clips], [value(b, c) for c in clips])) for a,b in pairs]
-        found = [f for f in found if f[2][4]>1]
-        for (a,b,(d,low,high,_,n)),p in zip(found, holm([f[2][3] for f in found])): out.append(dict(metric=key, a=a, b=b, difference=d, low=low, high=high, p=p, n=n))
-    return out
+    clips, table = list(dict.fromkeys(r['clip'] for r in rows)), _keyed(r for r in rows if not r['error'])
+    return [o for key in METRICS for o in _compared(key, pairs, clips, table)]
+
+def _distance(row, key):
+    "A row's number, as its magnitude where zero is the best; NaN where there is none"
+    if row is None: return math.nan
+    return abs(row[key]) if METRICS[key].better=='zero' else row[key]
+
+def _compared(key, pairs, clips, table):
+    "The pairs of systems in one metric, without those that have no two clips in common"
+    columns = {s: [_distance(table.get((s, c)), key) for c in clips] for s in {s for pair in pairs for s in pair}}
+    found = [(a, b, paired(columns[a], columns[b])) for a,b in pairs]
+    found = [f for f in found if f[2][4]>1]
+    corrected = holm([f[2][3] for f in found])
+    return [dict(metric=key, a=a, b=b, difference=d, low=low, high=high, p=p, n=n)
+            for (a,b,(d,low,high,_,n)),p in zip(found, corrected)]
 
 # %% ../nbs/53_eval.ipynb #a65d7ff5
 def eval_table(rows:list, # Of `evaluate`
                across:int=4 # Systems beside each other
               )->str: # Several lines
     "Means with half the width of their intervals, what was not computed, and what could not be measured"
-    s, lines = summary(rows), []
-    names, rtf = list(s), {'rtf': ('RTF', '', 3)}
-    heads = {k: (f'{m.title} ({m.unit})' if m.unit else m.title, dict(lower='low', higher='high', zero='0')[m.better], m.digits) for k,m in METRICS.items()} | rtf
-    for i in range(0, len(names), across):
-        part = names[i:i+across]
-        w = [max(16, min(len(n), 28)+2) for n in part]
-        lines += [f'{"":<22}{"best":<6}' + ''.join(f'{n[:28]:>{k}}' for n,k in zip(part, w))]
-        lines += [f'{title:<22}{best:<6}' + ''.join(f'{_cell(s[n].get(k), digits):>{x}}' for n,x in zip(part, w)) for k,(title,best,digits) in heads.items() if any(k in s[n] for n in part)] + ['']
-    bad = [f'{r["system"]}, {r["clip"]}: {r["error"]}' for r in rows if r['error']]
-    notes = [f'{r["system"]}, {r["clip"]}: {r["note"]}' for r in rows if r['note'] and not r['error'] and r['system']!=RECORDING]
-    n = len({r['clip'] for r in rows})
+    s, n = summary(rows), len({r['clip'] for r in rows})
+    names = list(s)
+    lines = [line for i in range(0, len(names), across) for line in _block(s, names[i:i+across])]
     lines += [f'{n:,} clips; mean and half of its 95 % interval'] + [f'{k}: {v}' for k,v in not_computed().items()]
-    for head,found in (('not measured', bad), ('notes', notes)):
-        if found: lines += [f'{head} ({len(found):,}):'] + [f'  {x}' for x in found[:10]] + [f'  ... and {len(found)-10:,} more, see clips.csv']*(len(found)>10)
-    return '\n'.join(lines)
+    bad = [r for r in rows if r['error']]
+    noted = [r for r in rows if r['note'] and not r['error'] and r['system']!=RECORDING]
+    return '\n'.join(lines + _listed('not measured', bad, 'error') + _listed('notes', noted, 'note'))
+
+def _block(s, names):
+    "The means of a few systems beside each other"
+    widths = [max(16, min(len(n), 28)+2) for n in names]
+    def line(title, best, cells):
+        return f'{title:<22}{best:<6}' + ''.join(f'{c:>{w}}' for c,w in zip(cells, widths))
+    lines = [line(title, best, [_cell(s[n].get(key), digits) for n in names])
+             for key,(title,best,digits) in _heads().items() if any(key in s[n] for n in names)]
+    return [line('', 'best', [n[:28] for n in names]), *lines, '']
+
+def _heads():
+    "Key -> title, what is best, and decimals"
+    best = dict(lower='low', higher='high', zero='0')
+    heads = {k: (f'{m.title} ({m.unit})' if m.unit else m.title, best[m.better], m.digits) for k,m in METRICS.items()}
+    return heads | {'rtf': ('RTF', '', 3)}
 
 def _cell(v, digits):
     if v is None: return '-'
     return f'{v[0]:.{digits}f}' + (f' ±{(v[2]-v[1])/2:.{digits}f}' if v[1]==v[1] else '')
+
+def _listed(head, rows, key):
+    "The first ten rows with an error or a note, and how many there are"
+    if not rows: return []
+    more = [f'  ... and {len(rows)-10:,} more, see clips.csv']*(len(rows)>10)
+    return [f'{head} ({len(rows):,}):', *(f'  {r["system"]}, {r["clip"]}: {r[key]}' for r in rows[:10]), *more]

@@ -29,51 +29,78 @@ class Metric:
     digits:int # Decimals worth showing
     what:str # One sentence
 
+# %% ../nbs/50_metrics.ipynb #ec4f7b8f
 METRICS = dict( # In the order of the columns
-    pesq=Metric('PESQ-wb', '', 'higher', 4.6439, 2, 'Predicted opinion of listeners, 1 to 4.64, up to 8 kHz (ITU-T P.862.2).'),
+    pesq=Metric('PESQ-wb', '', 'higher', 4.6439, 2,
+        'Predicted opinion of listeners, 1 to 4.64, up to 8 kHz (ITU-T P.862.2).'),
     stoi=Metric('STOI', '', 'higher', 1., 3, 'Predicted intelligibility, 0 to 1.'),
-    dnsmos=Metric('DNSMOS', '', 'higher', math.nan, 2, 'Predicted overall opinion, 1 to 5, without looking at the recording (P.835 OVRL); the recording itself has one too.'),
-    mel_l1=Metric('mel L1', '', 'lower', 0., 3, 'Mean difference of the natural-log mels up to half the sample rate; .69 = off by a factor of two.'),
+    dnsmos=Metric('DNSMOS', '', 'higher', math.nan, 2,
+        'Predicted overall opinion, 1 to 5, without looking at the recording (P.835 OVRL); '
+        'the recording itself has one too.'),
+    mel_l1=Metric('mel L1', '', 'lower', 0., 3,
+        'Mean difference of the natural-log mels up to half the sample rate; .69 = off by a factor of two.'),
     mel_l1_8k=Metric('mel L1 0-8k', '', 'lower', 0., 3, 'The same up to 8 kHz, the band that the generator is given.'),
-    mr_stft=Metric('MR-STFT', '', 'lower', 0., 3, 'Spectral convergence plus log-magnitude difference, mean of three resolutions.'),
-    mcd=Metric('MCD', 'dB', 'lower', 0., 2, 'Distance of the mel cepstra 1 to 24 of the WORLD envelopes up to 8 kHz while there is speech, no time warping.'),
-    f0_cents=Metric('F0 RMSE', 'cents', 'lower', 0., 0, 'Error of the pitch where both are voiced, without its jumps; 100 cents = a semitone.'),
-    f0_jumps=Metric('F0 jumps', '%', 'lower', 0., 1, 'Frames voiced in both whose pitch is off by more than half an octave: cracks of the voice, or of the pitch tracker.'),
-    vuv_f1=Metric('V/UV F1', '', 'higher', 1., 3, 'Agreement on what is voiced while there is speech, F1 with the recording as truth.'),
-    periodicity=Metric('periodicity', '', 'lower', 0., 3, 'Root mean square difference of the periodicity (1 = a pure buzz, 0 = no voice) while there is speech.'),
-    level_db=Metric('level', 'dB', 'zero', 0., 2, 'Level relative to the recording, without any DC; below 0 = quieter.'),
+    mr_stft=Metric('MR-STFT', '', 'lower', 0., 3,
+        'Spectral convergence plus log-magnitude difference, mean of three resolutions.'),
+    mcd=Metric('MCD', 'dB', 'lower', 0., 2,
+        'Distance of the mel cepstra 1 to 24 of the WORLD envelopes up to 8 kHz while there is speech, '
+        'no time warping.'),
+    f0_cents=Metric('F0 RMSE', 'cents', 'lower', 0., 0,
+        'Error of the pitch where both are voiced, without its jumps; 100 cents = a semitone.'),
+    f0_jumps=Metric('F0 jumps', '%', 'lower', 0., 1,
+        'Frames voiced in both whose pitch is off by more than half an octave: '
+        'cracks of the voice, or of the pitch tracker.'),
+    vuv_f1=Metric('V/UV F1', '', 'higher', 1., 3,
+        'Agreement on what is voiced while there is speech, F1 with the recording as truth.'),
+    periodicity=Metric('periodicity', '', 'lower', 0., 3,
+        'Root mean square difference of the periodicity (1 = a pure buzz, 0 = no voice) while there is speech.'),
+    level_db=Metric('level', 'dB', 'zero', 0., 2,
+        'Level relative to the recording, without any DC; below 0 = quieter.'),
     hf_db=Metric('above 8 kHz', 'dB', 'zero', 0., 1, 'Energy above 8 kHz relative to the recording; below 0 = duller.'),
-    pause_db=Metric('pauses', 'dB', 'zero', 0., 1, 'Level in the pauses relative to the recording; above 0 = hiss or hum.'),
+    pause_db=Metric('pauses', 'dB', 'zero', 0., 1,
+        'Level in the pauses relative to the recording; above 0 = hiss or hum.'),
     mel_l1_pause=Metric('mel L1 pauses', '', 'lower', 0., 3, 'Mel L1 in the pauses alone.'),
     mel_l1_breath=Metric('mel L1 breaths', '', 'lower', 0., 3, 'Mel L1 in breaths and other long soft noises alone.'),
     dc=Metric('DC', '%', 'zero', 0., 3, 'Offset of the wave relative to the recording, in percent of full scale.'),
     clipped=Metric('clipped', '%', 'lower', 0., 3, 'Samples at or beyond full scale where the recording is below.'))
 
 # %% ../nbs/50_metrics.ipynb #b48a2367
-_NEEDS = dict(pesq=['pesq'], stoi=['pystoi'], dnsmos=['speechmos', 'onnxruntime', 'requests'], mr_stft=['auraloss'], mcd=['pyworld', 'pysptk'], f0_cents=['pyworld'], f0_jumps=['pyworld'], vuv_f1=['pyworld'], periodicity=['pyworld'], mel_l1_breath=['pyworld'])
+_NEEDS = dict( # Metric -> packages
+    pesq=['pesq'], stoi=['pystoi'], dnsmos=['speechmos', 'onnxruntime', 'requests'], mr_stft=['auraloss'],
+    mcd=['pyworld', 'pysptk'], f0_cents=['pyworld'], f0_jumps=['pyworld'], vuv_f1=['pyworld'],
+    periodicity=['pyworld'], mel_l1_breath=['pyworld'])
 
 def not_computed()->dict: # Title -> the reason; empty = all of METRICS are computed
     "The metrics that this installation cannot compute"
-    out = {}
-    for key,names in _NEEDS.items():
-        absent = [n for n in names if importlib.util.find_spec(n) is None]
-        if absent: out[METRICS[key].title] = f"not computed: needs {' and '.join(absent)}; install with pip install 'hifigan_ruslan[eval]'"
+    absent = {key: [n for n in names if importlib.util.find_spec(n) is None] for key,names in _NEEDS.items()}
+    out = {METRICS[key].title: _install(names) for key,names in absent.items() if names}
     return out | {'UTMOS': 'not computed: its weights come with no package'}
+
+def _install(packages):
+    return f"not computed: needs {' and '.join(packages)}; install with pip install 'hifigan_ruslan[eval]'"
 
 # %% ../nbs/50_metrics.ipynb #6d7b4741
 def _wave(x, name):
     "A float64 array (T,)"
     x = x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)
-    if x.ndim>2 or x.ndim==2 and 1 not in x.shape or x.dtype.kind!='f': raise ValueError(f'The {name} must be one channel of floats, found {x.dtype} {x.shape}')
+    if not _one_channel(x) or x.dtype.kind!='f':
+        raise ValueError(f'The {name} must be one channel of floats, found {x.dtype} {x.shape}')
     if not np.isfinite(x).all(): raise ValueError(f'The {name} holds NaN or infinity')
     return x.reshape(-1).astype(np.float64)
+
+def _one_channel(x): return x.ndim<2 or x.ndim==2 and 1 in x.shape
 
 def _pair(ref, gen):
     "Two waves of equal length, long enough for every transform"
     ref, gen = _wave(ref, 'recording'), _wave(gen, 'generated wave')
-    if len(ref)!=len(gen): raise ValueError(f'The waves have {len(ref):,} and {len(gen):,} samples, equal lengths are expected: see align')
-    if len(ref)<=2048: raise ValueError(f'{len(ref):,} samples are too few to compare, more than 2,048 are needed')
+    if len(ref)!=len(gen):
+        raise ValueError(f'The waves have {len(ref):,} and {len(gen):,} samples, equal lengths are expected: see align')
+    _check_length(ref)
     return ref, gen
+
+def _check_length(wav):
+    "ValueError where a wave is too short for the transforms"
+    if len(wav)<=2048: raise ValueError(f'{len(wav):,} samples are too few to compare, more than 2,048 are needed')
 
 # %% ../nbs/50_metrics.ipynb #ba1385a4
 @lru_cache(8)
@@ -119,7 +146,12 @@ def pesq_wb(ref:np.ndarray|Tensor, # (T,) or (1, T) recording, array or tensor
     ref, gen = (wav_at(x, sample_rate, 16000) for x in _pair(ref, gen))
     if not gen.any(): raise NoValue('the generated wave is silent')
     try: return float(pesq(16000, ref, gen, 'wb'))
-    except PesqError as e: raise NoValue(e.args[0].decode() if isinstance(e.args[0], bytes) else str(e)) from e
+    except PesqError as e: raise NoValue(_reason(e)) from e
+
+def _reason(error):
+    "The words of an error of pesq, which hands them over as bytes"
+    text = error.args[0]
+    return text.decode() if isinstance(text, bytes) else str(error)
 
 def stoi(ref:np.ndarray|Tensor, # (T,) or (1, T) recording, array or tensor
          gen:np.ndarray|Tensor, # Generated wave of the same length
@@ -164,11 +196,15 @@ def analyse(wav:np.ndarray, # (T,) wave
     import pyworld
     x = wav_at(wav-wav.mean(), sample_rate, 16000).astype(np.float64)
     f0, t = pyworld.harvest(x, 16000, f0_floor=60., f0_ceil=500., frame_period=1000*HOP)
-    aperiodicity = pyworld.d4c(x, f0, t, 16000)
-    low = aperiodicity[:, :1+(aperiodicity.shape[1]-1)//2].mean(1)
-    f0 = np.where(low<.999, f0, 0.)
-    return Voice(f0, np.where(f0>0, 1-low, 0.), pyworld.cheaptrick(x, f0, t, 16000))
+    rough = _up_to_4k(pyworld.d4c(x, f0, t, 16000))
+    f0 = np.where(rough<.999, f0, 0.)
+    return Voice(f0, np.where(f0>0, 1-rough, 0.), pyworld.cheaptrick(x, f0, t, 16000))
 
+def _up_to_4k(aperiodicity):
+    "(F,) mean over the lower half of the bins, which end at 8 kHz"
+    return aperiodicity[:, :1+(aperiodicity.shape[1]-1)//2].mean(1)
+
+# %% ../nbs/50_metrics.ipynb #3269df88
 JUMP = 600 # Cents: more is no error of melody
 
 def _cents(ref, gen):
@@ -233,12 +269,15 @@ def hf_error_db(ref:np.ndarray, # (T,) recording
                 above:float=8000. # Hz
                )->float: # dB
     "Energy above a frequency, relative to the recording; below -100 dB of full scale nothing is there"
-    if sample_rate/2<=above: raise NoValue(f'there is nothing above {above:g} Hz at a sample rate of {sample_rate} Hz')
-    def high(x):
-        X = np.fft.rfft(_wave(x, 'wave'))
-        X[:math.ceil(above*len(x)/sample_rate)] = 0
-        return np.fft.irfft(X, len(x))
-    return _level(high(gen))-_level(high(ref))
+    if sample_rate/2<=above:
+        raise NoValue(f'there is nothing above {above:g} Hz at a sample rate of {sample_rate} Hz')
+    return _level(_above(gen, above, sample_rate))-_level(_above(ref, above, sample_rate))
+
+def _above(x, hz, rate):
+    "A wave without what it has below `hz`"
+    X = np.fft.rfft(_wave(x, 'wave'))
+    X[:math.ceil(hz*len(x)/rate)] = 0
+    return np.fft.irfft(X, len(x))
 
 def clipped(ref:np.ndarray, # (T,) recording
             gen:np.ndarray # Generated wave of the same length
@@ -248,6 +287,24 @@ def clipped(ref:np.ndarray, # (T,) recording
     return 100*float(((np.abs(gen)>=full)&(np.abs(ref)<full)).mean())
 
 # %% ../nbs/50_metrics.ipynb #c8692f32
+def segments(wav:np.ndarray, # (T,) recording
+             voiced:np.ndarray, # (F,) of `Voice`
+             sample_rate:int=22050 # Hz
+            )->np.ndarray: # (F,) of 's' speech, 'p' pause, 'b' breath; frame i is centred on i*HOP s
+    "Which frames of a recording are pauses and which are breaths"
+    db = _frame_db(wav, len(voiced), sample_rate)
+    loud = np.percentile(db, 95)
+    pause = _runs(db<loud-45, 10) if loud>-90 else np.ones(len(db), bool)
+    breath = _runs(~voiced & ~pause & (db<loud-20), 30)
+    return np.where(pause, 'p', np.where(breath, 'b', 's'))
+
+def _frame_db(wav, n, rate):
+    "(n,) level of the 25 ms around each frame"
+    half, centre = round(.0125*rate), (np.arange(n)*HOP*rate).astype(int)
+    energy = np.cumsum(np.r_[0, (np.asarray(wav, np.float64)-np.mean(wav))**2])
+    a, b = (centre-half).clip(0, len(wav)-1), (centre+half).clip(1, len(wav))
+    return 10*np.log10(((energy[b]-energy[a])/(b-a)).clip(1e-10))
+
 def _runs(x, least):
     "The same mask without its stretches shorter than `least` frames"
     x = x.copy()
@@ -255,20 +312,6 @@ def _runs(x, least):
     for a,b in zip(edges[::2], edges[1::2]):
         if b-a<least: x[a:b] = False
     return x
-
-def segments(wav:np.ndarray, # (T,) recording
-             voiced:np.ndarray, # (F,) of `Voice`
-             sample_rate:int=22050 # Hz
-            )->np.ndarray: # (F,) of 's' speech, 'p' pause, 'b' breath; frame i is centred on i*HOP s
-    "Which frames of a recording are pauses and which are breaths"
-    half, centre = round(.0125*sample_rate), (np.arange(len(voiced))*HOP*sample_rate).astype(int)
-    energy = np.cumsum(np.r_[0, (np.asarray(wav, np.float64)-np.mean(wav))**2])
-    a, b = (centre-half).clip(0, len(wav)-1), (centre+half).clip(1, len(wav))
-    db = 10*np.log10(((energy[b]-energy[a])/(b-a)).clip(1e-10))
-    loud = np.percentile(db, 95)
-    pause = _runs(db<loud-45, 10) if loud>-90 else np.ones(len(db), bool)
-    breath = _runs(~voiced & ~pause & (db<loud-20), 30)
-    return np.where(pause, 'p', np.where(breath, 'b', 's'))
 
 # %% ../nbs/50_metrics.ipynb #9ff74759
 def align(ref:np.ndarray, # (T,) recording
@@ -290,6 +333,7 @@ def overlap(n:int, # Samples of the recording
     "The part of the recording that both have"
     return max(0, -lag), min(n, m-lag)
 
+# %% ../nbs/50_metrics.ipynb #27b9f768
 def _loudness(x, hop=64):
     "Logarithm of the level over time, mean removed"
     e = np.log(np.sqrt((x[:len(x)//hop*hop].reshape(-1, hop)**2).mean(1))+1e-3)
@@ -312,56 +356,96 @@ class Recording:
                  cfg:Config=V1 # Sample rate and mel settings
                 ):
         self.wav, self.cfg, self._known = _wave(wav, 'recording'), cfg, {}
-        if len(self.wav)<=2048: raise ValueError(f'{len(self.wav):,} samples are too few to compare, more than 2,048 are needed')
-
-    def _part(self, a, b):
-        "Samples a to b, what WORLD says of them (None if it is not there), segments, and the cepstrum"
-        if (a, b) not in self._known:
-            wav, rate = self.wav[a:b], self.cfg.sample_rate
-            voice = self._analyse(wav)
-            kinds = segments(wav, voice.voiced if voice else np.ones(int(len(wav)/rate/HOP)+1, bool), rate)
-            self._known = {(a, b): (wav, voice, kinds, self._cepstrum(voice))}
-        return self._known[a, b]
-
-    def _analyse(self, wav): return None if METRICS['f0_cents'].title in not_computed() else analyse(wav, self.cfg.sample_rate)
-    def _cepstrum(self, voice): return None if METRICS['mcd'].title in not_computed() else cepstrum(voice.envelope)
-
-    def _numbers(self, a, b, gen):
-        "A function for each of METRICS"
-        ref, voice, kinds, cepst = self._part(a, b)
-        cfg, rate = self.cfg, self.cfg.sample_rate
-        same = np.array_equal(ref, gen) # the recording itself as a system
-        theirs, full, narrow = voice if same else self._analyse(gen), _mel_difference(ref, gen, cfg), _mel_difference(ref, gen, cfg, min(8000., rate/2))
-        def at(times, kind): return kinds[(times/HOP).round().astype(int).clip(0, len(kinds)-1)]==kind
-        def mel_in(kind, name):
-            on = at((np.arange(full.shape[1])+.5)*cfg.hop_length/rate, kind)
-            if not on.any(): raise NothingThere(f'the recording has no {name}')
-            return float(full[:,on].mean())
-        def pause_level():
-            on = at(np.arange(len(ref))/rate, 'p')
-            if not on.any(): raise NothingThere('the recording has no pauses')
-            return level_error_db(ref[on], gen[on])
-        speech = kinds[:len(voice.f0)]!='p' if voice else None
-        return dict(pesq=lambda: pesq_wb(ref, gen, rate), stoi=lambda: stoi(ref, gen, rate), dnsmos=lambda: dnsmos(gen, rate),
-                    mel_l1=lambda: float(full.mean()), mel_l1_8k=lambda: float(narrow.mean()), mr_stft=lambda: mr_stft(ref, gen),
-                    mcd=lambda: mcd(cepst, cepst if same else self._cepstrum(theirs), speech),
-                    f0_cents=lambda: f0_cents(voice, theirs), f0_jumps=lambda: f0_jumps(voice, theirs), vuv_f1=lambda: vuv_f1(voice, theirs, speech), periodicity=lambda: periodicity(voice, theirs, speech),
-                    level_db=lambda: level_error_db(ref, gen), hf_db=lambda: hf_error_db(ref, gen, rate), pause_db=pause_level,
-                    mel_l1_pause=lambda: mel_in('p', 'pauses'), mel_l1_breath=lambda: mel_in('b', 'breaths'),
-                    dc=lambda: 100*float(gen.mean()-ref.mean()), clipped=lambda: clipped(ref, gen))
+        _check_length(self.wav)
 
     def measure(self,
                 gen:np.ndarray|Tensor # (T',) or (1, T') wave at the recording's rate, array or tensor
-               )->dict: # seconds compared, length_diff and lag in samples, METRICS (NaN where there is no value), note with the reasons
+               )->dict: # seconds compared, length_diff and lag in samples, METRICS (NaN: no value), note with reasons
         "All numbers for one wave"
         gen = _wave(gen, 'generated wave')
         lag = align(self.wav, gen, self.cfg.sample_rate)
         a, b = overlap(len(self.wav), len(gen), lag)
-        if b-a<=2048: raise ValueError(f'The generated wave has {len(gen):,} samples, too few to compare: more than 2,048 are needed')
-        out, why, absent = {}, {}, not_computed()
-        for key,f in self._numbers(a, b, gen[a+lag:b+lag]).items():
-            try: out[key] = math.nan if METRICS[key].title in absent else f()
-            except NothingThere: out[key] = math.nan
-            except NoValue as e: out[key] = math.nan; why.setdefault(str(e), []).append(METRICS[key].title)
-        note = '; '.join(f'{", ".join(titles)}: no value, {e}' for e,titles in why.items())
-        return dict(seconds=(b-a)/self.cfg.sample_rate, length_diff=len(gen)-len(self.wav), lag=lag) | {k: out[k] for k in METRICS} | dict(note=note)
+        if b-a<=2048: raise ValueError(_too_short(gen))
+        values, note = _values(_Copy(self._stretch(a, b), gen[a+lag:b+lag], self.cfg))
+        where = dict(seconds=(b-a)/self.cfg.sample_rate, length_diff=len(gen)-len(self.wav), lag=lag)
+        return where | values | dict(note=note)
+
+    def _stretch(self, a, b):
+        "Samples a to b with what is known of them; most systems ask for the same ones"
+        if (a, b) not in self._known: self._known = {(a, b): _stretch(self.wav[a:b], self.cfg.sample_rate)}
+        return self._known[a, b]
+
+def _too_short(gen):
+    return f'The generated wave has {len(gen):,} samples, too few to compare: more than 2,048 are needed'
+
+def _values(copy):
+    "Each of METRICS, NaN where there is none, and a note with the reasons"
+    out, why, absent = dict.fromkeys(METRICS, math.nan), {}, not_computed()
+    for key,m in METRICS.items():
+        if m.title in absent: continue
+        try: out[key] = getattr(copy, key)()
+        except NothingThere: pass
+        except NoValue as e: why.setdefault(str(e), []).append(m.title)
+    return out, '; '.join(f'{", ".join(titles)}: no value, {e}' for e,titles in why.items())
+
+# %% ../nbs/50_metrics.ipynb #daac11aa
+@dataclass(frozen=True)
+class _Stretch:
+    "What is known of a part of the recording"
+    wav:np.ndarray # (T,)
+    voice:Voice|None # None = pyworld is not there
+    kinds:np.ndarray # (F,) as from `segments`
+    cepstrum:np.ndarray|None # None = pysptk is not there
+
+def _stretch(wav, rate):
+    voice = _voice(wav, rate)
+    voiced = voice.voiced if voice else np.ones(int(len(wav)/rate/HOP)+1, bool)
+    return _Stretch(wav, voice, segments(wav, voiced, rate), _cepstrum(voice))
+
+def _voice(wav, rate): return None if METRICS['f0_cents'].title in not_computed() else analyse(wav, rate)
+def _cepstrum(voice): return None if METRICS['mcd'].title in not_computed() else cepstrum(voice.envelope)
+
+# %% ../nbs/50_metrics.ipynb #93acfc34
+class _Copy:
+    "A wave beside the same stretch of the recording: a method for each of METRICS"
+    def __init__(self, known, gen, cfg):
+        self.known, self.ref, self.gen, self.cfg, self.rate = known, known.wav, gen, cfg, cfg.sample_rate
+        self.same = np.array_equal(self.ref, gen)
+        self.voice = known.voice if self.same else _voice(gen, self.rate)
+        self.full = _mel_difference(self.ref, gen, cfg)
+        self.narrow = _mel_difference(self.ref, gen, cfg, min(8000., self.rate/2))
+        self.speech = known.kinds[:len(known.voice.f0)]!='p' if known.voice else None
+
+    def pesq(self): return pesq_wb(self.ref, self.gen, self.rate)
+    def stoi(self): return stoi(self.ref, self.gen, self.rate)
+    def dnsmos(self): return dnsmos(self.gen, self.rate)
+    def mel_l1(self): return float(self.full.mean())
+    def mel_l1_8k(self): return float(self.narrow.mean())
+    def mr_stft(self): return mr_stft(self.ref, self.gen)
+    def mcd(self):
+        mine = self.known.cepstrum
+        return mcd(mine, mine if self.same else _cepstrum(self.voice), self.speech)
+    def f0_cents(self): return f0_cents(self.known.voice, self.voice)
+    def f0_jumps(self): return f0_jumps(self.known.voice, self.voice)
+    def vuv_f1(self): return vuv_f1(self.known.voice, self.voice, self.speech)
+    def periodicity(self): return periodicity(self.known.voice, self.voice, self.speech)
+    def level_db(self): return level_error_db(self.ref, self.gen)
+    def hf_db(self): return hf_error_db(self.ref, self.gen, self.rate)
+    def pause_db(self):
+        on = self._during('p', 'pauses', np.arange(len(self.ref))/self.rate)
+        return level_error_db(self.ref[on], self.gen[on])
+    def mel_l1_pause(self): return self._mel_during('p', 'pauses')
+    def mel_l1_breath(self): return self._mel_during('b', 'breaths')
+    def dc(self): return 100*float(self.gen.mean()-self.ref.mean())
+    def clipped(self): return clipped(self.ref, self.gen)
+
+    def _during(self, kind, name, times):
+        "Which of these times, in s, are in segments of a kind"
+        kinds = self.known.kinds
+        on = kinds[(times/HOP).round().astype(int).clip(0, len(kinds)-1)]==kind
+        if not on.any(): raise NothingThere(f'the recording has no {name}')
+        return on
+
+    def _mel_during(self, kind, name):
+        frames = (np.arange(self.full.shape[1])+.5)*self.cfg.hop_length/self.rate
+        return float(self.full[:,self._during(kind, name, frames)].mean())

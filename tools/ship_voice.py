@@ -15,7 +15,7 @@ from hifigan_ruslan.eval import evaluate, summary
 from hifigan_ruslan.inference.hub import export_folder, open_checkpoint
 from hifigan_ruslan.metrics import METRICS
 from hifigan_ruslan.base.audio import read_wav, wav_at
-from hifigan_ruslan.evaluation.systems import Checkpoint, GriffinLim, Original, eval_clips
+from hifigan_ruslan.evaluation.systems import GriffinLim, Original, TrainedGenerator, eval_clips
 from hifigan_ruslan.vocoder import Vocoder
 from hifigan_ruslan.model.weights import read_checkpoint
 
@@ -27,7 +27,7 @@ CLIP, BEGIN, SECONDS, MOMENTS = 'ru_0058', .4, 3., 6 # The sentence that is hear
 
 def measure(recordings, cfg, out, best=None):
     "Rows for the voice, Griffin-Lim and, if given, the checkpoint with the best mel L1, on whole recordings"
-    systems = [Original(), Checkpoint(FOLDER, NAME), GriffinLim(cfg, n_iter=60, name='griffin-lim')] + ([Checkpoint(best, 'best-mel-l1')] if best else [])
+    systems = [Original(), TrainedGenerator(FOLDER, NAME), GriffinLim(cfg, n_iter=60, name='griffin-lim')] + ([TrainedGenerator(best, 'best-mel-l1')] if best else [])
     return evaluate(systems, eval_clips(recordings), cfg, out, workers=2)
 
 def table(rows):

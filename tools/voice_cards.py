@@ -12,7 +12,7 @@ from hifigan_ruslan.config import save_config
 from hifigan_ruslan.eval import evaluate, read_rows, summary
 from hifigan_ruslan.inference.hub import export_folder, open_checkpoint
 from hifigan_ruslan.metrics import METRICS
-from hifigan_ruslan.evaluation.systems import Checkpoint, GriffinLim, Original, eval_clips
+from hifigan_ruslan.evaluation.systems import GriffinLim, Original, TrainedGenerator, eval_clips
 from hifigan_ruslan.model.voices import VOICES, voice_config
 
 ROOT = Path(__file__).parent.parent
@@ -22,7 +22,7 @@ SHOWN = 'pesq stoi dnsmos mel_l1 mel_l1_8k mcd f0_cents f0_jumps vuv_f1 periodic
 def measured(recordings, tuned, out, workers):
     "Rows of all voices, of the run and of Griffin-Lim on whole recordings"
     cfg = voice_config('universal')
-    voices = [Checkpoint('universal', 'universal'), Checkpoint(tuned, 'tuned')] + [Checkpoint(n, n) for n in VOICES if n!='universal']
+    voices = [TrainedGenerator('universal', 'universal'), TrainedGenerator(tuned, 'tuned')] + [TrainedGenerator(n, n) for n in VOICES if n!='universal']
     systems = [Original(), *voices, GriffinLim(cfg, n_iter=60, name='griffin-lim')]
     return evaluate(systems, eval_clips(recordings), cfg, out, workers=workers)
 

@@ -22,18 +22,24 @@ def held_out(data:SpeechData, # Prepared corpus
             )->tuple: # The part of the corpus, and utterances spread evenly over it, always the same
     "What start and end are heard on: the test part, or where there is none, the validation part"
     part = next((p for p in ('test', 'valid') if data.split(p)), '')
-    us = data.split(part) if part else []
-    return part, [us[i] for i in np.unique(np.linspace(0, len(us)-1, min(n, len(us))).round().astype(int))] if us else []
+    return part, _spread(data.split(part), n) if part else []
+
+def _spread(us, n):
+    "So many of them, at most, evenly from the first to the last"
+    return [us[i] for i in np.unique(np.linspace(0, len(us)-1, min(n, len(us))).round().astype(int))]
 
 class _Voice:
     "A generator, from recording to what it makes of the recording's mel"
     def __init__(self, checkpoint):
         self.cfg, weights = open_checkpoint(checkpoint)
         self.device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-        self.generator, self.logmel = load_generator(self.cfg, weights).to(self.device), LogMel(self.cfg).to(self.device)
+        self.generator = load_generator(self.cfg, weights).to(self.device)
+        self.logmel = LogMel(self.cfg).to(self.device)
 
     @torch.inference_mode()
-    def __call__(self, wav): return self.generator(self.logmel(torch.from_numpy(wav)[None,None].to(self.device)))[0,0].cpu().numpy()
+    def __call__(self, wav):
+        mel = self.logmel(torch.from_numpy(wav)[None,None].to(self.device))
+        return self.generator(mel)[0,0].cpu().numpy()
 
 def _scores(wav, fake, cfg):
     "mel L1, and PESQ where its package is there and has a value"
@@ -49,28 +55,42 @@ def means(found:dict, # From `compare`
          )->dict: # mel_l1, and pesq where every clip has it for both
     "Means over the clips"
     rows = found['rows']
-    return {k: float(np.mean([r[who][k] for r in rows])) for k in ('mel_l1', 'pesq') if rows and all(k in r[w] for r in rows for w in ('start', 'now'))}
+    def measured(key): return rows and all(key in r[w] for r in rows for w in ('start', 'now'))
+    return {k: float(np.mean([r[who][k] for r in rows])) for k in ('mel_l1', 'pesq') if measured(k)}
 
 def verdict(found:dict, # From `compare`
             name:str, # Of the weights it started from
             health:str='' # A sentence on the discriminators
            )->str: # '' where nothing was compared
     "What the training bought"
+    if not found['rows']: return ''
+    said = _nothing_better(found, name) if found['step']==0 else _change(found, name)
+    return f'{said} {health}'.strip()
+
+def _nothing_better(found, name):
+    return (f'Nothing that was trained was better than the start, so best.pt is still the weights {name} '
+            f'(mel L1 {means(found, "start")["mel_l1"]:.3f} on {_utterances(found["rows"])} never trained on).')
+
+def _change(found, name):
+    "From where to where the means went, and on how many of the clips the run is the better one"
     rows, a, b = found['rows'], means(found, 'start'), means(found, 'now')
-    if not rows: return ''
-    n = f'{len(rows)} utterances that were' if len(rows)>1 else 'an utterance that was'
-    if found['step']==0: return f'Nothing that was trained was better than the start, so best.pt is still the weights {name} (mel L1 {a["mel_l1"]:.3f} on {n} never trained on). {health}'.strip()
     better = sum(r['now']['mel_l1']<r['start']['mel_l1'] for r in rows)
     change = b['mel_l1']/a['mel_l1']-1
-    pesq = f', PESQ {a["pesq"]:.2f} -> {b["pesq"]:.2f}' if 'pesq' in b else ', PESQ was not measured (its package is not there)'
     worse = '' if change<0 else ' The run is no better than what it started from: listen before you go on.'
-    return (f'From the weights {name} to step {found["step"]:,}: mel L1 {a["mel_l1"]:.3f} -> {b["mel_l1"]:.3f} ({change:+.0%}){pesq}, on {n} never trained on; '
-            f'the run is the closer one on {better} of {len(rows)}.{worse} {health}').strip()
+    return (f'From the weights {name} to step {found["step"]:,}: '
+            f'mel L1 {a["mel_l1"]:.3f} -> {b["mel_l1"]:.3f} ({change:+.0%}){_pesq(a, b)}, '
+            f'on {_utterances(rows)} never trained on; the run is the closer one on {better} of {len(rows)}.{worse}')
+
+def _utterances(rows): return f'{len(rows)} utterances that were' if len(rows)>1 else 'an utterance that was'
+
+def _pesq(a, b):
+    if 'pesq' not in b: return ', PESQ was not measured (its package is not there)'
+    return f', PESQ {a["pesq"]:.2f} -> {b["pesq"]:.2f}'
 
 # %% ../../nbs/55_compare.ipynb #c3350f78
 def compare(data:SpeechData|str|Path, # Prepared corpus, or its folder
             run:str|Path, # Folder of the run; its best checkpoint is measured, and compare/ is written there
-            start:str|Path='', # Folder or file of the weights that it started from; '' = as kept by an earlier comparison
+            start:str|Path='', # Folder or file of the weights it started from; '' = as kept by an earlier comparison
             clips:int=8, # How many utterances, at most
             seconds:float=math.inf, # No clip is begun after so much time, s
             name:str='', # Of the weights of the start, for the words
@@ -82,33 +102,46 @@ def compare(data:SpeechData|str|Path, # Prepared corpus, or its folder
     part, us = held_out(data, clips)
     kept = {r['id']: r['start'] for r in _kept(place).get('rows', ())}
     now, before = _Voice(run), _Voice(start) if start and not all(u.id in kept for u in us) else None
-    best = next(p for p in (run/'checkpoints'/'best.pt', run/'checkpoints'/'last.pt') if p.is_file())
-    ours = claim(place)
-    out = dict(part=part, step=read_checkpoint(best, whole=False)['step'], rows=[])
+    ours, out = claim(place), dict(part=part, step=_best_step(run), rows=[])
     for u in us:
         if out['rows'] and time.monotonic()-begin>seconds: break
-        wav, folder = data.wav(u), place/re.sub(r'[^\w.-]+', '_', u.id)
-        wav = wav[:len(wav)//now.cfg.hop_length*now.cfg.hop_length]
+        wav = _whole_frames(data.wav(u), now.cfg.hop_length)
         if u.id not in kept and before is None: continue
-        folder.mkdir(parents=True, exist_ok=True)
-        fakes = dict(now=now(wav)) | ({} if u.id in kept else dict(start=before(wav)))
-        for kind,w in (dict(recording=wav) | fakes).items():
-            with ours.writing(f'{folder.name}/{kind}.wav', digest=False): _write_wav(folder/f'{kind}.wav', w, now.cfg.sample_rate)
-        out['rows'].append(dict(id=u.id, folder=folder.name) | dict(start=kept.get(u.id)) | {k: _scores(wav, w, now.cfg) for k,w in fakes.items()})
+        out['rows'].append(_compared(u.id, wav, now, before, kept.get(u.id), ours))
     out |= dict(start=means(out, 'start'), now=means(out, 'now'), said=verdict(out, name, health))
-    with ours.writing('scores.json', digest=False), new_file(place/'scores.json') as new: new.write_text(json.dumps(out, indent=1)+'\n', encoding='utf-8')
+    with ours.writing('scores.json', digest=False), new_file(place/'scores.json') as new:
+        new.write_text(json.dumps(out, indent=1)+'\n', encoding='utf-8')
     return out
 
-def _kept(place):
-    "What an earlier comparison has written; {} where there is none, or none that can be read"
-    try: return json.loads((place/'scores.json').read_text(encoding='utf-8'))
-    except (OSError, ValueError): return {}
+def _best_step(run):
+    path = next(p for p in (run/'checkpoints'/'best.pt', run/'checkpoints'/'last.pt') if p.is_file())
+    return read_checkpoint(path, whole=False)['step']
 
-def _write_wav(path, wav, rate):
-    with new_file(path) as part: sf.write(part, wav, rate, format='WAV')
+def _whole_frames(wav, hop): return wav[:len(wav)//hop*hop]
 
 def main(data:str, run:str, start:str='', name:str='', health:str='', # As in `compare`
          seconds:str='inf' # As in `compare`, in digits
         ):
     "As a program of its own, whose end nobody need wait for"
-    print(compare(data, run, start, seconds=float(seconds), name=name, health=health)['said'] or 'start and end of the run were not compared: nothing is known of the start')
+    said = compare(data, run, start, seconds=float(seconds), name=name, health=health)['said']
+    print(said or 'start and end of the run were not compared: nothing is known of the start')
+
+# %% ../../nbs/55_compare.ipynb #1cea3f2b
+def _kept(place):
+    "What an earlier comparison has written; {} where there is none, or none that can be read"
+    try: return json.loads((place/'scores.json').read_text(encoding='utf-8'))
+    except (OSError, ValueError): return {}
+
+def _compared(id, wav, now, before, start, ours):
+    "Numbers of one clip, whose sounds are kept; `start` = what is known of the start, or None"
+    folder = ours.folder/re.sub(r'[^\w.-]+', '_', id)
+    folder.mkdir(parents=True, exist_ok=True)
+    fakes = dict(now=now(wav)) | (dict(start=before(wav)) if start is None else {})
+    for kind,w in (dict(recording=wav) | fakes).items():
+        with ours.writing(f'{folder.name}/{kind}.wav', digest=False):
+            _write_wav(folder/f'{kind}.wav', w, now.cfg.sample_rate)
+    scores = {k: _scores(wav, w, now.cfg) for k,w in fakes.items()}
+    return dict(id=id, folder=folder.name, start=start) | scores
+
+def _write_wav(path, wav, rate):
+    with new_file(path) as part: sf.write(part, wav, rate, format='WAV')

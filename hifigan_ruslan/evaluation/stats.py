@@ -18,30 +18,37 @@ def interval(values:Iterable, # One number per clip; NaN (no value) is left out
              confidence:float=.95 # Share of the resampled means inside
             )->tuple: # (mean, low, high, number of values); NaN where there are too few
     "Mean with its bootstrap interval (percentiles)"
-    x = np.asarray(values, float)
-    x = x[~np.isnan(x)]
+    x = _with_value(values)
     if not len(x): return math.nan, math.nan, math.nan, 0
     if len(x)==1: return float(x[0]), math.nan, math.nan, 1
-    ci = bootstrap((x,), np.mean, n_resamples=RESAMPLES, confidence_level=confidence, method='percentile', batch=1000, rng=np.random.default_rng(0)).confidence_interval
-    return float(x.mean()), float(ci.low), float(ci.high), len(x)
+    low, high = _percentiles(x, confidence)
+    return float(x.mean()), low, high, len(x)
+
+def _with_value(x):
+    x = np.asarray(x, float)
+    return x[~np.isnan(x)]
+
+def _percentiles(x, confidence):
+    "What the means of clips drawn again lie between"
+    ci = bootstrap((x,), np.mean, n_resamples=RESAMPLES, confidence_level=confidence, method='percentile', batch=1000,
+                   rng=np.random.default_rng(0)).confidence_interval
+    return float(ci.low), float(ci.high)
 
 # %% ../../nbs/51_stats.ipynb #4a9b760e
 def paired(a:Iterable, # One number per clip
            b:Iterable # The same clips in another system
           )->tuple: # (mean of a-b, low, high, p, number of clips that have both)
     "Mean difference with its bootstrap interval, and the p of the sign-flip permutation test, two-sided"
-    d = np.asarray(a, float)-np.asarray(b, float)
-    d = d[~np.isnan(d)]
+    d = _with_value(np.asarray(a, float)-np.asarray(b, float))
     mean, low, high, n = interval(d)
-    if n<2: return mean, low, high, math.nan, n
-    return mean, low, high, sign_flip(d), n
+    return mean, low, high, sign_flip(d) if n>1 else math.nan, n
 
 def sign_flip(d:np.ndarray, # (n,) differences, two or more
               seed:int=0 # Of the draws
              )->float: # p
     "Sign-flip permutation test of a mean difference, two-sided"
-    test = permutation_test((d, np.zeros_like(d)), lambda x,y,axis: (x-y).mean(axis), permutation_type='samples', vectorized=True,
-                            n_resamples=RESAMPLES, rng=np.random.default_rng(seed))
+    test = permutation_test((d, np.zeros_like(d)), lambda x,y,axis: (x-y).mean(axis), permutation_type='samples',
+                            vectorized=True, n_resamples=RESAMPLES, rng=np.random.default_rng(seed))
     return min(1., float(test.pvalue))
 
 # %% ../../nbs/51_stats.ipynb #bb8a3496

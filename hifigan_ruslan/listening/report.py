@@ -18,7 +18,7 @@ from ..config import V1
 from ..base.files import new_file
 from ..base.audio import read_wav
 from ..metrics import METRICS, not_computed
-from ..evaluation.systems import Checkpoint, RECORDING, eval_clips, open_systems
+from ..evaluation.systems import RECORDING, TrainedGenerator, eval_clips, open_systems
 from ..eval import (
     PAIR_COLUMNS, SUMMARY_COLUMNS, claim_evaluation, comparisons, eval_table, evaluate, kept_wave, save_csv,
     summary as summarise)
@@ -310,7 +310,7 @@ def run_eval(specs:list, # Systems, as in `open_systems`
     systems, failed = open_systems(specs, weights, **how)
     for spec,why in failed.items(): print(f'left out: {spec}: {why}', file=sys.stderr)
     if len(systems)==1: raise ValueError(f'None of the {len(failed)} systems could be opened')
-    cfg = next((s.cfg for s in systems if isinstance(s, Checkpoint)), V1)
+    cfg = next((s.cfg for s in systems if isinstance(s, TrainedGenerator)), V1)
     if rate: cfg = replace(cfg, sample_rate=rate, fmax=None, fmax_loss=None)
     for s in systems: print(f'system: {s.name} ({s.kind})')
     rows = evaluate(systems, chosen, cfg, out, workers or os.cpu_count() or 1)
