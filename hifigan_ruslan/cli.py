@@ -30,8 +30,8 @@ def prepare_cli(
 ):
     "Find a corpus of speech, resample it once, split it, and write it as one memory-mapped file"
     from hifigan_ruslan.dataset.prepare import prepare
-    prepare(corpus, out, sample_rate=sample_rate, gain=gain, valid=valid, test=test, seed=seed, min_seconds=min_seconds, min_rate=min_rate,
-            max_bad=max_bad, workers=workers)
+    prepare(corpus, out, sample_rate=sample_rate, gain=gain, valid=valid, test=test, seed=seed,
+            min_seconds=min_seconds, min_rate=min_rate, max_bad=max_bad, workers=workers)
 
 # %% ../nbs/80_cli.ipynb #7675dde7
 @command
@@ -40,7 +40,9 @@ def generate_cli(
     # - = float32 mel frames from standard input, 16-bit samples to standard output
     inputs:list[str],
     out:str='generated', # Folder for the WAVs
-    checkpoint:str='universal-ru', # A voice (universal-ru, universal, ljspeech, festvox-ru-v2), a checkpoint, a run folder, an exported folder or .onnx, or an official generator file
+    # A voice (universal-ru, universal, ljspeech, festvox-ru-v2), a checkpoint, a run folder, an exported folder
+    # or .onnx, or an official generator file
+    checkpoint:str='universal-ru',
     config:str=None, # config.json of an official generator, where it does not lie beside it
     chunk:int=None, # Frames at a time: bounds the memory, or the delay of a stream; the result is the same
     device:str=None, # cpu or cuda; default: cpu
@@ -59,9 +61,12 @@ def generate_cli(
 def export_cli(
     checkpoint:str, # A checkpoint, a run folder, an exported folder or .onnx, or an official generator file
     out:str, # Folder of a safetensors export, file of the others
-    format:str=None, # safetensors, safetensors-fp16, onnx, onnx-fp16 or official; default: onnx where OUT ends in .onnx, else safetensors
+    # safetensors, safetensors-fp16, onnx, onnx-fp16 or official;
+    # default: onnx where OUT ends in .onnx, else safetensors
+    format:str=None,
     config:str=None, # config.json of an official generator, where it does not lie beside it
-    license:str='unknown', # For the model card, as Hugging Face names it; weights trained on RUSLAN: cc-by-nc-sa-4.0
+    # For the model card, as Hugging Face names it; weights trained on RUSLAN: cc-by-nc-sa-4.0
+    license:str='unknown',
     card:str=None, # A text file for the model card: what it was trained on, how good it is
     push:str=None, # Upload the folder to this repository at huggingface.co, user/name
     public:store_true=False # With --push: make it a public repository; default: private
@@ -69,8 +74,11 @@ def export_cli(
     "Write a trained generator for other programs: safetensors for the hub, ONNX, or the official format"
     from hifigan_ruslan.inference.hub import export, export_format, push_folder
     if public and not push: raise ValueError('--public says how to --push, which was not given')
-    if push and not export_format(out, format).startswith('safetensors'): raise ValueError('--push uploads the folder of a safetensors export: leave --format out and give OUT a name without .onnx')
-    path = export(checkpoint, out, format, config, license, Path(card).read_text(encoding='utf-8') if card else '')
+    if push and not export_format(out, format).startswith('safetensors'):
+        raise ValueError('--push uploads the folder of a safetensors export: '
+                         'leave --format out and give OUT a name without .onnx')
+    card = Path(card).read_text(encoding='utf-8') if card else ''
+    path = export(checkpoint, out, format, config, license, card)
     if push: print(push_folder(path, push, private=not public))
 
 # %% ../nbs/80_cli.ipynb #34a525ab
@@ -80,7 +88,9 @@ def eval_cli(
     # NAME=PATH gives one a name
     systems:list[str],
     data:str, # Folder made by hifigan-prepare (its test part is used), a folder of recordings, or one file
-    out:str='evaluation', # Folder for clips.csv, summary.csv, comparisons.csv, report.html and the computed waves; the same command goes on there
+    # Folder for clips.csv, summary.csv, comparisons.csv, report.html and the computed waves;
+    # the same command goes on there
+    out:str='evaluation',
     weights:str='both', # Of runs that keep a moving average: both, ema or raw
     config:str=None, # config.json of an official generator, where it does not lie beside it
     rate:int=None, # Compare at this sample rate, Hz; default: the first checkpoint's, else 22,050
@@ -96,8 +106,8 @@ def eval_cli(
 ):
     "Measure vocoders on whole utterances, side by side, and write a report to read and to hear"
     from hifigan_ruslan.listening.report import run_eval
-    run_eval(systems, data, out, weights=weights, rate=rate, clips=clips, players=players, workers=workers, title=title, licence=licence, lang=lang,
-             config=config, device=device, engine=engine, precision=precision)
+    run_eval(systems, data, out, weights=weights, rate=rate, clips=clips, players=players, workers=workers,
+             title=title, licence=licence, lang=lang, config=config, device=device, engine=engine, precision=precision)
 
 # %% ../nbs/80_cli.ipynb #bf2eb8dd
 @command
@@ -107,7 +117,8 @@ def demo_cli(
     minutes:float=None, # Longest time to train; default: as long as the steps take
     lang:str=None # Of the page: en or ru; default: the computer's language
 ):
-    "Hear the package's Russian clips through a good voice, see what a minute of training teaches, and get a page with both"
+    """Hear the package's Russian clips through a good voice, see what a minute of training teaches,
+    and get a page with both"""
     print('hifigan-demo: loading PyTorch', flush=True)
     from hifigan_ruslan.listening.demo import demo, own_language
     demo(out, steps, minutes, lang=lang or own_language())
@@ -122,51 +133,72 @@ def __getattr__(name):
 # %% ../nbs/80_cli.ipynb #189c03eb
 def kaggle_actions()->dict: # Name -> function
     "What `hifigan-kaggle` can do"
-    from hifigan_ruslan.kaggle import kernel as kaggle
-    from hifigan_ruslan.kaggle import client as push
-    return dict(build=kaggle.build, check=push.check, weights=kaggle_weights, push=push.push, status=push.status, logs=push.logs, pull=push.pull) | {'continue': push.proceed, 'budget': kaggle_budget}
+    from hifigan_ruslan.kaggle import client, kernel
+    return {'build': kernel.build, 'check': client.check, 'weights': kaggle_weights, 'push': client.push,
+            'status': client.status, 'logs': client.logs, 'pull': client.pull, 'continue': client.proceed,
+            'budget': kaggle_budget}
 
-def kaggle_weights(voice:Annotated[str, dict(nargs='?')]='universal', # universal or another voice, a run, a folder of hifigan-export, or a checkpoint file
-                   name:str=None, # Of the weights, in place of that of the voice or the folder
-                   root:str='.', # The root of a clone of the repository: its kernel-metadata.json knows you where the login does not
-                   minutes:float=15. # How long to wait for Kaggle to take the files in
-                  )->str: # OWNER/NAME of the dataset
+def kaggle_weights(
+    # universal or another voice, a run, a folder of hifigan-export, or a checkpoint file
+    voice:Annotated[str, dict(nargs='?')]='universal',
+    name:str=None, # Of the weights, in place of that of the voice or the folder
+    # The root of a clone of the repository: its kernel-metadata.json knows you where the login does not
+    root:str='.',
+    minutes:float=15. # How long to wait for Kaggle to take the files in
+)->str: # OWNER/NAME of the dataset
     "Make a private Kaggle dataset of trained weights, or bring it up to date; sessions start from them"
     from hifigan_ruslan.kaggle.client import weights
     return weights(voice, name, root, minutes)
 
-def kaggle_budget(steps_per_s:float, # Speed, as a session prints it
-                  batch:int=16, # Segments in a step, of all processes together
-                  session_hours:float=11., # Length of a session, h
-                  weekly_hours:float=30. # GPU quota of a week, h
-                 )->str: # Lines
+def kaggle_budget(
+    steps_per_s:float, # Speed, as a session prints it
+    batch:int=16, # Segments in a step, of all processes together
+    session_hours:float=11., # Length of a session, h
+    weekly_hours:float=30. # GPU quota of a week, h
+)->str: # Lines
     "Hours of an epoch; sessions and weeks of quota until some numbers of steps, from scratch and from trained weights"
     from hifigan_ruslan.kaggle.session import budget_table
     return budget_table(steps_per_s, batch, session_hours=session_hours, weekly_hours=weekly_hours)
 
+# %% ../nbs/80_cli.ipynb #19ede23c
 @answered
 def kaggle_cli(*args:str # Action and options; none = those of the process
               ):
     "The compiled kernel: build it, push it, follow it, bring its results home, go on"
     actions, (action, *rest) = kaggle_actions(), args or sys.argv[1:] or ['--help']
-    if action not in actions:
-        known, near = action in ('-h','--help'), difflib.get_close_matches(action, actions, 1)
-        if not known: print(f'There is no action {action!r}' + (f', {near[0]} may be meant' if near else ''), file=sys.stderr)
-        print('usage: hifigan-kaggle ACTION [options]; hifigan-kaggle ACTION --help tells the options\n' + '\n'.join(f'  {k:<9} {f.__doc__}' for k,f in actions.items()), file=None if known else sys.stderr)
-        sys.exit(0 if known else 2)
-    rest = [re.sub(r'^--\w+(-\w+)+$', lambda m: '--'+m[0][2:].replace('-', '_'), o) for o in rest] # --from-scratch is --from_scratch
-    given = parsed(actions[action], rest, f'hifigan-kaggle {action}')
-    if given.get('train'): _check_train(given['train'])
-    if 'YOUR_NAME' in (given.get('init') or ''): raise ValueError('--init still has YOUR_NAME in it: put your user name there')
+    if action not in actions: _tell_actions(action, actions)
+    given = parsed(actions[action], [_underscores(o) for o in rest], f'hifigan-kaggle {action}')
+    _check_given(given)
     out = actions[action](**given)
     if action=='check' and out: raise ValueError('\n- '.join(['This is not right:', *out]))
     print('all is as it should be' if action=='check' else out if out is not None else 'done')
 
+def _tell_actions(action, actions):
+    "List the actions, as help or after a word that is none of them, and exit"
+    known, near = action in ('-h','--help'), difflib.get_close_matches(action, actions, 1)
+    to = None if known else sys.stderr
+    if not known: print(f'There is no action {action!r}' + (f', {near[0]} may be meant' if near else ''), file=to)
+    print('usage: hifigan-kaggle ACTION [options]; hifigan-kaggle ACTION --help tells the options', file=to)
+    for k,f in actions.items(): print(f'  {k:<9} {f.__doc__}', file=to)
+    sys.exit(0 if known else 2)
+
+def _underscores(option):
+    "--from-scratch is --from_scratch"
+    return re.sub(r'^--\w+(-\w+)+$', lambda m: '--'+m[0][2:].replace('-', '_'), option)
+
+def _check_given(given):
+    "ValueError for what would fail on Kaggle, where an hour may pass until one reads it"
+    if given.get('train'): _check_train(given['train'])
+    if 'YOUR_NAME' in (given.get('init') or ''):
+        raise ValueError('--init still has YOUR_NAME in it: put your user name there')
+
 def _check_train(options):
-    "ValueError for options that hifigan-train would refuse on Kaggle, where an hour may pass until one reads it"
+    "ValueError for options that hifigan-train would refuse"
     from hifigan_ruslan.kaggle.session import _more
     from hifigan_ruslan.training.command import train_cli
-    words, said = _more(options, 'cannot stand in --train: the session sets it. See --preset, --init, --hours and CONFIG in the first cell of the notebook'), io.StringIO()
+    words = _more(options, 'cannot stand in --train: the session sets it. See --preset, --init, --hours '
+                           'and CONFIG in the first cell of the notebook')
+    said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said): parsed(train_cli, ['DATA', 'OUT', *words], 'hifigan-train')
     except SystemExit: raise ValueError(f'--train: {said.getvalue().strip().splitlines()[-1]}') from None

@@ -86,4 +86,5 @@ def command(f:Callable # Named `NAME_cli`: its command is hifigan-NAME
 
 def _in_a_script(frame):
     "Is this the body of a file that Python was asked to run?"
-    return frame.f_locals is frame.f_globals and frame.f_globals.get('__name__')=='__main__' and '__file__' in frame.f_globals
+    names = frame.f_globals
+    return frame.f_locals is names and names.get('__name__')=='__main__' and '__file__' in names

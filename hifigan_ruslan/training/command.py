@@ -16,12 +16,16 @@ from ..base.commands import command
 def train_cli(
     data:str, # Folder made by hifigan-prepare
     out:str, # Folder of the run: checkpoints, samples, log.csv, curves.png, tensorboard
-    preset:str=None, # V1, V2, V3 (official), SEED (V1 at batch 4 x 2, 50 epochs), V1_44K (44.1 kHz) or TINY; default: the model of --init, else V1
+    # V1, V2, V3 (official), SEED (V1 at batch 4 x 2, 50 epochs), V1_44K (44.1 kHz) or TINY;
+    # default: the model of --init, else V1
+    preset:str=None,
     config:str=None, # A config.json in place of the preset, ours or official
     steps:int=None, # Stop at this optimiser step
     epochs:int=None, # Stop after so many epochs; default: as in the preset
     hours:float=None, # Stop within so much time, validated and saved, h
-    init:str=None, # Start a new run from these weights: universal or another voice, a checkpoint, run or exported folder of ours, or an official g_* (its do_* beside it)
+    # Start a new run from these weights: universal or another voice, a checkpoint, run or exported folder
+    # of ours, or an official g_* (its do_* beside it)
+    init:str=None,
     resume:store_true=False, # Continue from the newest checkpoint in OUT (this is the default)
     no_resume:store_true=False, # Refuse to start if OUT already holds checkpoints
     device:str=None, # cpu or cuda; default: the GPU if there is one
@@ -30,36 +34,42 @@ def train_cli(
     batch_size:int=None, # In place of the preset's: segments of a forward pass, in each process
     grad_accum:int=None, # In place of the preset's: batches in one optimiser step
     lr:float=None, # In place of the preset's: learning rate of both networks
-    disc_shrink:int=None, # In place of the preset's: divides the channels of the discriminators; 8 makes V1 trainable on a CPU
+    # In place of the preset's: divides the channels of the discriminators; 8 makes V1 trainable on a CPU
+    disc_shrink:int=None,
     cosine_steps:int=None, # Let the learning rate fall along a cosine until this step
     mel_warmup:int=None, # First steps with the mel loss alone, the discriminators idle
-    disc_warmup:int=None, # First steps in which only the discriminators learn; default: 500 where --init brings none
+    # First steps in which only the discriminators learn; default: 500 where --init brings none
+    disc_warmup:int=None,
     valid_every:int=None, # In place of the preset's: steps between validations
     log_every:int=10, # Steps between lines of the log
     save_minutes:float=10., # Time between saves of last.pt, besides those at validations
-    with_parent:store_true=False # Save and stop when the program that started this one has ended, as a notebook whose kernel dies
+    # Save and stop when the program that started this one has ended, as a notebook whose kernel dies
+    with_parent:store_true=False
 ):
     "Train a vocoder; the same command goes on where an earlier one stopped"
     started = time.monotonic()
     if with_parent: threading.Thread(target=_stop_with, args=(os.getppid(),), daemon=True).start()
     from dataclasses import replace
-    from hifigan_ruslan.inference.hub import start_weights
+    from hifigan_ruslan.model.reading import start_weights
     if resume and no_resume: raise ValueError('--resume and --no_resume exclude each other')
     cfg = _numbers(preset, config, init)
     given = dict(batch_size=batch_size, grad_accum=grad_accum, lr_g=lr, lr_d=lr, disc_shrink=disc_shrink,
                  cosine_steps=cosine_steps, mel_warmup=mel_warmup, valid_every=valid_every)
     cfg = replace(cfg, **{k: v for k,v in given.items() if v is not None})
     if init and steps is None and epochs is None and not config: steps = _fine_tuning_steps(data)
-    _train(procs, data=data, out=out, cfg=cfg, steps=steps, epochs=epochs, hours=hours,
-           init=start_weights(init) if init else None, resume=not no_resume, device=device, precision=precision,
-           disc_warmup=disc_warmup, log_every=log_every, save_minutes=save_minutes, started=started)
+    init = start_weights(init) if init else None
+    _train(procs, data=data, out=out, cfg=cfg, steps=steps, epochs=epochs, hours=hours, init=init,
+           resume=not no_resume, device=device, precision=precision, disc_warmup=disc_warmup,
+           log_every=log_every, save_minutes=save_minutes, started=started)
 
 # %% ../../nbs/35_command.ipynb #c1100a01
 def _numbers(preset, config, init):
-    "The configuration that is meant: as given, else the model of the weights to start from; these bring numbers of their own"
+    """The configuration that is meant: as given, else the model of the weights to start from;
+    these bring numbers of their own"""
     from hifigan_ruslan.config import fine_tuning, load_config, preset as named
-    from hifigan_ruslan.inference.hub import open_checkpoint
-    if preset and config: raise ValueError('--preset and --config exclude each other: each gives all of the numbers')
+    from hifigan_ruslan.model.reading import open_checkpoint
+    if preset and config:
+        raise ValueError('--preset and --config exclude each other: each gives all of the numbers')
     if config: return load_config(config)
     if not init: return named(preset or 'V1')
     cfg = fine_tuning(named(preset) if preset else open_checkpoint(init)[0])
@@ -99,21 +109,22 @@ def _launch(several, kw):
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
     os.environ.setdefault('OMP_NUM_THREADS', str(max(1, os.cpu_count()//several)))
     logging.getLogger('torch.distributed.elastic').setLevel(logging.CRITICAL)
-    launch = LaunchConfig(1, 1, several, run_id=uuid.uuid4().hex, rdzv_backend='c10d', rdzv_endpoint='localhost:0',
-                          max_restarts=0)
+    launch = LaunchConfig(1, 1, several, run_id=uuid.uuid4().hex, rdzv_backend='c10d',
+                          rdzv_endpoint='localhost:0', max_restarts=0)
     try: elastic_launch(launch, _rank)(kw)
     except SignalException: _check_saved(Path(kw['out'])/'checkpoints'/'last.pt')
     except ChildFailedError as e:
         rank, failure = e.get_first_failure()
-        raise OSError(f'process {rank} of {several} ended with exit code {failure.exitcode}; the checkpoints in '
-                      f'{kw["out"]} are whole, and the same command goes on from the newest') from None
+        raise OSError(f'process {rank} of {several} ended with exit code {failure.exitcode}; the checkpoints '
+                      f'in {kw["out"]} are whole, and the same command goes on from the newest') from None
 
 def _check_saved(last):
     "After a signal: the processes were told, and had half a minute to save"
     if not last.exists(): raise OSError('stopped by a signal before anything was saved') from None
     age = time.time()-last.stat().st_mtime
-    if age>60: raise OSError(f'the processes did not finish their step and save within 30 s, and were killed; '
-                             f'{last} is whole, and {age/60:.0f} minutes old') from None
+    if age>60:
+        raise OSError('the processes did not finish their step and save within 30 s, and were killed; '
+                      f'{last} is whole, and {age/60:.0f} minutes old') from None
 
 # %% ../../nbs/35_command.ipynb #257e4c58
 def _rank(kw):
@@ -133,8 +144,8 @@ def _rank(kw):
     if s.stopped: _leave_at_once()
 
 def _leave_at_once():
-    """The launcher has had the signal too and no longer fetches results, for which a process waits before it ends:
-    30 s, until it is killed"""
+    """The launcher has had the signal too and no longer fetches results, for which a process waits
+    before it ends: 30 s, until it is killed"""
     sys.stdout.flush()
     os._exit(0)
 
