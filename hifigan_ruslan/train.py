@@ -13,9 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 import numpy as np, torch
 from .config import Config, V1, save_config
-from .base.files import claim, new_file, only_one, read_marker
+from .base.files import new_file, only_one
 from .base.hardware import Ranks, choose_device, choose_precision
 from .data import SegmentDataset, SpeechData, epoch_order
 from .mel import LogMel
@@ -23,34 +24,41 @@ from .generator import count_params, weights_once
 from .losses import mel_loss
 from .model.weights import checkpoint_config, read_checkpoint
 from .step import TrainState, new_state, train_step
-from .checkpoint import claim_run, differences, find_checkpoint, init_weights, save_checkpoint, why_other
+from .checkpoint import (
+    claim_run, differences, find_checkpoint, init_weights, save_checkpoint, why_other)
 from .training.logging import Meter, RunLog, log_columns, plot_curves, sample_files, save_samples
 
 # %% ../nbs/33_train.ipynb #3048a364
-def _left(s, n):
-    "Utterances of this epoch that are still to come, of `n`, and how many a step takes"
-    whole = s.cfg.batch_total*s.ranks.world
-    return max(n, whole)-s.seen, whole
-
 def epoch_batches(s:TrainState, # Says where in which epoch the run is, and which rank this is
                   ds:SegmentDataset # The training segments
-                 )->Iterator: # Yields for each step the list of its `grad_accum` batches (B, 1, segment_size), on the device
+                 )->Iterator: # For each step the list of its `grad_accum` batches (B, 1, segment_size), on the device
     "What is left of the epoch, for this rank"
-    cfg, (left, whole) = s.cfg, _left(s, len(ds))
-    if left<whole: s.epoch, s.seen = s.epoch+1, 0; left = _left(s, len(ds))[0] # the rest is too little for a step, now that there are more processes
-    ds.set_epoch(s.epoch)
-    order = np.resize(epoch_order(len(ds), cfg.seed, s.epoch), s.seen+left)  # repeats where there is less than one step
-    steps = order[s.seen:s.seen+left//whole*whole].reshape(-1, s.ranks.world, cfg.grad_accum, cfg.batch_size)[:,s.ranks.rank]
     def load(step):
         wavs = [ds.batch(i) for i in step]
         return [w.pin_memory() for w in wavs] if s.device.type=='cuda' else wavs
+    todo = iter(_steps_left(s, ds))
     with ThreadPoolExecutor(1) as pool:
-        todo = iter(steps)
         ahead = deque(pool.submit(load, o) for o in islice(todo, 2))
         while ahead:
             wavs = ahead.popleft().result()
             ahead.extend(pool.submit(load, o) for o in islice(todo, 1))
             yield [w.to(s.device, non_blocking=True) for w in wavs]
+
+def _steps_left(s, ds):
+    "Utterances of each step that is left, (steps, grad_accum, batch_size), for this rank"
+    cfg, (left, whole) = s.cfg, _left(s, len(ds))
+    if left<whole: # the rest is too little for a step, now that there are more processes
+        s.epoch, s.seen = s.epoch+1, 0
+        left = _left(s, len(ds))[0]
+    ds.set_epoch(s.epoch)
+    order = np.resize(epoch_order(len(ds), cfg.seed, s.epoch), s.seen+left) # repeats if there is less than one step
+    steps = order[s.seen:s.seen+left//whole*whole]
+    return steps.reshape(-1, s.ranks.world, cfg.grad_accum, cfg.batch_size)[:,s.ranks.rank]
+
+def _left(s, n):
+    "Utterances of this epoch that are still to come, of `n`, and how many a step takes"
+    whole = s.cfg.batch_total*s.ranks.world
+    return max(n, whole)-s.seen, whole
 
 def advance(s:TrainState, # A step has just been done; changed in place
             n:int # Training utterances
@@ -68,33 +76,38 @@ def valid_clips(data:SpeechData, # Prepared corpus
                )->list: # (id, wave (T,) float32 cut to whole frames)
     "The utterances that validation listens to: spread evenly over the validation part, always the same"
     us = data.split('valid')
-    us = [us[i] for i in np.unique(np.linspace(0, len(us)-1, min(cfg.valid_clips, len(us))).round().astype(int))] if us else []
-    wavs = ((u.id, data.wav(u)) for u in us)
+    chosen = np.linspace(0, len(us)-1, min(cfg.valid_clips, len(us))).round().astype(int)
+    wavs = ((us[i].id, data.wav(us[i])) for i in np.unique(chosen))
     return [(id, w[:len(w)//cfg.hop_length*cfg.hop_length]) for id,w in wavs]
 
+# %% ../nbs/33_train.ipynb #12f976da
 @torch.inference_mode()
 def validate(s:TrainState, # Its generator and the moving average are tried
              clips:list, # From `valid_clips`
              keep:int=3, # How many generated waves to return
              stop:Callable=lambda: False # Asked after each clip: should it end here?
-            )->tuple: # Means over the clips by column of the log; [(id, real (T,), generated (T,))]; whether all clips were tried
+            )->tuple: # Means by column of the log; [(id, real (T,), generated (T,))]; whether all clips were tried
     "Mel L1 on whole utterances, of the generator and of its moving average; the ranks share the clips"
-    dtype = s.logmel.basis.dtype
-    logmel_8k, logmel_full = (LogMel(s.cfg, fmax=f).to(s.device, dtype) for f in (min(8000., s.cfg.sample_rate/2), s.cfg.fmax_loss))
+    logmels = [LogMel(s.cfg, fmax=f).to(s.device, s.logmel.basis.dtype)
+               for f in (s.cfg.fmax_loss, min(8000., s.cfg.sample_rate/2))]
     mine, kept = {}, []
     s.generator.eval(); s.ema.eval()
-    with weights_once(s.generator, s.ema): # in fp32, as it will be used: bf16 hisses in pauses, and made .38 look like .56
+    with weights_once(s.generator, s.ema): # in fp32, as it will be used: bf16 hisses in pauses, .38 looked like .56
         for i in range(s.ranks.rank, len(clips), s.ranks.world):
             id, wav = clips[i]
-            real = torch.from_numpy(wav).to(s.device, dtype)[None,None]
-            fakes = [g(s.logmel(real)).float() for g in (s.generator, s.ema)]
-            mine[i] = [mel_loss(m, real, f).item() for f in fakes for m in (logmel_full, logmel_8k)]
-            if len(kept)<keep: kept.append((id, wav, fakes[1][0,0].cpu().numpy()))
+            mine[i], fake = _compare(s, wav, logmels)
+            if len(kept)<keep: kept.append((id, wav, fake.cpu().numpy()))
             if stop(): break
     s.generator.train(); s.ema.train()
     scores = {i: v for o in s.ranks.gather(mine) for i,v in o.items()}
     means = np.mean([scores[i] for i in sorted(scores)], 0).tolist() if scores else []
     return dict(zip(('valid_mel','valid_mel_8k','valid_ema','valid_ema_8k'), means)), kept, len(scores)==len(clips)
+
+def _compare(s, wav, logmels):
+    "Mel L1 of the generator and of its average, each by all of the mels; and the wave of the average"
+    real = torch.from_numpy(wav).to(s.device, s.logmel.basis.dtype)[None,None]
+    fakes = [g(s.logmel(real)).float() for g in (s.generator, s.ema)]
+    return [mel_loss(m, real, f).item() for f in fakes for m in logmels], fakes[1][0,0]
 
 # %% ../nbs/33_train.ipynb #ae0636e2
 class Budget:
@@ -116,12 +129,15 @@ class Budget:
         setattr(self, what, max(took, .9*self.step) if what=='step' else took)
 
     @property
-    def _margin(self): return min(5., .05*self.seconds) # for the last picture of the curves, and what else there is
+    def _margin(self):
+        "For the last picture of the curves, and what else there is"
+        return min(5., .05*self.seconds)
 
     @property
     def spare(self)->float: # s
         "Time that training may still use"
-        return self.end-time.monotonic()-1.5*self.step-1.5*self.save-min(1.2*self.check, .25*self.seconds)-self._margin
+        return (self.end - time.monotonic() - 1.5*self.step - 1.5*self.save
+                - min(1.2*self.check, .25*self.seconds) - self._margin)
 
     @property
     def check_until(self)->float: # time.monotonic()
@@ -136,14 +152,23 @@ class Budget:
 class _Signals:
     "SIGTERM, SIGINT and the end of the parent process as a request that can be read"
     def __init__(self, say, parent=None): self._asked, self.say, self.old, self.parent = '', say, {}, parent
+
     @property
-    def asked(self): return self._asked or ('the end of the parent process' if self.parent and os.getppid()!=self.parent else '')
+    def asked(self):
+        "What asks for the end; '' while nothing does"
+        if self._asked: return self._asked
+        return 'the end of the parent process' if self.parent and os.getppid()!=self.parent else ''
+
     def _ask(self, number, frame):
-        if not self._asked: self.say(f'\n{signal.Signals(number).name}: the step is finished and saved, then the run stops')
-        self._asked = signal.Signals(number).name
+        name = signal.Signals(number).name
+        if not self._asked: self.say(f'\n{name}: the step is finished and saved, then the run stops')
+        self._asked = name
+
     def __enter__(self):
-        if threading.current_thread() is threading.main_thread(): self.old = {n: signal.signal(n, self._ask) for n in (signal.SIGTERM, signal.SIGINT)}
+        if threading.current_thread() is threading.main_thread():
+            self.old = {n: signal.signal(n, self._ask) for n in (signal.SIGTERM, signal.SIGINT)}
         return self
+
     def __exit__(self, *_):
         for n,f in self.old.items(): signal.signal(n, f)
 
@@ -156,101 +181,245 @@ def fit(data:SpeechData|str|Path, # Prepared corpus, or its folder
         cfg:Config=V1, # All numbers
         steps:int|None=None, # Stop at this optimiser step, counted from the very start; None = after the epochs
         epochs:int|None=None, # Stop after so many epochs; None = cfg.epochs
-        hours:float|None=None, # Stop within so much wall-clock time, h, validated and saved; the schedule stays that of `steps` or `epochs`
+        # Stop within so much wall-clock time, h, validated and saved; the schedule stays that of `steps` or `epochs`
+        hours:float|None=None,
         resume:bool=True, # Continue from the newest valid checkpoint in `out`
-        init:str|Path|dict|None=None, # Start a new run from these weights: our checkpoint, an official g_* (with its do_* beside it), or what `start_weights` in exchange returns
+        # Start a new run from these weights: our checkpoint, an official g_* (with its do_* beside it),
+        # or what `start_weights` returns
+        init:str|Path|dict|None=None,
         device:str|None=None, # 'cpu', 'cuda'; None = the GPU if there is one
         precision:str|None=None, # 'fp32', 'bf16', 'fp16'; None = what suits the device
-        disc_warmup:int|None=None, # First steps in which only the discriminators learn; None = 500 if `init` brings none, else 0
+        # First steps in which only the discriminators learn; None = 500 if `init` brings none, else 0
+        disc_warmup:int|None=None,
         log_every:int=10, # Steps between rows of the log and progress lines
         save_minutes:float=10., # Time between saves of last.pt, besides those at validations and epochs
-        view:str|None=None, # Progress as 'line', 'lines' or 'plot'; None = what suits the terminal, the batch log or the notebook
+        # Progress as 'line', 'lines' or 'plot'; None = what suits the terminal, the batch log or the notebook
+        view:str|None=None,
         started:float|None=None, # time.monotonic() from which `hours` count; None = now
         on_log:tuple=() # Functions called with (step, row) at each row of the log
        )->TrainState: # At the end of training
     "Train until `steps`, `epochs` or `hours` are reached, validating, logging, sampling and saving on the way"
     budget = Budget(hours, time.monotonic() if started is None else started)
     data, out = data if isinstance(data, SpeechData) else SpeechData.open(data), Path(out)
-    _check_run(data, cfg, steps=steps, epochs=epochs, hours=hours, log_every=log_every)
-    if (out/'dataset.json').exists(): raise ValueError(f'{out} holds a prepared corpus: give the run a folder of its own')
-    claim_run(out)
-    where = _where(device, precision)
+    _check_asked(data, cfg, steps=steps, epochs=epochs, hours=hours, log_every=log_every)
+    if (out/'dataset.json').exists():
+        raise ValueError(f'{out} holds a prepared corpus: give the run a folder of its own')
+    ours, where = claim_run(out), _where(device, precision)
     with only_one(out) if where['ranks'].first else nullcontext():
-        s = _start(data, out, cfg, resume, init, disc_warmup, where)
-        n, per_step, say = len(data.split('train')), s.cfg.batch_total*s.ranks.world, s.ranks.say
-        total = steps if steps is not None else (epochs or s.cfg.epochs)*max(1, n//per_step)
-        say(f'{n} training utterances ({data.hours:.2f} h in all), {max(1, n//per_step)} steps an epoch, {min(s.cfg.valid_clips, len(data.split("valid")))} validation clips, '
-            f'from step {s.step} to {total}')
-        if s.step<total<=s.hold_g: say(f'warning: the generator learns nothing before step {s.hold_g}, and this run ends at {total}: ask for more --steps, or for a smaller --disc_warmup')
-        if s.step>=total: say(f'nothing to do: step {s.step} is reached already; ask for more --steps or --epochs')
-        else: _loop(s, data, out, total, budget, log_every, save_minutes, view, on_log)
+        s = _start(data, ours, cfg, resume, init, disc_warmup, where)
+        total = _last_step(s, data, steps, epochs)
+        if s.step<total: _loop(_Run(s, data, ours, total, budget, log_every, save_minutes, view, on_log))
     return s
 
 # %% ../nbs/33_train.ipynb #e124268b
-def _loop(s, data, out, total, budget, log_every, save_minutes, view, on_log):
-    "The training loop, from the state as it is until `total` steps, the end of the budget or a signal"
-    cfg, ranks, first, say = s.cfg, s.ranks, s.ranks.first, s.ranks.say
-    ds, clips = SegmentDataset(data, cfg.segment_size, cfg.seed, cfg.random_gain_db), valid_clips(data, cfg)
-    run = claim_run(out) if first else None
-    log = _open_log(run, cfg, s.step) if first else None
-    meter, saved, over = Meter(cfg, total, budget.end, ranks.world, view), time.monotonic(), False
+class _Run:
+    "A run under way: the state that is trained, and what feeds, times, watches and records it"
+    def __init__(self, s, data, ours, total, budget, log_every, save_minutes, view, on_log):
+        self.s, self.data, self.ours, self.total, self.budget = s, data, ours, total, budget
+        self.log_every, self.save_minutes, self.on_log = log_every, save_minutes, on_log
+        self.ds = SegmentDataset(data, s.cfg.segment_size, s.cfg.seed, s.cfg.random_gain_db)
+        self.clips = valid_clips(data, s.cfg)
+        self.log = _open_log(ours, s.cfg, s.step) if s.ranks.first else None
+        self.meter = Meter(s.cfg, total, budget.end, s.ranks.world, view)
+        self.saved = time.monotonic()
+        self.signals = _Signals(s.ranks.say, os.getppid() if s.ranks.world>1 else None)
 
-    def save(name):
-        with meter.pause(), budget.measure('save'), run.writing(f'checkpoints/{name}.pt', digest=False) if first else nullcontext(): save_checkpoint(s, out/'checkpoints'/f'{name}.pt', data.fingerprint)
+def _loop(r):
+    "Train from the state as it is until the last step, the end of the budget or a signal"
+    s = r.s
+    with r.signals, _contact(s.ranks):
+        if s.start is not None and math.isnan(s.start): _check_start(r)
+        for wavs in _batches(r):
+            with r.budget.measure('step'): logs = train_step(wavs, s)
+            due, best = _decide(r, _count(r, logs)), s.best
+            row = _numbers(r) if due.log else {}
+            if s.skips_in_a_row>=MAX_SKIPS: raise ValueError(_not_finite(r))
+            if due.rehearse: _rehearse(r)
+            if due.check: row |= _check(r)
+            _tell(r, row)
+            if s.best<best: _save(r, 'best')
+            if due.keep: _keep_epoch(r)
+            if due.save: _save_last(r)
+            if due.draw: _draw(r)
+            if due.over: break
+    s.stopped = due.stop
+    s.ranks.say(_ending(r, due))
 
-    def look(): # at unseen utterances; numbers for the log
-        if not clips: return {}
-        with meter.pause(), budget.measure('check'):
-            valid, kept, whole = validate(s, clips, stop=lambda: signals.asked or time.monotonic()>budget.check_until)
-            if not whole: return {}
-            if first: _save_samples(run, kept, cfg, s.step)
-            s.best = min(s.best, valid['valid_ema'])
-            if s.start: valid |= dict(vs_start=valid['valid_ema']/s.start-1)
-        return valid
+# %% ../nbs/33_train.ipynb #077a02a9
+def _batches(r):
+    "Those of all epochs to come"
+    while True: yield from r.meter.waiting(epoch_batches(r.s, r.ds))
 
-    def look_at_start(): # what all that follows is compared with; until something beats it, the start is the best
-        s.start = None
-        valid = look()
-        if not valid: return say('how the run stands against its start cannot be said: ' + ('the validation of the start did not fit into the time' if clips else 'the data has no validation part'))
-        s.start = valid['valid_ema']
-        if first: log.add(dict(step=0, epoch=0, skipped=0, vs_start=0.) | valid)
-        say(f"the start: mel L1 {s.start:.4f} on unseen utterances (0-8 kHz {valid['valid_ema_8k']:.4f}); every validation is compared with it")
-        save('best')
+def _count(r, logs):
+    "Take in what a step has logged; was it the last one of its epoch?"
+    if r.s.ranks.first: r.meter.add(logs)
+    return advance(r.s, len(r.ds))
 
-    with _Signals(say, os.getppid() if ranks.world>1 else None) as signals, _contact(ranks):
-        if s.start is not None and math.isnan(s.start): look_at_start()
-        while not over:
-            for wavs in meter.waiting(epoch_batches(s, ds)):
-                with budget.measure('step'): logs = train_step(wavs, s)
-                if first: meter.add(logs)
-                end, row, best = advance(s, len(ds)), {}, s.best
-                stop, late, due, rehearse = ranks.any(signals.asked, budget.spare<0, time.monotonic()-saved>60*save_minutes, budget.rehearse())
-                over = s.step>=total or stop or late
-                check, keep = not stop and (s.step%cfg.valid_every==0 or over), end and s.epoch%cfg.save_every_epochs==0
-                if first and (check or over or s.step%log_every==0): row = dict(step=s.step, epoch=s.epoch, lr_g=s.opt_g.param_groups[0]['lr'], skipped=s.skipped) | meter.row()
-                if s.skips_in_a_row>=MAX_SKIPS: raise ValueError(_not_finite(s, out))
-                if rehearse: _rehearse(s, clips, budget, save)
-                if check: row |= look()
-                if row.get('vs_start', 0)>WORSE: say(_worse(s, row))
-                if first and row:
-                    log.add(row); meter.show(row, log.path)
-                    for f in on_log: f(s.step, row)
-                if s.best<best: save('best')
-                if keep: save(f'epoch_{s.epoch:05d}'); _keep_newest(out, cfg, ranks)
-                if check or keep or due or over: save('last'); saved = time.monotonic()
-                if first and (check or over): _draw(out, log)
-                if over: break
-    found = f'best mel L1 {s.best:.4f} on unseen utterances' if clips else 'no best.pt, as the data has no validation part'
-    s.stopped = stop
-    if stop: say(f'stopped at step {s.step}: all is saved in {out}, and the same command goes on from there')
-    else: say(f'{"out of time" if late else "done"}: step {s.step}, {found}; checkpoints, samples and curves are in {out}')
+class _Due(NamedTuple):
+    "What is to be done after a step, the same on all ranks"
+    stop:bool # A signal asks for the end
+    late:bool # The time is over
+    over:bool # This was the last step, for whatever reason
+    rehearse:bool # Find out how long a save and a validation take
+    log:bool # A row of the log
+    check:bool # A validation
+    keep:bool # A checkpoint of the epoch
+    save:bool # last.pt
+    draw:bool # The curves
+
+def _decide(r, ended):
+    "What is due after this step, with which an epoch may have ended"
+    s, cfg = r.s, r.s.cfg
+    stop, late, unsaved, rehearse = s.ranks.any(
+        r.signals.asked, r.budget.spare<0, time.monotonic()-r.saved>60*r.save_minutes, r.budget.rehearse())
+    over = s.step>=r.total or stop or late
+    check = not stop and (s.step%cfg.valid_every==0 or over)
+    keep = ended and s.epoch%cfg.save_every_epochs==0
+    return _Due(stop, late, over, rehearse, check=check, keep=keep, log=check or over or s.step%r.log_every==0,
+                save=check or keep or unsaved or over, draw=check or over)
+
+# %% ../nbs/33_train.ipynb #9e99f356
+def _check(r):
+    "Validate: numbers for the log, none where there are no clips, or no time for all of them"
+    s = r.s
+    if not r.clips: return {}
+    with r.meter.pause(), r.budget.measure('check'):
+        valid, kept, whole = validate(s, r.clips, stop=lambda: _hurried(r))
+        if not whole: return {}
+        if s.ranks.first: _save_samples(r, kept)
+        s.best = min(s.best, valid['valid_ema'])
+        if s.start: valid |= dict(vs_start=valid['valid_ema']/s.start-1)
+    return valid
+
+def _hurried(r):
+    "Must a validation end here?"
+    return r.signals.asked or time.monotonic()>r.budget.check_until
+
+def _check_start(r):
+    "Validate the weights that the run starts from"
+    s = r.s
+    s.start = None
+    valid = _check(r)
+    if not valid: return s.ranks.say(_no_start(r))
+    s.start = valid['valid_ema']
+    if s.ranks.first: r.log.add(dict(step=0, epoch=0, skipped=0, vs_start=0.) | valid)
+    s.ranks.say(f"the start: mel L1 {s.start:.4f} on unseen utterances (0-8 kHz {valid['valid_ema_8k']:.4f}); "
+                'every validation is compared with it')
+    _save(r, 'best')
+
+def _no_start(r):
+    "Why there is nothing to compare with"
+    why = 'the validation of the start did not fit into the time'
+    if not r.clips: why = 'the data has no validation part'
+    return f'how the run stands against its start cannot be said: {why}'
+
+def _rehearse(r):
+    "Save, and try one clip, to know how long the end will take"
+    _save(r, 'last')
+    if not r.clips: return
+    with r.budget.measure('check'): validate(r.s, r.clips[:1])
+    r.budget.check *= sum(len(w) for _,w in r.clips)/len(r.clips[0][1])/r.s.ranks.world
+
+# %% ../nbs/33_train.ipynb #dbddbc83
+def _numbers(r):
+    "A row of the log, on the first rank"
+    s = r.s
+    if not s.ranks.first: return {}
+    return dict(step=s.step, epoch=s.epoch, lr_g=s.opt_g.param_groups[0]['lr'], skipped=s.skipped) | r.meter.row()
+
+def _tell(r, row):
+    "Log the row and show it; before that the alarm, if it is worse than the start"
+    s = r.s
+    if row.get('vs_start', 0)>WORSE: s.ranks.say(_worse(s, row))
+    if not (s.ranks.first and row): return
+    r.log.add(row)
+    r.meter.show(row, r.log.path)
+    for f in r.on_log: f(s.step, row)
+
+def _save(r, name):
+    "The state of all ranks as a checkpoint of this name"
+    name = f'checkpoints/{name}.pt'
+    written = r.ours.writing(name, digest=False) if r.s.ranks.first else nullcontext()
+    with r.meter.pause(), r.budget.measure('save'), written:
+        save_checkpoint(r.s, r.ours.folder/name, r.data.fingerprint)
+
+def _save_last(r):
+    "Save, and begin to count the minutes anew"
+    _save(r, 'last')
+    r.saved = time.monotonic()
+
+def _keep_epoch(r):
+    "Save the epoch under its number; of its kind only the newest are kept, where it is asked for"
+    keep, folder = r.s.cfg.keep_epochs, r.ours.folder/'checkpoints'
+    _save(r, f'epoch_{r.s.epoch:05d}')
+    if not r.s.ranks.first or keep is None: return
+    there = [p for p in sorted(folder.glob('epoch_*.pt')) if f'checkpoints/{p.name}' in r.ours.files]
+    for p in there[:-keep]: p.unlink()
+
+# %% ../nbs/33_train.ipynb #907b7716
+def _open_log(ours, cfg, step):
+    "log.csv and the events of TensorBoard, which chooses the names of its files itself"
+    def events(): return {p.relative_to(ours.folder).as_posix() for p in ours.folder.glob('tensorboard/*')}
+    there = events()
+    with ours.writing('log.csv', digest=False): log = RunLog(ours.folder, log_columns(cfg), step)
+    ours.note(*sorted(events()-there))
+    return log
+
+def _save_samples(r, kept):
+    "Waves of the validation, to listen to"
+    names = [f'samples/{n}' for n in sample_files(kept, r.s.step)]
+    with r.ours.writing(*names, digest=False): save_samples(r.ours.folder/'samples', kept, r.s.cfg, r.s.step)
+
+def _draw(r):
+    "The curves of the log; not over those that somebody else has put there"
+    if not r.s.ranks.first: return
+    path = r.ours.folder/'curves.png'
+    if why := r.ours.foreign(path.name): return print(f'{path} {why}: it is kept, and the curves are not drawn')
+    with r.ours.writing(path.name), new_file(path) as part:
+        plot_curves(r.log.path).savefig(part, dpi=80, format='png')
+
+# %% ../nbs/33_train.ipynb #29d50d7a
+def _worse(s, row):
+    "The alarm of a run from trained weights"
+    return (f"\nALARM: the run is worse than what it started from: mel L1 {row['valid_ema']:.4f} on unseen "
+            f"utterances, {s.start:.4f} at the start ({row['vs_start']:+.1%}). "
+            f'best.pt is still the better one (mel L1 {s.best:.4f}). '
+            'If the next validation says the same, begin again with a smaller --lr or a longer --disc_warmup\n')
+
+def _not_finite(r):
+    "What happened, what is left, and what to try"
+    there = r.ours.folder/'checkpoints'/'last.pt'
+    return (f'{MAX_SKIPS} steps in a row up to step {r.s.step} had losses or gradients that are not finite; '
+            'they were all left out, and training stops. '
+            + (f'{there} is whole, and the same command goes on from it. ' if there.exists() else '')
+            + 'If it happens again: lower lr_g and lr_d, train with --precision fp32, or look for broken recordings')
+
+def _ending(r, due):
+    "The last line"
+    s, out = r.s, r.ours.folder
+    if due.stop: return f'stopped at step {s.step}: all is saved in {out}, and the same command goes on from there'
+    found = (f'best mel L1 {s.best:.4f} on unseen utterances' if r.clips else
+             'no best.pt, as the data has no validation part')
+    return (f'{"out of time" if due.late else "done"}: step {s.step}, {found}; '
+            f'checkpoints, samples and curves are in {out}')
+
+@contextmanager
+def _contact(ranks):
+    "Say in one line that another process is gone, where torch tells it in twenty"
+    try: yield
+    except RuntimeError as e:
+        if ranks.world==1 or not any(w in str(e) for w in ('gloo', 'NCCL', 'Connection', 'connection')): raise
+        raise ConnectionError(f'process {ranks.rank} lost contact with the others: one of them has died. '
+                              'The checkpoints are whole; the same command goes on from the newest') from e
 
 # %% ../nbs/33_train.ipynb #918e9330
-def _check_run(data, cfg, **limits):
+def _check_asked(data, cfg, **limits):
+    "ValueError for what cannot be: limits of nothing, data of another rate, or none"
     for k,v in limits.items():
         if v is not None and not v>0: raise ValueError(f'{k} must be above 0, found {v}')
     if data.sample_rate!=cfg.sample_rate:
-        raise ValueError(f'The data is at {data.sample_rate} Hz, the configuration at {cfg.sample_rate} Hz: prepare it again with --sample_rate {cfg.sample_rate}')
+        raise ValueError(f'The data is at {data.sample_rate} Hz, the configuration at {cfg.sample_rate} Hz: '
+                         f'prepare it again with --sample_rate {cfg.sample_rate}')
     if not data.split('train'): raise ValueError('The prepared data has no training utterances')
 
 def _where(device, precision):
@@ -258,32 +427,87 @@ def _where(device, precision):
     ranks = Ranks.join()
     device, why = choose_device(device, ranks.local_rank)
     precision, because = choose_precision(device, precision)
-    ranks.say(f'device: {why}\nprecision: {precision}, {because}' + (f'\nprocesses: {ranks.world}' if ranks.world>1 else ''))
-    if device.type=='cuda': torch.cuda.set_device(device); torch.backends.cudnn.benchmark = True # all steps have one shape
+    ranks.say(f'device: {why}\nprecision: {precision}, {because}')
+    if ranks.world>1: ranks.say(f'processes: {ranks.world}')
+    if device.type=='cuda':
+        torch.cuda.set_device(device)
+        torch.backends.cudnn.benchmark = True # all steps have one shape
     return dict(device=device, precision=precision, ranks=ranks)
 
-def _start(data, out, cfg, resume, init, disc_warmup, where):
+def _last_step(s, data, steps, epochs):
+    "At which step the run ends; said with what there is to learn from"
+    n, clips, say = len(data.split('train')), min(s.cfg.valid_clips, len(data.split('valid'))), s.ranks.say
+    per_epoch = max(1, n//(s.cfg.batch_total*s.ranks.world))
+    total = steps if steps is not None else (epochs or s.cfg.epochs)*per_epoch
+    say(f'{n} training utterances ({data.hours:.2f} h in all), {per_epoch} steps an epoch, {clips} validation clips, '
+        f'from step {s.step} to {total}')
+    if s.step<total<=s.hold_g:
+        say(f'warning: the generator learns nothing before step {s.hold_g}, and this run ends at {total}: '
+            'ask for more --steps, or for a smaller --disc_warmup')
+    if s.step>=total: say(f'nothing to do: step {s.step} is reached already; ask for more --steps or --epochs')
+    return total
+
+# %% ../nbs/33_train.ipynb #10ac631e
+def _start(data, ours, cfg, resume, init, disc_warmup, where):
     "A state to train: continued, from given weights, or new"
-    folder, ranks = out/'checkpoints', where['ranks']
-    there, name = sorted(folder.glob('*.pt')), init.get('name', 'given weights') if isinstance(init, dict) else init
-    if there and not resume: raise ValueError(f'{folder} holds {len(there)} checkpoints of an earlier run. Nothing is overwritten: choose another folder, or leave out --no_resume')
-    if there and init: ranks.say(f'{folder} has checkpoints: the run continues, --init {name} is not used')
+    folder, ranks = ours.folder/'checkpoints', where['ranks']
+    there = sorted(folder.glob('*.pt'))
+    if there and not resume:
+        raise ValueError(f'{folder} holds {len(there)} checkpoints of an earlier run. Nothing is overwritten: '
+                         'choose another folder, or leave out --no_resume')
+    if there and init: ranks.say(f'{folder} has checkpoints: the run continues, --init {_name(init)} is not used')
     found = find_checkpoint(folder, ranks.say, **where)
-    if found: s = _continue(*found, data, cfg)
-    else:
-        s = new_state(cfg, **where)
-        taken = init_weights(s, init) if init else ()
-        if init: ranks.say(f'starting from the weights of {name}: {", ".join(taken)}' + ('' if 'mpd' in taken else f'; the discriminators start anew{_no_pair(name)}'))
-        if init: s.start = math.nan
-        s.hold_g = disc_warmup if disc_warmup is not None else 500 if init and 'mpd' not in taken else 0
-        if s.hold_g: ranks.say(f'only the discriminators learn until step {s.hold_g}: fresh ones have nothing to teach a trained generator yet')
-        if init and (other := _other_mel(init, cfg)): ranks.say(f'warning: {name} was trained on another mel ({other}): what it has learnt belongs to other bands, and must be learnt anew')
+    s = _continue(*found, data, cfg) if found else _begin(cfg, init, disc_warmup, where)
     ranks.check_same([*s.generator.parameters(), *s.disc_params()])
-    if ranks.first:
-        with claim_run(out).writing('config.json'): save_config(s.cfg, out/'config.json')
-        folder.mkdir(parents=True, exist_ok=True)
-        _warn_if_full(s, folder)
+    if ranks.first: _prepare_folder(s, ours)
     return s
+
+def _name(init):
+    "What given weights are called"
+    return init.get('name', 'given weights') if isinstance(init, dict) else init
+
+def _continue(s, rest, path, data, cfg):
+    "The found state, if it belongs to this configuration and this data"
+    if other := why_other(rest, cfg, data.fingerprint):
+        raise ValueError(f'{path} was {other}. Give the same preset and data, or another output folder '
+                         f'(with --init {path} to start from its weights)')
+    say, world, had = s.ranks.say, s.ranks.world, len(rest['rng'])
+    say(f'continuing from {path}, step {s.step}')
+    if rest['data_sha256']!=data.fingerprint:
+        say('the utterances and their split are those of the run, though some samples of the audio differ: '
+            'it was prepared by another program or machine')
+    if had!=world:
+        say(f'the run had {had} processes and now has {world}: '
+            f'a step takes {s.cfg.batch_total*world} segments from now on')
+    s.cfg = cfg
+    return s
+
+# %% ../nbs/33_train.ipynb #fa278be4
+def _begin(cfg, init, disc_warmup, where):
+    "A new state, with given weights if there are any"
+    s = new_state(cfg, **where)
+    taken = _take_weights(s, init) if init else ()
+    s.hold_g = disc_warmup if disc_warmup is not None else 500 if init and 'mpd' not in taken else 0
+    if s.hold_g:
+        s.ranks.say(f'only the discriminators learn until step {s.hold_g}: '
+                    'fresh ones have nothing to teach a trained generator yet')
+    if init and (other := _other_mel(init, cfg)):
+        s.ranks.say(f'warning: {_name(init)} was trained on another mel ({other}): '
+                    'what it has learnt belongs to other bands, and must be learnt anew')
+    return s
+
+def _take_weights(s, init):
+    "Names of the parts that were given; the run will be compared with its start"
+    name, taken = _name(init), init_weights(s, init)
+    anew = '' if 'mpd' in taken else f'; the discriminators start anew{_no_pair(name)}'
+    s.ranks.say(f'starting from the weights of {name}: {", ".join(taken)}{anew}')
+    s.start = math.nan
+    return taken
+
+def _no_pair(name):
+    "Of an official generator: that its discriminators do not lie beside it"
+    path = Path(name)
+    return f', there is no do_{path.name[2:]} beside it' if path.name.startswith('g_') else ''
 
 _MEL = 'sample_rate n_fft win_length hop_length fmin fmax'.split()
 
@@ -292,73 +516,18 @@ def _other_mel(init, cfg):
     own = checkpoint_config(init if isinstance(init, dict) else read_checkpoint(init, whole=False))
     return own and differences(own, cfg, _MEL) or ''
 
-def _worse(s, row):
-    there = f'best.pt is still the better one (mel L1 {s.best:.4f})'
-    return (f"\nALARM: the run is worse than what it started from: mel L1 {row['valid_ema']:.4f} on unseen utterances, {s.start:.4f} at the start ({row['vs_start']:+.1%}). "
-            f'{there}. If the next validation says the same, begin again with a smaller --lr or a longer --disc_warmup\n')
-
-def _no_pair(name):
-    "Of an official generator: that its discriminators do not lie beside it"
-    path = Path(name)
-    return f', there is no do_{path.name[2:]} beside it' if path.name.startswith('g_') else ''
-
-def _continue(s, rest, path, data, cfg):
-    "The found state, if it belongs to this configuration and this data"
-    if other := why_other(rest, cfg, data.fingerprint):
-        raise ValueError(f'{path} was {other}. Give the same preset and data, or another output folder (with --init {path} to start from its weights)')
-    s.ranks.say(f'continuing from {path}, step {s.step}')
-    if rest['data_sha256']!=data.fingerprint: s.ranks.say('the utterances and their split are those of the run, though some samples of the audio differ: it was prepared by another program or machine')
-    if len(rest['rng'])!=s.ranks.world: s.ranks.say(f'the run had {len(rest["rng"])} processes and now has {s.ranks.world}: a step takes {s.cfg.batch_total*s.ranks.world} segments from now on')
-    s.cfg = cfg
-    return s
+# %% ../nbs/33_train.ipynb #0cf4cc07
+def _prepare_folder(s, ours):
+    "What the first process writes before anything is trained"
+    folder = ours.folder/'checkpoints'
+    with ours.writing('config.json'): save_config(s.cfg, ours.folder/'config.json')
+    folder.mkdir(parents=True, exist_ok=True)
+    _warn_if_full(s, folder)
 
 def _warn_if_full(s, folder):
-    "Weights twice (G) and two moments of each make a checkpoint; during a save there are the old and the new one, and best.pt"
+    "Weights twice (G) and two moments of each make a checkpoint"
     size = 4*(4*count_params(s.generator) + 3*count_params(s.mpd) + 3*count_params(s.msd))
     free = shutil.disk_usage(folder).free
-    if free<4*size: print(f'warning: the disk of {folder} has {free/2**20:,.0f} MiB free, and a checkpoint takes about {size/2**20:,.0f} MiB; last, best and the one being written need three times that', flush=True)
-
-def _rehearse(s, clips, budget, save):
-    "Save, and try one clip, to know how long the end will take"
-    save('last')
-    if not clips: return
-    with budget.measure('check'): validate(s, clips[:1])
-    budget.check *= sum(len(w) for _,w in clips)/len(clips[0][1])/s.ranks.world
-
-def _not_finite(s, out):
-    there = out/'checkpoints'/'last.pt'
-    return (f'{MAX_SKIPS} steps in a row up to step {s.step} had losses or gradients that are not finite; they were all left out, and training stops. '
-            + (f'{there} is whole, and the same command goes on from it. ' if there.exists() else '')
-            + 'If it happens again: lower lr_g and lr_d, train with --precision fp32, or look for broken recordings')
-
-def _keep_newest(out, cfg, ranks):
-    "Remove the older of the epochs' checkpoints where only some are to be kept"
-    if not ranks.first or cfg.keep_epochs is None: return
-    ours = read_marker(out)[1]
-    there = [p for p in sorted((out/'checkpoints').glob('epoch_*.pt')) if f'checkpoints/{p.name}' in ours]
-    for p in there[:-cfg.keep_epochs]: p.unlink()
-
-def _draw(out, log):
-    run = claim(out, 'run')
-    if why := run.foreign('curves.png'): return print(f'{out/"curves.png"} {why}: it is kept, and the curves are not drawn')
-    with run.writing('curves.png'), new_file(out/'curves.png') as part: plot_curves(log.path).savefig(part, dpi=80, format='png')
-
-def _open_log(run, cfg, step):
-    "log.csv and the events of TensorBoard, which chooses the names of its files itself"
-    def events(): return {p.relative_to(run.folder).as_posix() for p in run.folder.glob('tensorboard/*')}
-    there = events()
-    with run.writing('log.csv', digest=False): log = RunLog(run.folder, log_columns(cfg), step)
-    run.note(*sorted(events()-there))
-    return log
-
-def _save_samples(run, kept, cfg, step):
-    names = [f'samples/{n}' for n in sample_files(kept, step)]
-    with run.writing(*names, digest=False): save_samples(run.folder/'samples', kept, cfg, step)
-
-@contextmanager
-def _contact(ranks):
-    "Say in one line that another process is gone, where torch tells it in twenty"
-    try: yield
-    except RuntimeError as e:
-        if ranks.world==1 or not any(w in str(e) for w in ('gloo', 'NCCL', 'Connection', 'connection')): raise
-        raise ConnectionError(f'process {ranks.rank} lost contact with the others: one of them has died. The checkpoints are whole; the same command goes on from the newest') from e
+    if free>=4*size: return
+    print(f'warning: the disk of {folder} has {free/2**20:,.0f} MiB free, and a checkpoint takes about '
+          f'{size/2**20:,.0f} MiB; last, best and the one being written need three times that', flush=True)
