@@ -177,11 +177,11 @@ def _button(i, name, clipped, w):
     return (f'<button type="button" aria-pressed="{str(not i).lower()}" data-name="{escape(name)}" '
             f'title="{escape(hint)}">{number}{escape(name)}{mark}</button>')
 
-def _sheet(i, track, share, w):
-    "The picture of track i, which covers this share of the longest one's, or words in its place"
+def _sheet(i, track, percent, w):
+    "The picture of track i, as wide as so many percent of the longest track, or words in its place"
     hidden = ' hidden' if i else ''
     if not track.picture: return f'<p class="none" data-track="{i}"{hidden}>{w["no_picture"]}</p>'
-    return (f'<img data-track="{i}"{hidden} alt="" style="width:{100*share:.3f}%" '
+    return (f'<img data-track="{i}"{hidden} alt="" style="width:{percent:.3f}%" '
             f'src="data:image/png;base64,{_base64(track.picture)}">')
 
 def _hertz_marks(top, w):
@@ -217,7 +217,7 @@ def player(tracks:list, # Of `Track`; the first is heard first
     seconds = longest/sample_rate
     sounds, clipped = zip(*(_flac(x, sample_rate) for x in waves))
     buttons = ''.join(_button(i, t.name, c, w) for i,(t,c) in enumerate(zip(tracks, clipped)))
-    sheets = [_sheet(i, t, len(x)/longest, w) for i,(t,x) in enumerate(zip(tracks, waves))]
+    sheets = [_sheet(i, t, 100*len(x)/longest, w) for i,(t,x) in enumerate(zip(tracks, waves))]
     marks = _hertz_marks(sample_rate/2 if top_hz is None else top_hz, w) if seen and top_hz!=0 else ''
     return f'''{_opening(title, sample_rate, seconds, lang, w)}
 {_heading(title, note)}{_bar(seconds, w)}

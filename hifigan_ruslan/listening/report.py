@@ -22,7 +22,7 @@ from ..evaluation.systems import Checkpoint, RECORDING, eval_clips, open_systems
 from ..eval import (
     PAIR_COLUMNS, SUMMARY_COLUMNS, claim_evaluation, comparisons, eval_table, evaluate, kept_wave, save_csv,
     summary as summarise)
-from .player import LANGUAGES, Track, WEB, page, player, spectrogram_png, words_of
+from .player import LANGUAGES, Track, page, player, spectrogram_png, web_text, words_of
 
 # %% ../../nbs/61_report.ipynb #4835e072
 def _badness(x, better):
@@ -44,17 +44,25 @@ def _mean(x):
     n = np.isfinite(x).sum(1)
     return np.where(n, np.nansum(x, 1)/np.maximum(n, 1), np.nan)
 
+def _places(names):
+    "Each name once, with its number"
+    return {n: i for i,n in enumerate(dict.fromkeys(names))}
+
+# %% ../../nbs/61_report.ipynb #d7d58b11
 def rank(rows:list, # dicts: system, clip, and a number or NaN for each metric
          metrics:dict, # Key -> metric, with `better`: 'lower', 'higher' or 'zero'
          of:str='clip', # 'clip' or 'system'
          sort:str|None=None # Key of the only metric that counts; None = all
-        )->dict: # Name -> mean rank from 0 (best) to 1 (worst), the worst first; without those that have no number at all
+        )->dict: # Name -> mean rank from 0 (best) to 1 (worst), the worst first; only those that have a number
     "Clips or systems by their mean rank"
-    if sort is not None and sort not in metrics: raise ValueError(f'There is no metric {sort!r} to sort by, there are: {", ".join(metrics)}')
-    keys, (inner, outer) = [sort] if sort else list(metrics), ('clip', 'system') if of=='clip' else ('system', 'clip')
-    names, others = ({n: i for i,n in enumerate(dict.fromkeys(r[k] for r in rows))} for k in (inner, outer))
+    if sort is not None and sort not in metrics:
+        raise ValueError(f'There is no metric {sort!r} to sort by, there are: {", ".join(metrics)}')
+    keys = [sort] if sort else list(metrics)
+    inner, outer = ('clip', 'system') if of=='clip' else ('system', 'clip')
+    names, others = _places(r[inner] for r in rows), _places(r[outer] for r in rows)
     x = np.full((len(names), len(others), len(keys)), np.nan)
-    for r in rows: x[names[r[inner]],others[r[outer]]] = [_badness(r.get(k, math.nan), metrics[k].better) for k in keys]
+    for r in rows:
+        x[names[r[inner]],others[r[outer]]] = [_badness(r.get(k, math.nan), metrics[k].better) for k in keys]
     means = dict(zip(names, _mean(_ranks(x)).tolist()))
     return dict(sorted(((n, m) for n,m in means.items() if not math.isnan(m)), key=lambda o: -o[1]))
 
@@ -69,111 +77,172 @@ def _number(v, digits, lang):
 
 def _p(p, lang): return f'p < {_number(.001, 3, lang)}' if p<.001 else f'p = {_number(p, 3, lang)}'
 
-# %% ../../nbs/61_report.ipynb #91b46d34
+def _unit(metric): return f', {escape(metric.unit)}'*bool(metric.unit)
+
+# %% ../../nbs/61_report.ipynb #e5131fe0
 _ARROW = dict(lower='↓', higher='↑', zero='→0')
 
-def _head(metric, w):
-    "Head of a metric's column: a button that sorts, and says on hover what the metric is"
-    unit, arrow = f', {escape(metric.unit)}'*bool(metric.unit), _ARROW[metric.better]
-    return f'<th scope="col" title="{escape(metric.what)} ({w[metric.better]})"><button type="button">{escape(metric.title)}{unit} <span aria-hidden="true">{arrow}</span></button></th>'
+def _wide(label, table):
+    "The table in a box of its own, which the keyboard can reach to scroll it"
+    return f'<div class="wide" role="region" tabindex="0" aria-label="{escape(label)}">{table}</div>'
 
-def _sorted_head(*names, cls=''): return ''.join(f'<th scope="col" class="{cls}"><button type="button">{escape(n)}</button></th>' for n in names)
+def _sorted_table(name, head, lines, label):
+    return _wide(label, f'<table class="sorted" id="table-{name}"><thead><tr>{head}</tr></thead>'
+                        f'<tbody>{lines}</tbody></table>')
 
+def _sorted_head(*names, cls=''):
+    "Heads of columns: buttons that sort"
+    return ''.join(f'<th scope="col" class="{cls}"><button type="button">{escape(n)}</button></th>' for n in names)
+
+def _metric_head(metric, w):
+    "Head of a metric's column, which also says on hover what the metric is"
+    arrow = f'<span aria-hidden="true">{_ARROW[metric.better]}</span>'
+    return (f'<th scope="col" title="{escape(metric.what)} ({w[metric.better]})">'
+            f'<button type="button">{escape(metric.title)}{_unit(metric)} {arrow}</button></th>')
+
+def _filter(name, n, w):
+    return (f'<p class="filter"><label>{w["filter"]} <input type="search" data-table="table-{name}"></label>'
+            f'<output aria-live="polite">{n} / {n}</output></p>')
+
+# %% ../../nbs/61_report.ipynb #91b46d34
 def _best(summary, systems, key, metric):
     "Names of the systems with the best mean of a metric, as it is written"
-    found = {s.name: round(summary[s.name][key][0], metric.digits) for s in systems if s.kind!='recording' and key in summary.get(s.name, {})}
-    found = {n: float(_badness(np.float64(v), metric.better)) for n,v in found.items() if math.isfinite(v)}
-    return {n for n,v in found.items() if v==min(found.values())} if len(found)>1 else set()
+    judged = [s.name for s in systems if s.kind!='recording' and key in summary.get(s.name, {})]
+    written = {n: round(summary[n][key][0], metric.digits) for n in judged}
+    bad = {n: float(_badness(np.float64(v), metric.better)) for n,v in written.items()}
+    bad = {n: v for n,v in bad.items() if math.isfinite(v)}
+    return {n for n,v in bad.items() if v==min(bad.values())} if len(bad)>1 else set()
+
+def _most_clips(summary):
+    "The number of clips behind the mean that has the most of them"
+    return max((o[3] for s in summary.values() for o in s.values()), default=0)
+
+def _mean_cell(found, metric, best, most, lang, w):
+    "One mean with its interval; `found` is None where it was not computed"
+    if found is None: return '<td data-v="">—</td>'
+    mean, low, high = (_number(v, metric.digits, lang) for v in found[:3])
+    star, mark = f'<span role="img" aria-label="{w["best"]}">★</span> '*best, ' class="best"'*best
+    interval = f'[{low}{"; " if lang=="ru" else ", "}{high}]' + f' n={found[3]}'*(found[3]<most)
+    return f'<td data-v="{found[0]:.9g}"{mark}>{star}{mean}<small>{interval}</small></td>'
 
 def _means(systems, metrics, summary, lang, w):
     "Table of systems and metrics"
-    best, most = {k: _best(summary, systems, k, m) for k,m in metrics.items()}, max((o[3] for s in summary.values() for o in s.values()), default=0)
-    def cell(s, k, m):
-        if k not in summary.get(s.name, {}): return '<td data-v="">—</td>'
-        mean, low, high, n = summary[s.name][k]
-        good = s.name in best[k]
-        star, say = f'<span role="img" aria-label="{w["best"]}">★</span> '*good, ' class="best"'*good
-        sep = '; ' if lang=='ru' else ', '
-        interval = f'[{_number(low, m.digits, lang)}{sep}{_number(high, m.digits, lang)}]' + f' n={n}'*(n<most)
-        return f'<td data-v="{mean:.9g}"{say}>{star}{_number(mean, m.digits, lang)}<small>{interval}</small></td>'
-    lines = ''.join(f'<tr><th scope="row"><a href="#system-{i}">{escape(s.name)}</a></th>{"".join(cell(s, k, m) for k,m in metrics.items())}</tr>' for i,s in enumerate(systems))
-    return _table('means', f'{_sorted_head(w["system"], cls="text")}{"".join(_head(m, w) for m in metrics.values())}', lines, w['means'])
+    best = {k: _best(summary, systems, k, m) for k,m in metrics.items()}
+    most = _most_clips(summary)
+    def line(i, name):
+        cells = (_mean_cell(summary.get(name, {}).get(k), m, name in best[k], most, lang, w) for k,m in metrics.items())
+        return f'<tr><th scope="row"><a href="#system-{i}">{escape(name)}</a></th>{"".join(cells)}</tr>'
+    head = _sorted_head(w['system'], cls='text') + ''.join(_metric_head(m, w) for m in metrics.values())
+    return _sorted_table('means', head, ''.join(line(i, s.name) for i,s in enumerate(systems)), w['means'])
 
-def _table(name, head, lines, label):
-    "A table that scrolls by itself, with a head and a first column that stay"
-    return f'<div class="wide" role="region" tabindex="0" aria-label="{escape(label)}"><table class="sorted" id="table-{name}"><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
+# %% ../../nbs/61_report.ipynb #a7200947
+def _definition(m, lang, w):
+    "A metric and what it is"
+    ideal = w['perfect'].format(v=f'{m.perfect:g}'.replace('.', ',' if lang=='ru' else '.'))
+    return (f'<dt>{escape(m.title)}{_unit(m)} {_ARROW[m.better]}</dt>'
+            f'<dd>{escape(m.what)} <span class="soft">{w[m.better]}; {ideal}</span></dd>')
 
-def _filter(name, n, w): return f'<p class="filter"><label>{w["filter"]} <input type="search" data-table="table-{name}"></label><output aria-live="polite">{n} / {n}</output></p>'
-
-def _legend(metrics, lang, w):
-    "What each metric is"
-    def one(m):
-        unit, ideal = f', {escape(m.unit)}'*bool(m.unit), w['perfect'].format(v=f'{m.perfect:g}'.replace('.', ',' if lang=='ru' else '.'))
-        return f'<dt>{escape(m.title)}{unit} {_ARROW[m.better]}</dt><dd>{escape(m.what)} <span class="soft">{w[m.better]}; {ideal}</span></dd>'
-    return f'<dl>{"".join(map(one, metrics.values()))}</dl>'
+def _legend(metrics, lang, w): return f'<dl>{"".join(_definition(m, lang, w) for m in metrics.values())}</dl>'
 
 # %% ../../nbs/61_report.ipynb #9232f4ed
+def _better_first(o, better):
+    "Names and numbers of a comparison, turned so that the better system stands first and the difference is positive"
+    a, b, d, low, high = (o[k] for k in ('a', 'b', 'difference', 'low', 'high'))
+    if (d<0)!=(better!='higher'): a, b, d, low, high = b, a, -d, -high, -low
+    if d<0: d, low, high = -d, -high, -low
+    return a, b, d, low, high
+
 def _sentence(o, metrics, lang, w):
     "One paired comparison in words, and whether it shows a difference"
-    m, (d, low, high), a, b = metrics[o['metric']], (o[k] for k in ('difference', 'low', 'high')), o['a'], o['b']
-    shown = (low>0 or high<0) and not o['p']>.05
-    if shown:
-        if (d<0)!=(m.better!='higher'): a, b, d, low, high = b, a, -d, -high, -low
-        if d<0: d, low, high = -d, -high, -low
-    n = lambda v: _number(v, m.digits, lang)
-    kind = 'better' if shown else 'same'
-    return w[kind].format(a=f'<b>{escape(a)}</b>', b=f'<b>{escape(b)}</b>', m=escape(m.title), d=n(d)+f' {escape(m.unit)}'*bool(m.unit), low=n(low), high=n(high), p=_p(o['p'], lang), n=o['n']), shown
+    m = metrics[o['metric']]
+    shown = (o['low']>0 or o['high']<0) and not o['p']>.05
+    a, b, *numbers = _better_first(o, m.better) if shown else (o[k] for k in ('a', 'b', 'difference', 'low', 'high'))
+    d, low, high = (_number(v, m.digits, lang) for v in numbers)
+    text = w['better' if shown else 'same'].format(
+        a=f'<b>{escape(a)}</b>', b=f'<b>{escape(b)}</b>', m=escape(m.title), d=d+f' {escape(m.unit)}'*bool(m.unit),
+        low=low, high=high, p=_p(o['p'], lang), n=o['n'])
+    return text, shown
+
+# %% ../../nbs/61_report.ipynb #0b610337
+def _items(texts): return f'<ul>{"".join(f"<li>{o}</li>" for o in texts)}</ul>'
+
+def _fold(summary, texts, opened=False):
+    return f'<details{" open"*opened}><summary>{summary}</summary>{_items(texts)}</details>'
 
 def _folded(items, most, w):
     "A list whose end is folded away"
-    li = [f'<li>{o}</li>' for o in items]
-    rest = f'<details><summary>{w["more"].format(n=len(li)-most)}</summary><ul>{"".join(li[most:])}</ul></details>' if len(li)>most else ''
-    return f'<ul>{"".join(li[:most])}</ul>{rest}'
+    rest = _fold(w['more'].format(n=len(items)-most), items[most:]) if len(items)>most else ''
+    return _items(items[:most]) + rest
 
 def _comparisons(paired, metrics, lang, w):
     "What differs, then, folded, what does not show a difference"
     if not paired: return f'<p>{w["no_pairs"]}</p>'
     said = [_sentence(o, metrics, lang, w) for o in paired]
     yes, no = [s for s,shown in said if shown], [s for s,shown in said if not shown]
-    rest = f'<details{" open" if len(no)<=10 else ""}><summary>{w["rest"].format(n=len(no))}</summary><ul>{"".join(f"<li>{s}</li>" for s in no)}</ul></details>' if no else ''
-    return f'<p class="soft">{w["chance"]}</p>{_folded(yes, 30, w) if yes else ""}{rest}'
+    different = _folded(yes, 30, w) if yes else ''
+    rest = _fold(w['rest'].format(n=len(no)), no, len(no)<=10) if no else ''
+    return f'<p class="soft">{w["chance"]}</p>{different}{rest}'
 
 # %% ../../nbs/61_report.ipynb #717b0e57
-def _picture(png, alt): return f'<img class="curves" alt="{escape(alt)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+def _facts(facts):
+    "Names and what stands behind them"
+    return '<dl>' + ''.join(f'<dt>{escape(str(k))}</dt><dd>{escape(str(v))}</dd>' for k,v in facts.items()) + '</dl>'
+
+def _picture(png, alt):
+    data = base64.b64encode(png).decode()
+    return f'<img class="curves" alt="{escape(alt)}" src="data:image/png;base64,{data}">'
+
+def _card(i, s, curves, opened, w):
+    "What is known about system i"
+    kind = w['kinds'].get(s.kind, escape(s.kind))
+    return (f'<details id="system-{i}"{" open"*opened}><summary>{escape(s.name)} <span class="soft">{kind}</span>'
+            f'</summary>{_facts(s.facts)}{curves}</details>')
 
 def _cards(systems, room, w):
-    "A card per system, folded where there are many; with its training curves while there is room for them"
-    out, left = [], []
+    "A card per system, folded where there are many; and the names of the curves that had no room"
+    cards, left = [], []
     for i,s in enumerate(systems):
-        facts = ''.join(f'<dt>{escape(str(k))}</dt><dd>{escape(str(v))}</dd>' for k,v in s.facts.items())
-        fits = s.curves is not None and len(s.curves)*4/3<=room
-        if fits: room -= len(s.curves)*4/3
-        elif s.curves is not None: left.append(w['curves'].format(name=s.name))
-        curves = _picture(s.curves, w['curves'].format(name=s.name)) if fits else ''
-        out.append(f'<details id="system-{i}"{" open" if len(systems)<=6 else ""}><summary>{escape(s.name)} <span class="soft">{w["kinds"].get(s.kind, escape(s.kind))}</span></summary><dl>{facts}</dl>{curves}</details>')
-    return f'<div class="cards">{"".join(out)}</div>', left
+        curves, alt, size = '', w['curves'].format(name=s.name), len(s.curves or b'')*4/3 # as base64
+        if s.curves is not None:
+            if size<=room: curves, room = _picture(s.curves, alt), room-size
+            else: left.append(alt)
+        cards.append(_card(i, s, curves, len(systems)<=6, w))
+    return f'<div class="cards">{"".join(cards)}</div>', left
+
+# %% ../../nbs/61_report.ipynb #1d23f7a8
+MOST_ROWS = 10_000 # In the table of all clips: more make the page slow
+
+def _trouble(row, key):
+    mark = ' class=bad' if key=='error' else ''
+    return f'<b>{escape(row["clip"])}</b>, {escape(row["system"])}: <span{mark}>{escape(str(row[key]))}</span>'
 
 def _troubles(rows, w):
     "Errors and notes, one line each"
-    bad = [(r, k) for k in ('error', 'note') for r in rows if r.get(k)]
-    lines = [f'<b>{escape(r["clip"])}</b>, {escape(r["system"])}: <span{" class=bad" if k=="error" else ""}>{escape(str(r[k]))}</span>' for r,k in bad]
+    lines = [_trouble(r, k) for k in ('error', 'note') for r in rows if r.get(k)]
     return _folded(lines, 20, w) if lines else f'<p>{w["none"]}</p>'
 
-MOST_ROWS = 10_000 # In the table of all clips: more make the page slow
+def _number_cell(v, digits, lang):
+    if v is None or not math.isfinite(v): return '<td data-v="">—</td>'
+    return f'<td data-v="{v:.9g}">{_number(v, digits, lang)}</td>'
+
+def _clip_line(r, metrics, lang):
+    "A clip as spoken by one system"
+    numbers = (_number_cell(r.get(k), m.digits, lang) for k,m in metrics.items())
+    trouble = '; '.join(str(r[k]) for k in ('error', 'note') if r.get(k))
+    bad = ' bad' if r.get('error') else ''
+    return (f'<tr><th scope="row">{escape(r["clip"])}</th><td class="text">{escape(r["system"])}</td>'
+            f'{_number_cell(r.get("seconds"), 2, lang)}{"".join(numbers)}'
+            f'<td class="text">{escape(r.get("text") or "")}</td><td class="text{bad}">{escape(trouble)}</td></tr>')
 
 def _all(rows, metrics, clips, lang, w):
     "A line for each clip and system"
     order = {c: i for i,c in enumerate(clips)}
-    shown = sorted(rows, key=lambda r: order.get(r['clip'], len(order)))[:MOST_ROWS] # stable: the systems keep their order
-    def number(v, digits): return f'<td data-v="{v:.9g}">{_number(v, digits, lang)}</td>' if v is not None and math.isfinite(v) else '<td data-v="">—</td>'
-    def line(r):
-        numbers = number(r.get('seconds'), 2)+''.join(number(r.get(k), m.digits) for k,m in metrics.items())
-        trouble = '; '.join(str(r[k]) for k in ('error', 'note') if r.get(k))
-        bad = ' bad' if r.get('error') else ''
-        return f'<tr><th scope="row">{escape(r["clip"])}</th><td class="text">{escape(r["system"])}</td>{numbers}<td class="text">{escape(r.get("text") or "")}</td><td class="text{bad}">{escape(trouble)}</td></tr>'
-    head = _sorted_head(w['clip'], w['system'], cls='text')+_sorted_head(w['seconds'])+''.join(_head(m, w) for m in metrics.values())+_sorted_head(w['text'], w['note'], cls='text')
+    shown = sorted(rows, key=lambda r: order.get(r['clip'], len(order)))[:MOST_ROWS] # the systems keep their order
+    head = (_sorted_head(w['clip'], w['system'], cls='text') + _sorted_head(w['seconds'])
+            + ''.join(_metric_head(m, w) for m in metrics.values()) + _sorted_head(w['text'], w['note'], cls='text'))
     cut = f'<p>{w["cut"].format(n=len(shown), of=len(rows))}</p>' if len(shown)<len(rows) else ''
-    return cut + _filter('all', len(shown), w) + _table('all', head, ''.join(map(line, shown)), w['all'])
+    table = _sorted_table('all', head, ''.join(_clip_line(r, metrics, lang) for r in shown), w['all'])
+    return cut + _filter('all', len(shown), w) + table
 
 # %% ../../nbs/61_report.ipynb #a53c219d
 MOST_SYSTEMS = 11 # In one player, beside the recording
@@ -201,37 +270,114 @@ def _sound(audio, system, clip):
     x = np.asarray(x, np.float32).reshape(-1)
     return x if x.size and np.isfinite(x).all() else None
 
-def _listen(clip, place, of, rows, heard, metrics, audio, sample_rate, lang, w):
+# %% ../../nbs/61_report.ipynb #c1c0cd42
+def _where(place, of, w):
+    "Which of the clips it is, in words"
+    if place==of-1 and of>1: return w['best_clip'].format(of=of)
+    return w['typical' if place>=of//2 and of>3 else 'worst'].format(n=place+1, of=of)
+
+def _versions(clip, heard, audio, w):
+    "Name -> wave of the recording and the systems; None where there is no sound"
+    taken = any(s.name==w['recording'] for s in heard)
+    real = f'{w["recording"]} *' if taken else w['recording']
+    return {real: _sound(audio, 'recording', clip)} | {s.name: _sound(audio, s.name, clip) for s in heard}
+
+def _clip_numbers(clip, here, heard, metrics, lang, w):
+    "Table of the numbers of one clip; `here` are its rows by system"
+    def line(name):
+        cells = ''.join(f'<td>{_number(here[name].get(k), m.digits, lang)}</td>' for k,m in metrics.items())
+        return f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>'
+    lines = ''.join(line(s.name) for s in heard if s.name in here)
+    head = f'<th scope="col">{w["system"]}</th>' + ''.join(
+        f'<th scope="col" title="{escape(m.what)}">{escape(m.title)} {_ARROW[m.better]}</th>' for m in metrics.values())
+    return _wide(clip, f'<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>')
+
+def _listen(clip, where, rows, heard, metrics, audio, sample_rate, lang, w):
     "Player and numbers of one clip"
     here = {r['system']: r for r in rows if r['clip']==clip}
-    real = w['recording'] if all(s.name!=w['recording'] for s in heard) else f'{w["recording"]} *'
-    waves = {real: _sound(audio, 'recording', clip)} | {s.name: _sound(audio, s.name, clip) for s in heard}
+    waves = _versions(clip, heard, audio, w)
     tracks = [Track(n, x, spectrogram_png(x, sample_rate)) for n,x in waves.items() if x is not None]
-    silent = [n for n,x in waves.items() if x is None]
-    where = w['best_clip'].format(of=of) if place==of-1 and of>1 else w['typical' if place>=of//2 and of>3 else 'worst'].format(n=place+1, of=of)
-    text = next((r['text'] for r in here.values() if r.get('text')), '')
-    top = player(tracks, sample_rate, f'{clip} · {where}', text, lang) if tracks else f'<h3>{escape(clip)} · {where}</h3>'
-    lines = ''.join(f'<tr><th scope="row">{escape(s.name)}</th>' + ''.join(f'<td>{_number(here[s.name].get(k), m.digits, lang)}</td>' for k,m in metrics.items()) + '</tr>' for s in heard if s.name in here)
-    head = f'<th scope="col">{w["system"]}</th>' + ''.join(f'<th scope="col" title="{escape(m.what)}">{escape(m.title)} {_ARROW[m.better]}</th>' for m in metrics.values())
-    table = f'<div class="wide" role="region" tabindex="0" aria-label="{escape(clip)}"><table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
-    missing = f"<p>{escape(w['no_sound'].format(names=', '.join(silent)))}</p>" if silent else ""
-    return f"<article>{top}{missing}{table}</article>"
+    silent = ', '.join(n for n,x in waves.items() if x is None)
+    text, title = next((r['text'] for r in here.values() if r.get('text')), ''), f'{clip} · {where}'
+    top = player(tracks, sample_rate, title, text, lang) if tracks else f'<h3>{escape(clip)} · {where}</h3>'
+    missing = f'<p>{escape(w["no_sound"].format(names=silent))}</p>' if len(tracks)<len(waves) else ''
+    return f'<article>{top}{missing}{_clip_numbers(clip, here, heard, metrics, lang, w)}</article>'
 
 # %% ../../nbs/61_report.ipynb #cbe87818
-def _check(rows, systems, metrics, summary, paired):
-    "ValueError for what does not belong together"
+def _check_systems(systems, rows):
+    "ValueError for a report about nothing, or about two systems of one name"
     if not systems: raise ValueError('A report needs at least one system, found none')
     if not rows: raise ValueError('A report needs at least one row, found none: nothing was measured')
     names = [s.name for s in systems]
-    if twice := {n for n in names if names.count(n)>1}: raise ValueError(f'Each system needs a name of its own, found twice: {", ".join(sorted(twice))}')
+    if twice := {n for n in names if names.count(n)>1}:
+        raise ValueError(f'Each system needs a name of its own, found twice: {", ".join(sorted(twice))}')
+
+def _check_named(what, found, known):
+    "ValueError for names that nobody knows"
+    if strange := set(found)-set(known):
+        raise ValueError(f'{what} names {", ".join(map(repr, sorted(strange)))}, '
+                         'which is neither a system nor a metric of this report')
+
+def _check(rows, systems, metrics, summary, paired):
+    "ValueError for what does not belong together"
+    _check_systems(systems, rows)
     for m in metrics.values():
-        if m.better not in _ARROW: raise ValueError(f'better is lower, higher or zero, found {m.better!r} for {m.title}')
-    for what,found,known in (('row', {r['system'] for r in rows}, names), ('summary', summary, names), ('summary', {k for o in summary.values() for k in o}, metrics),
-                             ('paired', {o[k] for o in paired for k in 'ab'}, names), ('paired', {o['metric'] for o in paired}, metrics)):
-        if strange := set(found)-set(known): raise ValueError(f'{what} names {", ".join(map(repr, sorted(strange)))}, which is neither a system nor a metric of this report')
+        if m.better not in _ARROW:
+            raise ValueError(f'better is lower, higher or zero, found {m.better!r} for {m.title}')
+    names = [s.name for s in systems]
+    _check_named('row', {r['system'] for r in rows}, names)
+    _check_named('summary', summary, names)
+    _check_named('summary', {k for o in summary.values() for k in o}, metrics)
+    _check_named('paired', {o[k] for o in paired for k in 'ab'}, names)
+    _check_named('paired', {o['metric'] for o in paired}, metrics)
+
+# %% ../../nbs/61_report.ipynb #343fb800
+_SECTIONS = 'means', 'missing', 'pairs', 'cards', 'players', 'all', 'errors' # From the top down
 
 def _section(name, w, inside): return f'<section><h2 id="{name}">{w[name]}</h2>{inside}</section>'
 
+def _with_links(parts, w):
+    "The sections from the top down, with links to them above"
+    shown = [k for k in _SECTIONS if k in parts]
+    links = ''.join(f'<a href="#{k}">{w[k]}</a>' for k in shown)
+    return f'<nav>{links}</nav>' + ''.join(parts[k] for k in shown)
+
+def _top(rows, systems, facts, licence, lang, w):
+    "What was measured, and whose voice it is"
+    seconds = {r['clip']: r['seconds'] for r in rows if r.get('seconds') and math.isfinite(r['seconds'])}
+    said = w['measured'].format(systems=len(systems), clips=len({r['clip'] for r in rows}),
+                                seconds=_number(sum(seconds.values()), 0, lang))
+    voice = f'<p class="licence"><b>{w["licence"]}:</b> {escape(licence)}</p>'
+    return f'<p>{said}</p>{voice}{_facts(facts or {})}'
+
+def _before(order, heard, own, metrics, sort, left, limit_mb, w):
+    "What stands above the players: their order, and what is not there"
+    by = w['order_by'].format(m=metrics[sort].title) if sort else w['order']
+    out = [w['listen'], by] if order else [w['no_clips']]
+    if len(heard)<len(own):
+        worst = MOST_SYSTEMS//2
+        out.append(w['few'].format(n=len(heard), of=len(own), best=len(heard)-worst, worst=worst))
+    if left: out.append(w['left'].format(mb=f'{limit_mb:g}', names=', '.join(left)))
+    return f'<p>{escape(" ".join(out))}</p>'
+
+def _means_section(systems, metrics, summary, lang, w):
+    "The table of means, with a filter where it is long"
+    rows = _filter('means', len(systems), w) if len(systems)>12 else ''
+    said = f'<p class="soft">{w["sort"]}{w["interval"]}</p>'
+    return said + rows + _means(systems, metrics, summary, lang, w) + _legend(metrics, lang, w)
+
+def _that_fit(pieces, room):
+    "Of (name, HTML): the HTML that fits into so many bytes, and the names of the rest"
+    fit, left = [], []
+    for name,html in pieces:
+        size = len(html.encode())
+        if size<=room:
+            fit.append(html)
+            room -= size
+        else: left.append(name)
+    return fit, left
+
+# %% ../../nbs/61_report.ipynb #a06660f1
 def report(rows:list, # dicts: system, clip, text, error ('' = none), note, seconds, and a float or NaN for each metric
            systems:list, # Of `System`, in the order in which they are shown
            metrics:dict, # Key -> metric: title, unit, better ('lower', 'higher', 'zero'), perfect, digits, what
@@ -250,45 +396,99 @@ def report(rows:list, # dicts: system, clip, text, error ('' = none), note, seco
           )->str: # HTML document
     "A page with everything about an evaluation: numbers, comparisons, cards and sounds"
     _check(rows, systems, metrics, summary, paired)
-    if lang not in REPORT_WORDS: raise ValueError(f'The language must be one of {", ".join(REPORT_WORDS)}, found {lang!r}')
-    w, own = REPORT_WORDS[lang], {s.name for s in systems if s.kind!='recording'}
+    w, own = words_of(lang, 'report'), {s.name for s in systems if s.kind!='recording'}
     judged = [r for r in rows if r['system'] in own] or rows
-    order, heard = list(rank(judged, metrics, 'clip', sort)), _heard(systems, rank(judged, metrics, 'system', sort))
+    order = list(rank(judged, metrics, 'clip', sort))
+    heard = _heard(systems, rank(judged, metrics, 'system', sort))
     cards, left = _cards(systems, limit_mb*5e5, w)
-    parts = [_section('means', w, f'<p class="soft">{w["sort"]}{w["interval"]}</p>' + (_filter('means', len(systems), w) if len(systems)>12 else '')
-                      + _means(systems, metrics, summary, lang, w) + _legend(metrics, lang, w)),
-             _section('missing', w, _facts(missing)) if missing else '', _section('pairs', w, _comparisons(paired, metrics, lang, w)), _section('cards', w, cards),
-             _section('all', w, _all(rows, metrics, order, lang, w)), _section('errors', w, _troubles(rows, w))]
-    room, players = limit_mb*1e6-sum(len(p.encode()) for p in parts)-60_000, []
-    for place in choose_clips(order, clips):
-        one = _listen(order[place], place, len(order), judged, heard, metrics, audio, sample_rate, lang, w)
-        if len(one.encode())<=room: players.append(one); room -= len(one.encode())
-        else: left.append(order[place])
-    if clips>0: parts.insert(4, _section('players', w, _before(order, heard, own, metrics, sort, left, limit_mb, w) + ''.join(players)))
-    top = _top(rows, systems, facts, licence, lang, w)
-    nav = ''.join(f'<a href="#{k}">{w[k]}</a>' for k in ('means', 'missing', 'pairs', 'cards', 'players', 'all', 'errors') if f'<h2 id="{k}">' in ''.join(parts))
-    css, js = ((WEB/f'report.{k}').read_text(encoding='utf-8') for k in ('css', 'js'))
-    return page(title, f'{top}<nav>{nav}</nav>{"".join(parts)}', lang, css, js)
-
-def _facts(facts): return '<dl>' + ''.join(f'<dt>{escape(str(k))}</dt><dd>{escape(str(v))}</dd>' for k,v in facts.items()) + '</dl>'
-
-def _top(rows, systems, facts, licence, lang, w):
-    "What was measured, and whose voice it is"
-    seconds = {r['clip']: r['seconds'] for r in rows if r.get('seconds') and math.isfinite(r['seconds'])}
-    said = w['measured'].format(systems=len(systems), clips=len({r['clip'] for r in rows}), seconds=_number(sum(seconds.values()), 0, lang))
-    return f'<p>{said}</p><p class="licence"><b>{w["licence"]}:</b> {escape(licence)}</p>{_facts(facts or {})}'
-
-def _before(order, heard, own, metrics, sort, left, limit_mb, w):
-    "What stands above the players: their order, and what is not there"
-    out = [w['listen'], w['order_by'].format(m=metrics[sort].title) if sort else w['order']] if order else [w['no_clips']]
-    if len(heard)<len(own): out.append(w['few'].format(n=len(heard), of=len(own), best=len(heard)-MOST_SYSTEMS//2, worst=MOST_SYSTEMS//2))
-    if left: out.append(w['left'].format(mb=f'{limit_mb:g}', names=', '.join(left)))
-    return f'<p>{escape(" ".join(out))}</p>'
+    inside = dict(means=_means_section(systems, metrics, summary, lang, w), missing=_facts(missing) if missing else '',
+                  pairs=_comparisons(paired, metrics, lang, w), cards=cards, all=_all(rows, metrics, order, lang, w),
+                  errors=_troubles(rows, w))
+    parts = {k: _section(k, w, o) for k,o in inside.items() if o}
+    room = limit_mb*1e6-sum(len(p.encode()) for p in parts.values())-60_000
+    def listen(place):
+        where = _where(place, len(order), w)
+        return _listen(order[place], where, judged, heard, metrics, audio, sample_rate, lang, w)
+    players, unheard = _that_fit(((order[i], listen(i)) for i in choose_clips(order, clips)), room)
+    before = _before(order, heard, own, metrics, sort, left+unheard, limit_mb, w)
+    if clips>0: parts['players'] = _section('players', w, before + ''.join(players))
+    body = _top(rows, systems, facts, licence, lang, w) + _with_links(parts, w)
+    return page(title, body, lang, web_text('report.css'), web_text('report.js'))
 
 # %% ../../nbs/61_report.ipynb #13521dab
-UNKNOWN_LICENCE = ('The licence of the recordings was not given (--licence). Clips of the RUSLAN corpus are under CC BY-NC-SA 4.0: name the source, no commercial use, pass on under the same terms. '
-                   'Do not publish this page before you know whose voice it is.')
+def _check_counts(**counts):
+    for name,n in counts.items():
+        if n is not None and n<1: raise ValueError(f'{name} must be at least 1, found {n}')
 
+def _spread(clips, n):
+    "n of the clips, spread evenly; None = all"
+    if n is None or n>=len(clips): return clips
+    return [clips[i] for i in np.linspace(0, len(clips)-1, n).round().astype(int)]
+
+def _opened(specs, weights, how):
+    "The systems, recordings first, and why others could not be opened"
+    systems, failed = open_systems(specs, weights, **how)
+    for spec,why in failed.items(): print(f'left out: {spec}: {why}', file=sys.stderr)
+    if len(systems)==1: raise ValueError(f'None of the {len(failed)} systems could be opened')
+    return systems, failed
+
+def _compared_at(systems, rate):
+    "Config with the sample rate at which all is compared"
+    cfg = next((s.cfg for s in systems if isinstance(s, Checkpoint)), V1)
+    return replace(cfg, sample_rate=rate, fmax=None, fmax_loss=None) if rate else cfg
+
+def _check_measured(rows):
+    "ValueError with the first reasons where nothing could be measured"
+    if all(r['error'] for r in rows if r['system']!=RECORDING):
+        why = '; '.join(f'{r["system"]}, {r["clip"]}: {r["error"]}' for r in rows[1:4])
+        raise ValueError(f'None of the {len(rows)} waves could be measured. {why}')
+
+# %% ../../nbs/61_report.ipynb #bc3148c3
+_WRITTEN = 'summary.csv', 'comparisons.csv', 'report.html'
+UNKNOWN_LICENCE = (
+    'The licence of the recordings was not given (--licence). Clips of the RUSLAN corpus are under CC BY-NC-SA 4.0: '
+    'name the source, no commercial use, pass on under the same terms. '
+    'Do not publish this page before you know whose voice it is.')
+
+def _summary_rows(means):
+    "Lines of summary.csv"
+    return [dict(system=s, metric=k, **dict(zip(('mean', 'low', 'high', 'n'), v)))
+            for s,o in means.items() for k,v in o.items()]
+
+def _with_texts(rows, clips):
+    "The rows with what is spoken in them"
+    texts = {c.name: c.text for c in clips}
+    return [r|dict(text=texts[r['clip']]) for r in rows]
+
+def _with_speed(systems, means):
+    "The systems with their speed among the facts"
+    for s in systems:
+        if 'rtf' in means[s.name]:
+            s.facts['RTF'] = (f'{means[s.name]["rtf"][0]:.3f} s of computing for a second of sound, '
+                              'beside the measuring; for clean figures see benchmarks/inference.py')
+    return systems
+
+def _shown_metrics(means): return {s: {k: v for k,v in o.items() if k in METRICS} for s,o in means.items()}
+
+def _run_facts(data, cfg, failed):
+    "When, of what and with what it was measured, and what was left out"
+    return {'date': f'{date.today()}', 'recordings': str(data), 'hifigan_ruslan': __version__,
+            'torch': str(torch.__version__), 'compared at': f'{cfg.sample_rate:,} Hz'
+           } | {f'left out: {k}': v for k,v in failed.items()}
+
+# %% ../../nbs/61_report.ipynb #80803923
+def _sounds(systems, clips, cfg, out):
+    "Function (system, clip) -> wave or None"
+    systems, clips = {s.name: s for s in systems}, {c.name: c for c in clips}
+    def wave(system, clip):
+        s, c = systems[system], clips[clip]
+        try:
+            if s.computed: return read_wav(kept_wave(out, system, clip))[0][0]
+            return s.copy(c, c.wav(cfg.sample_rate), cfg.sample_rate)[0]
+        except (ValueError, OSError): return None # its row says why
+    return wave
+
+# %% ../../nbs/61_report.ipynb #ae6be03a
 def run_eval(specs:list, # Systems, as in `open_systems`
              data:str|Path|list, # Recordings, as in `eval_clips`
              out:str|Path='evaluation', # Folder; the same call goes on there
@@ -302,53 +502,26 @@ def run_eval(specs:list, # Systems, as in `open_systems`
              **how:object # config, device, engine and precision of checkpoints
             )->Path: # The page
     "Measure systems on recordings; clips.csv, summary.csv, comparisons.csv and report.html"
-    for name,n in (('clips', clips), ('workers', workers)):
-        if n is not None and n<1: raise ValueError(f'{name} must be at least 1, found {n}')
+    _check_counts(clips=clips, workers=workers)
     claim_evaluation(out).check(*_WRITTEN)
-    out, found = Path(out), eval_clips(data)
-    chosen = found if clips is None or clips>=len(found) else [found[i] for i in np.linspace(0, len(found)-1, clips).round().astype(int)]
-    systems, failed = open_systems(specs, weights, **how)
-    for spec,why in failed.items(): print(f'left out: {spec}: {why}', file=sys.stderr)
-    if len(systems)==1: raise ValueError(f'None of the {len(failed)} systems could be opened')
-    cfg = next((s.cfg for s in systems if isinstance(s, Checkpoint)), V1)
-    if rate: cfg = replace(cfg, sample_rate=rate, fmax=None, fmax_loss=None)
+    out, chosen = Path(out), _spread(eval_clips(data), clips)
+    systems, failed = _opened(specs, weights, how)
+    cfg = _compared_at(systems, rate)
     for s in systems: print(f'system: {s.name} ({s.kind})')
     rows = evaluate(systems, chosen, cfg, out, workers or os.cpu_count() or 1)
-    if all(r['error'] for r in rows if r['system']!=RECORDING):
-        raise ValueError(f'None of the {len(rows)} waves could be measured. ' + '; '.join(f'{r["system"]}, {r["clip"]}: {r["error"]}' for r in rows[1:4]))
+    _check_measured(rows)
     means, pairs = summarise(rows), comparisons(rows)
     print(eval_table(rows))
-    ours = claim_evaluation(out); ours.begin(*_WRITTEN)
-    save_csv(out/'summary.csv', SUMMARY_COLUMNS, [dict(system=s, metric=k, **dict(zip(('mean','low','high','n'), v))) for s,o in means.items() for k,v in o.items()])
+    ours = claim_evaluation(out)
+    ours.begin(*_WRITTEN)
+    save_csv(out/'summary.csv', SUMMARY_COLUMNS, _summary_rows(means))
     save_csv(out/'comparisons.csv', PAIR_COLUMNS, pairs)
-    html = report([r|dict(text=t) for r,t in zip(rows, _texts(rows, chosen))], _with_speed(systems, means), METRICS, {s: {k: v for k,v in o.items() if k in METRICS} for s,o in means.items()},
-                  pairs, _sounds(systems, chosen, cfg, out), cfg.sample_rate, title or f'{len(systems)-1} systems on {len(chosen)} recordings', licence or UNKNOWN_LICENCE, not_computed(),
-                  clips=players, lang=lang, facts={'date': f'{date.today()}', 'recordings': str(data), 'hifigan_ruslan': __version__, 'torch': str(torch.__version__),
-                                                   'compared at': f'{cfg.sample_rate:,} Hz'} | {f'left out: {k}': v for k,v in failed.items()})
+    html = report(
+        _with_texts(rows, chosen), _with_speed(systems, means), METRICS, _shown_metrics(means), pairs,
+        _sounds(systems, chosen, cfg, out), cfg.sample_rate,
+        title or f'{len(systems)-1} systems on {len(chosen)} recordings', licence or UNKNOWN_LICENCE, not_computed(),
+        clips=players, lang=lang, facts=_run_facts(data, cfg, failed))
     with new_file(out/'report.html') as part: part.write_text(html, encoding='utf-8', errors='replace')
     ours.seal(*_WRITTEN)
     print(f'\n{out/"report.html"}')
     return out/'report.html'
-
-_WRITTEN = 'summary.csv', 'comparisons.csv', 'report.html'
-
-def _texts(rows, clips):
-    known = {c.name: c.text for c in clips}
-    return [known[r['clip']] for r in rows]
-
-def _with_speed(systems, means):
-    "The systems with their speed among the facts"
-    for s in systems:
-        if 'rtf' in means[s.name]: s.facts['RTF'] = f'{means[s.name]["rtf"][0]:.3f} s of computing for a second of sound, beside the measuring; for clean figures see benchmarks/inference.py'
-    return systems
-
-def _sounds(systems, clips, cfg, out):
-    "Function (system, clip) -> wave or None"
-    systems, clips = {s.name: s for s in systems}, {c.name: c for c in clips}
-    def wave(system, clip):
-        s, c = systems[system], clips[clip]
-        try:
-            if s.computed: return read_wav(kept_wave(out, system, clip))[0][0]
-            return s.copy(c, c.wav(cfg.sample_rate), cfg.sample_rate)[0]
-        except (ValueError, OSError): return None # its row says why
-    return wave
