@@ -38,13 +38,18 @@ def _mono(wav, what='The wave'):
         raise ValueError(f'{what} holds NaN or infinity ({good.mean():.1%} of the samples are good)')
     return x.astype(np.float32)
 
+# %% ../../nbs/60_player.ipynb #e3fbdeec
+def _starts(length, n, count):
+    "Where `count` windows of the padded wave begin, in parts of 1,000: all at once would not fit into the memory"
+    starts = ((np.arange(count)+.5)/count*length+n/2).astype(int)
+    return np.array_split(starts, math.ceil(count/1000))
+
 def _column_power(wav, n, width):
     "(width, bands) power of each column, the mean over all windows of n samples in it; 1 = a sine at full scale"
     windows = np.lib.stride_tricks.sliding_window_view(np.pad(wav, n), n)
     hann = np.hanning(n+1)[:-1].astype(np.float32)
     dense = math.ceil(len(wav)/width/(n/2)) # Windows in a column
-    starts = ((np.arange(width*dense)+.5)/(width*dense)*len(wav)+n/2).astype(int)
-    parts = np.array_split(starts, math.ceil(len(starts)/1000)) # a long wave would not fit into the memory at once
+    parts = _starts(len(wav), n, width*dense)
     power = np.concatenate([np.abs(np.fft.rfft(windows[s]*hann)/(n/4))**2 for s in parts])
     return power.reshape(width, dense, -1).mean(1)
 
@@ -65,10 +70,14 @@ def _levels(wav, sample_rate, height, width, low):
     return 10*np.log10(_row_power(_column_power(wav, n, width), height).clip(10**(low/10))).T[::-1]
 
 # %% ../../nbs/60_player.ipynb #469f6f3c
+def _palette(cmap):
+    "64 colours of a matplotlib colour map, as bytes"
+    return (colormaps[cmap](np.linspace(0, 1, 64))[:,:3]*255).round().astype(np.uint8).tobytes()
+
 def _png(x, cmap):
-    "PNG with 64 colours of a matplotlib colour map, for values from 0 to 1"
+    "PNG in the colours of a map, for values from 0 to 1"
     im = Image.fromarray((x.clip(0, 1)*63).round().astype(np.uint8), 'P')
-    im.putpalette((colormaps[cmap](np.linspace(0, 1, 64))[:,:3]*255).round().astype(np.uint8).tobytes())
+    im.putpalette(_palette(cmap))
     out = io.BytesIO()
     im.save(out, 'PNG', optimize=True)
     return out.getvalue()
@@ -128,12 +137,15 @@ def script_json(x:object # Of what JSON knows: dict, list, str, number, bool or 
 # %% ../../nbs/60_player.ipynb #244679a9
 def _base64(data): return base64.b64encode(data).decode()
 
+def _pcm(wav): return (wav*32768).round().clip(-32768, 32767).astype(np.int16)
+
+def _clipped(wav): return int((np.abs(wav)>1).sum())
+
 def _flac(wav, sample_rate):
-    "Base64 of the wave as 16-bit FLAC, and how many samples were clipped"
+    "The wave as 16-bit FLAC, in base64"
     out = io.BytesIO()
-    pcm = (wav*32768).round().clip(-32768, 32767).astype(np.int16)
-    sf.write(out, pcm, sample_rate, format='FLAC', subtype='PCM_16')
-    return _base64(out.getvalue()), int((np.abs(wav)>1).sum())
+    sf.write(out, _pcm(wav), sample_rate, format='FLAC', subtype='PCM_16')
+    return _base64(out.getvalue())
 
 # %% ../../nbs/60_player.ipynb #a4adef41
 MOST_TRACKS = 40 # In one player: all of them are decoded and run at the same time
@@ -148,14 +160,19 @@ def _check_names(tracks):
     if twice := {n for n in names if names.count(n)>1}:
         raise ValueError(f'Each track needs a name of its own, found twice: {", ".join(sorted(twice))}')
 
-def _check_tracks(tracks, sample_rate):
-    "The waves of the tracks; ValueError for what no player can show"
+def _check_rate(sample_rate):
     if not isinstance(sample_rate, Integral) or not 8000<=sample_rate<=192_000:
         raise ValueError(f'Browsers play 8,000 to 192,000 Hz, found a sample rate of {sample_rate!r}')
+
+def _check_picture(track):
+    if track.picture is not None and not track.picture.startswith(b'\x89PNG'):
+        raise ValueError(f'The picture of track {track.name!r} is no PNG')
+
+def _waves(tracks, sample_rate):
+    "The waves of the tracks; ValueError for what no player can show"
+    _check_rate(sample_rate)
     _check_names(tracks)
-    for t in tracks:
-        if t.picture is not None and not t.picture.startswith(b'\x89PNG'):
-            raise ValueError(f'The picture of track {t.name!r} is no PNG')
+    for t in tracks: _check_picture(t)
     return [_mono(t.wav, f'Track {t.name!r}') for t in tracks]
 
 # %% ../../nbs/60_player.ipynb #308306e3
@@ -169,9 +186,14 @@ def _bar(seconds, w):
             f'<span class="time" role="timer">0 / {seconds:.1f} {w["s"]}</span>\n'
             f'<button type="button" class="loop" aria-pressed="false">{w["loop"]}</button></div>')
 
+def _hint(i, name, clipped, w):
+    "What is said about track i: its name, the key for it, and whether it was clipped"
+    key, beyond = w['key'].format(n=i+1), w['beyond'].format(n=clipped)
+    return '; '.join([name] + [key]*(i<9) + [beyond]*bool(clipped))
+
 def _button(i, name, clipped, w):
-    "The button of track i: its number is the key for it"
-    hint = '; '.join([name] + [w['key'].format(n=i+1)]*(i<9) + [w['beyond'].format(n=clipped)]*bool(clipped))
+    "The button of track i"
+    hint = _hint(i, name, clipped, w)
     number = f'<kbd aria-hidden="true">{i+1}</kbd>'*(i<9)
     mark = f'<small>{w["clipped"]}</small>'*bool(clipped)
     return (f'<button type="button" aria-pressed="{str(not i).lower()}" data-name="{escape(name)}" '
@@ -184,12 +206,14 @@ def _sheet(i, track, percent, w):
     return (f'<img data-track="{i}"{hidden} alt="" style="width:{percent:.3f}%" '
             f'src="data:image/png;base64,{_base64(track.picture)}">')
 
+def _hertz_mark(f, top, w):
+    unit = f' {w["khz"]}'*(not f)
+    return f'<span class="hz" aria-hidden="true" style="bottom:{100*f/top:.2f}%">{f/1000:g}{unit}</span>'
+
 def _hertz_marks(top, w):
     "Marks at round frequencies, from the bottom up"
     step = next(o for o in (1000, 2000, 4000, 5000, 10_000, 20_000) if top/o<=6)
-    marks = [(f, f'{f/1000:g}' + f' {w["khz"]}'*(not f)) for f in range(0, int(top*.97), step)]
-    return ''.join(f'<span class="hz" aria-hidden="true" style="bottom:{100*f/top:.2f}%">{mark}</span>'
-                   for f,mark in marks)
+    return ''.join(_hertz_mark(f, top, w) for f in range(0, int(top*.97), step))
 
 # %% ../../nbs/60_player.ipynb #ea815e7c
 def _opening(title, sample_rate, seconds, lang, w):
@@ -212,11 +236,11 @@ def player(tracks:list, # Of `Track`; the first is heard first
            top_hz:float|None=None # Highest frequency of the pictures, for the marks; None = sample_rate/2, 0 = no marks
           )->str: # HTML fragment for `page` or `frame`
     "A player for versions of one sentence, which stay in step when one switches between them"
-    w, waves = words_of(lang), _check_tracks(tracks, sample_rate)
+    w, waves = words_of(lang), _waves(tracks, sample_rate)
     longest, seen = max(map(len, waves)), any(t.picture for t in tracks)
     seconds = longest/sample_rate
-    sounds, clipped = zip(*(_flac(x, sample_rate) for x in waves))
-    buttons = ''.join(_button(i, t.name, c, w) for i,(t,c) in enumerate(zip(tracks, clipped)))
+    sounds = [_flac(x, sample_rate) for x in waves]
+    buttons = ''.join(_button(i, t.name, _clipped(x), w) for i,(t,x) in enumerate(zip(tracks, waves)))
     sheets = [_sheet(i, t, 100*len(x)/longest, w) for i,(t,x) in enumerate(zip(tracks, waves))]
     marks = _hertz_marks(sample_rate/2 if top_hz is None else top_hz, w) if seen and top_hz!=0 else ''
     return f'''{_opening(title, sample_rate, seconds, lang, w)}
@@ -233,6 +257,10 @@ def _policy(js):
     return ("default-src 'none'; img-src data: blob:; media-src data: blob:; style-src 'unsafe-inline'; "
             f"script-src 'sha256-{digest}'")
 
+def _check_ends(js, css):
+    if '</script' in js.lower() or '</style' in css.lower():
+        raise ValueError('Script and style must not hold their own end tags')
+
 def page(title:str, # Of the window, and the heading above the body; '' = no heading
          body:str, # HTML fragment
          lang:str='en', # Language of the page
@@ -242,8 +270,7 @@ def page(title:str, # Of the window, and the heading above the body; '' = no hea
     "A document with style and script inside that needs no network"
     words_of(lang) # an unknown language is an error
     js = web_text('player.js') + f';\n{script}'
-    if '</script' in js.lower() or '</style' in css.lower():
-        raise ValueError('Script and style must not hold their own end tags')
+    _check_ends(js, css)
     heading = f'<h1>{escape(title)}</h1>'*bool(title)
     return f'''<!doctype html>
 <html lang="{lang}"><head><meta charset="utf-8">
