@@ -1,7 +1,7 @@
 "The blind test in a real browser: opened from a file, taken to the end with the keyboard only, its CSV read back. Skipped without Chromium or playwright"
 import json, time
 import numpy as np, pytest
-from hifigan_ruslan.listening.ratings import Session, ratings_name, read_ratings, results
+from hifigan_ruslan.listening.ratings import ListeningSession, ratings_name, read_ratings, results
 from hifigan_ruslan.listening.listening_test import blind_page, make_test
 
 RATE, WHO = 16000, 'Вася "../<b>'
@@ -92,7 +92,7 @@ def test_taken_to_the_end_with_the_keyboard(tests, opened, tmp_path, kind):
     assert {(r['test'], r['listener'], r['kind']) for r in rows}=={(test.id, WHO, kind)} and [r['position'] for r in rows]==list(range(1, len(plan)+1))
     assert all(set(r['plays'])==set(t.labels) and min(r['plays'].values())>=1 and r['seconds']>=0 for r,t in zip(rows, plan))
     assert results(rows)['n']==len(plan)
-    session = Session(test, WHO, tmp_path/'ratings')
+    session = ListeningSession(test, WHO, tmp_path/'ratings')
     assert session.done # a session goes on where the page ended, since it is the same order
     shown = tab.inner_text('main')
     assert '%' not in shown and not any(s in shown for s in test.systems)

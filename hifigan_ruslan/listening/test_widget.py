@@ -43,7 +43,7 @@ class blind_widget(_Panel):
 
     def _begin(self):
         if not self.name.value.strip(): raise ValueError(self.t('Give a name first'))
-        self.session = ratings.Session(self.test, self.name.value.strip(), self.folder, self.trials)
+        self.session = ratings.ListeningSession(self.test, self.name.value.strip(), self.folder, self.trials)
         self._show()
 
     def _show(self):
