@@ -32,8 +32,8 @@ DEMO = replace(TINY, upsample_initial_channel=128, disc_shrink=32, lr_g=2e-3, lr
                valid_every=250, epochs=100_000) # A minute's worth of model
 
 def own_language()->str: # en or ru
-    "The language that this computer speaks, as far as we do"
-    said = next((os.environ[k] for k in ('LC_ALL', 'LC_MESSAGES', 'LANG') if os.environ.get(k)), '')
+    "This computer's language, if we speak it"
+    said = next((os.environ[k] for k in ('LC_ALL','LC_MESSAGES','LANG') if os.environ.get(k)), '')
     return 'ru' if said.lower().startswith('ru') else 'en'
 
 # %% ../../nbs/66_demo.ipynb #1a2e9811
@@ -159,22 +159,25 @@ def _write(path, say, lang, copies, lesson=None, curves=None):
     "Write the page as far as it has come"
     body = _p(say['intro'], 'lead') + _p(say['how']) + _players(copies[:3], say, lang)
     if lesson: body += _lesson_html(*lesson, curves, say, lang)
-    commands = ''.join(f'<p>{what}:</p><pre><code>{escape(command)}</code></pre>' for what,command in say['commands'])
-    body += f'<h2>{say["next"]}</h2>{commands}<h2>{say["more"]}</h2>'
+    body += f'<h2>{say["next"]}</h2>{_commands(say)}<h2>{say["more"]}</h2>'
     body += _players(copies[3:], say, lang) + _p(say['source'], 'note')
     with new_file(path) as part: part.write_text(html_page(say['title'], body, lang, _CSS), encoding='utf-8')
 
 def _lesson_html(words, rows, curves, say, lang):
     text = f'<h2>{say["lesson"]}</h2>' + ''.join(map(_p, words)) + _players(rows, say, lang)
-    return f'{text}<h3>{say["curves"]}</h3><img class="curves" alt="{say["curves"]}" src="{_picture(curves)}">'
+    return text + f'<h3>{say["curves"]}</h3>' + _picture(curves, say['curves'])
+
+def _commands(say):
+    return ''.join(f'<p>{what}:</p><pre><code>{escape(line)}</code></pre>' for what,line in say['commands'])
 
 def _p(text, kind=''): return f'<p class="{kind}">{text.format(voice=_VOICE) if "{voice}" in text else text}</p>'
 
 def _players(rows, say, lang, rate=DEMO.sample_rate):
     return ''.join(player(tracks, rate, name, words, lang) for name,words,tracks in rows)
 
-def _picture(figure):
-    "A figure as the address of an image"
+def _picture(figure, words):
+    "A figure inside the page"
     png = io.BytesIO()
     figure.savefig(png, format='png', dpi=90)
-    return 'data:image/png;base64,' + base64.b64encode(png.getvalue()).decode()
+    source = 'data:image/png;base64,' + base64.b64encode(png.getvalue()).decode()
+    return f'<img class="curves" alt="{words}" src="{source}">'

@@ -18,7 +18,7 @@ from ..base.audio import read_wav, wav_at
 from ..model.voices import VOICE
 from ..vocoder import Vocoder
 from .player import LANGUAGES, Track, WEB, difference_png, spectrogram_png, words_of
-from .browse import Panel, player_frame, translate, wide
+from .browse import Panel, bullets, player_frame, translate, wide
 
 # %% ../../nbs/68_live.ipynb #c5eef4e3
 def bandwidth(wav:np.ndarray, # (T,) float wave
@@ -40,9 +40,9 @@ def sound_warnings(wav:np.ndarray, # (T,) float wave in [-1, 1]
                   )->list: # Of sentences
     "What is wrong with a recording for a vocoder"
     level = 10*math.log10(max(float(np.square(wav, dtype=float).mean()), 1e-10))
-    clipped, khz = int((np.abs(wav)>=.999).sum()), bandwidth(wav, sample_rate)/1000
-    found = {_QUIET: level<-45, _CLIPPED: clipped>4, _NARROW: khz<7.5, _RESAMPLED: sample_rate!=own}
-    values = dict(level=level, n=clipped, khz=khz, rate=sample_rate, own=own)
+    clipped, band = int((np.abs(wav)>=.999).sum()), bandwidth(wav, sample_rate)
+    found = {_QUIET: level<-45, _CLIPPED: clipped>4, _NARROW: band<7500, _RESAMPLED: sample_rate!=own}
+    values = dict(level=level, n=clipped, khz=band/1000, rate=sample_rate, own=own)
     return [translate(text, lang, **values) for text,is_so in found.items() if is_so]
 
 _QUIET = 'Very quiet: {level:.0f} dB of full scale. The vocoder was trained on louder speech.'
@@ -148,7 +148,7 @@ def _file_button(take, lang, fail):
 class resynthesize_live(Panel):
     "Give a sound or speak, and hear what a vocoder makes of it"
     def __init__(self,
-                 vocoder:Vocoder|str|Path=VOICE, # Ready for use, or anything that `Vocoder.load` takes, such as a voice or a run folder
+                 vocoder:Vocoder|str|Path=VOICE, # Or what `Vocoder.load` takes, such as a voice or a run folder
                  most:float=180., # Use at most so many seconds of a sound
                  lang:str='en' # 'en' or 'ru'
                 ):
@@ -205,10 +205,5 @@ def _draw(self:resynthesize_live):
     tracks = [Track(self.t('original'), ref, spectrogram_png(ref, rate)), Track(self.t('vocoded'), gen, picture)]
     note = self.t('red: louder than the recording, blue: quieter') if difference else ''
     self.view.value = player_frame(tracks, rate, name, note, self.lang)
-    self.facts.value = _list(facts, warnings)
+    self.facts.value = bullets([(o, '') for o in facts] + [('⚠ '+o, 'color:#b3261e') for o in warnings])
     self.say('ready')
-
-def _list(facts, warnings):
-    def item(text, style=''): return f'<li style="overflow-wrap:anywhere;{style}">{escape(text)}</li>'
-    items = [item(o) for o in facts] + [item('⚠ '+o, 'color:#b3261e') for o in warnings]
-    return f'<ul style="margin:.2rem 0;line-height:1.5">{"".join(items)}</ul>'

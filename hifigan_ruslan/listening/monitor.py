@@ -17,7 +17,7 @@ from ..base.audio import read_wav, wav_at
 from ..step import disc_gaps, disc_health
 from ..training.logging import plot_curves, read_log
 from .player import Track, spectrogram_png
-from .browse import Panel, button, player_frame, report_thread_fault, row, wide
+from .browse import Panel, bullets, button, player_frame, report_thread_fault, row, wide
 
 # %% ../../nbs/65_monitor.ipynb #cdf526ae
 _UNKNOWN = dict(log=None, # From `read_log`
@@ -94,13 +94,17 @@ def _unseen(log, t):
 
 def _contest(log, t):
     "How the discriminators are, once they have begun"
-    keys = [k for k in log if k in ('disc','fm') or k.startswith(('real_','fake_'))]
-    recent = {k: float(log[k][-20:].mean()) for k in keys}
+    recent = _recent(log)
     begun = all(map(math.isfinite, recent.values())) and any(k.startswith('real_') for k in recent)
     if not begun: return []
     health, words = disc_health(recent)
     gaps = t('D hears {gaps}', gaps=disc_gaps(recent))
     return [(f'{t("Discriminators")}: {words}', health!='ok'), (gaps, False)]
+
+def _recent(log):
+    "Means of the last rows, of what tells how the discriminators are"
+    keys = [k for k in log if k in ('disc','fm') or k.startswith(('real_','fake_'))]
+    return {k: float(log[k][-20:].mean()) for k in keys}
 
 # %% ../../nbs/65_monitor.ipynb #cdf526a6
 def samples_of(run:str|Path # Folder of a run
@@ -108,9 +112,13 @@ def samples_of(run:str|Path # Folder of a run
     "The sounds that a run has left in its folder samples/"
     out = {}
     for folder in sorted(Path(run, 'samples').glob('*/')):
-        steps = sorted((int(p.stem[5:]), p) for p in folder.glob('step_*.wav') if p.stem[5:].isdigit())
-        if steps: out[folder.name] = (folder/'real.wav' if (folder/'real.wav').is_file() else None, steps)
+        real, steps = folder/'real.wav', _steps_in(folder)
+        if steps: out[folder.name] = (real if real.is_file() else None, steps)
     return out
+
+def _steps_in(folder):
+    "[(step, path)] in the order of the steps"
+    return sorted((int(p.stem[5:]), p) for p in folder.glob('step_*.wav') if p.stem[5:].isdigit())
 
 # %% ../../nbs/65_monitor.ipynb #9c540e27
 _monitors = weakref.WeakValueDictionary() # Of each run the monitor that follows it
@@ -150,7 +158,7 @@ class _Follower(Panel):
 
     def close(self):
         "Stop, and take the widget away"
-        # called once more by the garbage collection, and for a widget whose arguments were refused
+        # called also by the garbage collection, and for what was refused
         if getattr(self, '_stop', None): self._stop.set(); self._stop = None
         super().close()
 
@@ -188,7 +196,7 @@ class monitor(_Follower):
         "Look at the files and show what is new"
         f = run_facts(self.run)
         lines = _sentences(f, self.run, self.t)
-        facts = _bullets(lines)
+        facts = bullets([(line, _BAD*bad) for line,bad in lines])
         if facts!=self.facts.value: self.facts.value = facts
         self._draw(f['log'], lines)
         self._look_for_samples()
@@ -203,27 +211,29 @@ class monitor(_Follower):
         self._seen = seen
 
 # %% ../../nbs/65_monitor.ipynb #9c540ea3
-def _bullets(lines):
-    def item(line, bad):
-        style = 'color:#b3261e;font-weight:600' if bad else ''
-        return f'<li style="overflow-wrap:anywhere;{style}">{escape(line)}</li>'
-    return f'<ul style="margin:.2rem 0;line-height:1.5">{"".join(item(*o) for o in lines)}</ul>'
+_BAD = 'color:#b3261e;font-weight:600'
 
 def _image(figure, words):
+    source = f'data:image/png;base64,{base64.b64encode(_png(figure)).decode()}'
+    return f'<img style="max-width:100%;background:#fff" alt="{escape(words)}" src="{source}">'
+
+def _png(figure):
     picture = io.BytesIO()
     figure.savefig(picture, dpi=80, format='png')
-    source = f'data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()}'
-    return f'<img style="max-width:100%;background:#fff" alt="{escape(words)}" src="{source}">'
+    return picture.getvalue()
 
 # %% ../../nbs/65_monitor.ipynb #9c540ea5
 @patch
 def _look_for_samples(self:monitor):
     self._samples = samples_of(self.run)
-    if list(self._samples)!=list(self.clip.options):
-        old, self.clip.options = self.clip.value, list(self._samples)
-        self.clip.disabled = not self._samples
-        self.clip.value = old if old in self._samples else next(iter(self._samples), None)
+    if list(self._samples)!=list(self.clip.options): self._list_samples()
     self._offer()
+
+@patch
+def _list_samples(self:monitor):
+    old, self.clip.options = self.clip.value, list(self._samples)
+    self.clip.disabled = not self._samples
+    self.clip.value = old if old in self._samples else next(iter(self._samples), None)
 
 @patch
 def _offer(self:monitor):
@@ -236,11 +246,14 @@ def _offer(self:monitor):
 def _play(self:monitor):
     real, steps = self._samples[self.clip.value]
     self.step('drawing')
-    some = list(dict.fromkeys((steps[-1], steps[len(steps)//2], steps[0])))
-    waves = {self.t('step {step:,}', step=s): read_wav(p) for s,p in some}
+    waves = {self.t('step {step:,}', step=s): read_wav(p) for s,p in _some(steps)}
     if real: waves[self.t('recording')] = read_wav(real)
     self.sound.value = _samples_frame(waves, self.clip.value, self.lang)
     self._tell()
+
+def _some(steps):
+    "The newest, one of the middle and the oldest, as far as there are so many"
+    return list(dict.fromkeys((steps[-1], steps[len(steps)//2], steps[0])))
 
 def _samples_frame(waves, clip, lang):
     "A player for name -> (wave, rate), all at the highest of the rates"

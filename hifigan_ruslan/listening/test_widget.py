@@ -71,12 +71,15 @@ class blind_widget(Panel):
 def _show_trial(self:blind_widget, done, all):
     labels = self.session.trial.labels
     self.scale = self._scale(labels)
-    question = self.test.question or listening_test.TEST_WORDS[self.lang][self.test.kind]['question']
-    text = f'<p style="margin:.2rem 0;line-height:1.5"><strong>{escape(question)}</strong></p>'
     html = self._frame(labels, self.t('{n} of {all} answered', n=done, all=all))
     self.player = _heard(html, self.session.trial.number, self._played)
-    self.children = [widgets.HTML(text), self.player, self.scale, row(self.next), self.status]
+    self.children = [self._question(), self.player, self.scale, row(self.next), self.status]
     self.say('Listen to {labels}, then answer.', labels=', '.join(labels))
+
+@patch
+def _question(self:blind_widget):
+    asked = self.test.question or listening_test.TEST_WORDS[self.lang][self.test.kind]['question']
+    return widgets.HTML(f'<p style="margin:.2rem 0;line-height:1.5"><strong>{escape(asked)}</strong></p>')
 
 @patch
 def _frame(self:blind_widget, labels, title):
@@ -95,10 +98,12 @@ def _scale(self:blind_widget, labels):
     self.sliders = {l: wide(widgets.IntSlider, l, tooltip=l, **slider) for l in labels if l!='R'}
     return widgets.VBox([*self.sliders.values(), widgets.HTML(_marks(words))])
 
+_MARKS = 'display:flex;flex-wrap:wrap;gap:0 1.2rem;line-height:1.5;margin:0'
+
 def _marks(words):
     "The words below the sliders, a fifth of the scale each"
     marks = ' '.join(f'<span>{20*i}–{20*i+20} {escape(w)}</span>' for i,w in enumerate(words))
-    return f'<p style="display:flex;flex-wrap:wrap;gap:0 1.2rem;line-height:1.5;margin:0">{marks}</p>'
+    return f'<p style="{_MARKS}">{marks}</p>'
 
 # %% ../../nbs/69_test_widget.ipynb #639b4ea7
 @patch
