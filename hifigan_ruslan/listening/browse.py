@@ -325,7 +325,7 @@ class _Kept(OrderedDict):
         self.most = most
 
     def or_make(self, key, make):
-        "What is kept under the key, or made now"
+        "What is kept under the key, or made"
         if key not in self: self[key] = make()
         self.move_to_end(key)
         while len(self)>self.most: self.popitem(last=False)

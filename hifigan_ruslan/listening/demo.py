@@ -177,7 +177,10 @@ def _players(rows, say, lang, rate=DEMO.sample_rate):
 
 def _picture(figure, words):
     "A figure inside the page"
+    source = 'data:image/png;base64,' + base64.b64encode(_png(figure)).decode()
+    return f'<img class="curves" alt="{words}" src="{source}">'
+
+def _png(figure):
     png = io.BytesIO()
     figure.savefig(png, format='png', dpi=90)
-    source = 'data:image/png;base64,' + base64.b64encode(png.getvalue()).decode()
-    return f'<img class="curves" alt="{words}" src="{source}">'
+    return png.getvalue()
