@@ -1,4 +1,5 @@
-"The blind test in a real browser: opened from a file, taken to the end with the keyboard only, its CSV read back. Skipped without Chromium or playwright"
+"""The blind test in a real browser: opened from a file, taken to the end with the keyboard only, its CSV read back.
+Skipped without Chromium or playwright"""
 import json, time
 import numpy as np, pytest
 from hifigan_ruslan.listening.ratings import Session, ratings_name, read_ratings, results
@@ -14,7 +15,9 @@ def waves(k):
 @pytest.fixture(scope='module')
 def tests(tmp_path_factory):
     folder = tmp_path_factory.mktemp('тесты')
-    def make(kind, **kw): return make_test(folder/kind, kind, {'ГАН "1/2"': waves(1), '<script>': waves(2)}, CLIPS, RATE, reference=waves(0), **kw)
+    def make(kind, **kw):
+        return make_test(folder/kind, kind, {'ГАН "1/2"': waves(1), '<script>': waves(2)}, CLIPS, RATE,
+                         reference=waves(0), **kw)
     return dict(abx=make('abx', repeats=2), mos=make('mos'), mushra=make('mushra', anchor=True))
 
 @pytest.fixture
@@ -27,7 +30,8 @@ def opened(browser, tmp_path):
         tab.set_default_timeout(10_000)
         tab.on('console', lambda m: wrong.append(m.text) if m.type in ('error', 'warning') else None)
         tab.on('pageerror', lambda e: wrong.append(str(e)))
-        tab.on('request', lambda r: wrong.append(r.url[:80]) if not r.url.startswith(('file:', 'data:', 'blob:', 'about:')) else None)
+        tab.on('request', lambda r: wrong.append(r.url[:80])
+               if not r.url.startswith(('file:', 'data:', 'blob:', 'about:')) else None)
         if init: tab.add_init_script(init)
         tab.goto(blind_page(test, tmp_path/'тест.html', lang, **kw).as_uri())
         return tab
@@ -89,8 +93,10 @@ def test_taken_to_the_end_with_the_keyboard(tests, opened, tmp_path, kind):
     rows = read_ratings(tmp_path/'ratings')
     assert rows.problems==[] and [r['answer'] for r in rows]==given
     assert [(r['trial'], r['clip'], r['order'], r['x']) for r in rows]==[(t.number, t.clip, t.order, t.x) for t in plan]
-    assert {(r['test'], r['listener'], r['kind']) for r in rows}=={(test.id, WHO, kind)} and [r['position'] for r in rows]==list(range(1, len(plan)+1))
-    assert all(set(r['plays'])==set(t.labels) and min(r['plays'].values())>=1 and r['seconds']>=0 for r,t in zip(rows, plan))
+    assert {(r['test'], r['listener'], r['kind']) for r in rows}=={(test.id, WHO, kind)}
+    assert [r['position'] for r in rows]==list(range(1, len(plan)+1))
+    assert all(set(r['plays'])==set(t.labels) and min(r['plays'].values())>=1 and r['seconds']>=0
+               for r,t in zip(rows, plan))
     assert results(rows)['n']==len(plan)
     session = Session(test, WHO, tmp_path/'ratings')
     assert session.done # a session goes on where the page ended, since it is the same order
@@ -101,7 +107,8 @@ def test_taken_to_the_end_with_the_keyboard(tests, opened, tmp_path, kind):
 def test_same_chance_as_python(tests, opened):
     tab = opened(tests['abx'], trials=7)
     for who in ['', 'Аня', '😀 x', WHO, 'a'*80]:
-        if who: assert [(t['number'], t['clip'], tuple(t['order']), t['x']) for t in tab.evaluate('w => blindTest.plan(w)', who)]==[(t.number, t.clip, t.order, t.x) for t in tests['abx'].trials(who, 7)]
+        if who:
+            assert [(t['number'], t['clip'], tuple(t['order']), t['x']) for t in tab.evaluate('w => blindTest.plan(w)', who)]==[(t.number, t.clip, t.order, t.x) for t in tests['abx'].trials(who, 7)]
 
 def test_reload_loses_nothing(tests, opened, tmp_path):
     tab = opened(tests['mushra'])
@@ -139,8 +146,10 @@ def test_damaged_store_and_no_name(tests, opened):
     tab.on('dialog', lambda d: d.accept())
     tab.keyboard.press('Enter')
     assert tab.locator('form').count()==1 # the field is required
-    for who,damaged in (('a', '{"rows": [{"trial": 0, "order": ["x"]}]}'), ('b', '{"rows": [nu'), ('c', '{"rows": [null]}'), ('d', '7')):
-        tab.evaluate('([id, who, text]) => localStorage.setItem(`hifigan-blind ${id} ${who}`, text)', [tests['mos'].id, who, damaged])
+    for who,damaged in (('a', '{"rows": [{"trial": 0, "order": ["x"]}]}'), ('b', '{"rows": [nu'),
+                        ('c', '{"rows": [null]}'), ('d', '7')):
+        tab.evaluate('([id, who, text]) => localStorage.setItem(`hifigan-blind ${id} ${who}`, text)',
+                     [tests['mos'].id, who, damaged])
         begin(tab, who)
         assert '1 of 6' in tab.inner_text('h2')
         answer(tab, 'mos', 1)

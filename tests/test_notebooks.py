@@ -13,5 +13,6 @@ def test_found():
 
 @pytest.mark.parametrize('path', notebooks, ids=lambda p: p.stem)
 def test_notebook(path, capsys):
-    passed, _ = run_nb(path.absolute(), skip_flags=cfg.tst_flags.split(), force_flags=os.environ.get('NB_FLAGS', '').split(), basepath=cfg.config_path)
+    passed, _ = run_nb(path.absolute(), skip_flags=cfg.tst_flags.split(),
+                       force_flags=os.environ.get('NB_FLAGS', '').split(), basepath=cfg.config_path)
     if not passed: pytest.fail(capsys.readouterr().err or f'{path.name} failed', pytrace=False)

@@ -1,10 +1,13 @@
-"""Pack what fine-tuning needs on a machine with a GPU and without a network: the recordings as FLAC, in parts, the weights to start from, and the wheels that are missing there.
+"""Pack what fine-tuning needs on a machine with a GPU and without a network: the recordings as FLAC, in parts, the
+weights to start from, and the wheels that are missing there.
 
     python tools/pack_gpu.py x/usr/share/festival/voices/russian/msu_ru_nsh_clunits/wav .gpu [--python 3.12] [--mib 40]
 
-WAVS is the folder with the 620 recordings of festvox-ru (tools/train_voice.py says where they come from). Written are OUT/wheels, OUT/universal (that voice as a folder, in half precision,
-28 MB) and the parts OUT/1, OUT/2 ..., none of them larger than --mib, for machines that take only so much at a time. OUT should be ignored by git. What is assumed to be there: torch,
-torchaudio, numpy, scipy, scikit-learn, numba, matplotlib, safetensors, tensorboard, tqdm. There, in the folder of the repository:
+WAVS is the folder with the 620 recordings of festvox-ru (tools/train_voice.py says where they come from). Written
+are OUT/wheels, OUT/universal (that voice as a folder, in half precision, 28 MB) and the parts OUT/1, OUT/2 ...,
+none of them larger than --mib, for machines that take only so much at a time. OUT should be ignored by git. What is
+assumed to be there: torch, torchaudio, numpy, scipy, scikit-learn, numba, matplotlib, safetensors, tensorboard,
+tqdm. There, in the folder of the repository:
 
     mkdir -p /tmp/wav; cp .gpu/1/* /tmp/wav/                                                    # and so each part
     python3 -m pip install -q --no-index --no-deps --target /tmp/site .gpu/wheels/*.whl
@@ -13,7 +16,8 @@ torchaudio, numpy, scipy, scikit-learn, numba, matplotlib, safetensors, tensorbo
     setsid python3 tools/tune_voice.py /tmp/wav /tmp/work --init .gpu/universal --config /tmp/gpu.json --steps 20000 --hours .2 > /tmp/train.log 2>&1 &
     python3 -c "from hifigan_ruslan.cli import run; run('export', '/tmp/work/tuned', 'voice')"   # the moving average; log.csv and curves.png are in /tmp/work/tuned
 
-The same command goes on where a run stopped. --hours is the time of the sitting. tools/train_voice.py trains the small voice from nothing in the same way."""
+The same command goes on where a run stopped. --hours is the time of the sitting. tools/train_voice.py trains the
+small voice from nothing in the same way."""
 import argparse, subprocess, sys
 from pathlib import Path
 from hifigan_ruslan.inference.hub import export_folder, open_checkpoint
@@ -26,10 +30,14 @@ WHEELS = 'librosa soundfile soxr audioread pooch lazy_loader msgpack decorator p
 def wheels(out, python):
     "Those of WHEELS that exist for this Python on Linux, newest version"
     out.mkdir(parents=True, exist_ok=True)
-    systems = [f'--platform={o}_x86_64' for o in ('manylinux_2_28', 'manylinux_2_27', 'manylinux_2_17', 'manylinux2014', 'manylinux1')]
+    systems = [f'--platform={o}_x86_64' for o in ('manylinux_2_28', 'manylinux_2_27', 'manylinux_2_17',
+                                                  'manylinux2014', 'manylinux1')]
     for name in WHEELS:
-        done = subprocess.run([sys.executable, '-m', 'pip', 'download', '-q', '--no-deps', '--only-binary=:all:', f'--python-version={python}', '--implementation=cp', *systems, '-d', out, name], capture_output=True, text=True)
-        print(f'{name}: ' + ('packed' if done.returncode==0 else f'left out: {(done.stderr.strip().splitlines() or ["?"])[-1]}'))
+        done = subprocess.run([sys.executable, '-m', 'pip', 'download', '-q', '--no-deps',
+                               '--only-binary=:all:', f'--python-version={python}', '--implementation=cp',
+                               *systems, '-d', out, name], capture_output=True, text=True)
+        print(f'{name}: '
+              + ('packed' if done.returncode==0 else f'left out: {(done.stderr.strip().splitlines() or ["?"])[-1]}'))
 
 def parts(wavs, out, limit):
     "The recordings as 16-bit FLAC in numbered folders of at most `limit` bytes"
@@ -57,6 +65,7 @@ def main():
     wheels(a.out/'wheels', a.python)
     export_folder(*open_checkpoint('universal'), a.out/'universal', 'other', half=True)
     parts(files.values(), a.out, a.mib*2**20)
-    for o in sorted(a.out.iterdir()): print(f'{o}: {len(list(o.iterdir()))} files, {sum(f.stat().st_size for f in o.iterdir())/2**20:.1f} MiB')
+    for o in sorted(a.out.iterdir()):
+        print(f'{o}: {len(list(o.iterdir()))} files, {sum(f.stat().st_size for f in o.iterdir())/2**20:.1f} MiB')
 
 if __name__=='__main__': main()
