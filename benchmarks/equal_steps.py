@@ -45,8 +45,10 @@ def run_ours(a, data, cfg, clips, first, write):
     for step,wav in zip(range(1, a.steps+1), segments(data, cfg)):
         logs = train_step([wav], s)
         s.epoch = step//(len(data.split('train'))//cfg.batch_size)
-        if step%a.every==0: write(step=step, disc=logs['disc'].item(), fm=logs['fm'].item(), mel=logs['mel'].item(),
-                                  **{k: unseen_mel(lambda w: g(s.logmel(w)), clips, cfg) for k,g in (('valid_mel', s.generator), ('valid_ema', s.ema))})
+        if step%a.every: continue
+        unseen = {k: unseen_mel(lambda w: g(s.logmel(w)), clips, cfg)
+                  for k,g in (('valid_mel', s.generator), ('valid_ema', s.ema))}
+        write(step=step, disc=logs['disc'].item(), fm=logs['fm'].item(), mel=logs['mel'].item(), **unseen)
 
 def picture(out):
     from matplotlib.figure import Figure

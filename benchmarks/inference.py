@@ -1,7 +1,8 @@
 """Speed of inference: our engines, the official eager code, onnxruntime and OpenVINO, interleaved in one process,
 and what they cost in accuracy, memory, delay.
 
-    python benchmarks/inference.py CHECKOUT [--models V1 V2 V3] [--seconds 1 5 15] [--rounds 5] [--threads 1] [--checkpoint BEST.PT]
+    python benchmarks/inference.py CHECKOUT [--models V1 V2 V3] [--seconds 1 5 15] [--rounds 5] [--threads 1]
+                                            [--checkpoint BEST.PT]
 
 CHECKOUT is a folder with github.com/jik876/hifi-gan. The weights are random, each layer scaled so that the signal
 neither fades nor grows, or those of a trained checkpoint; the mel is that of the packaged clips. OpenVINO runs if
@@ -47,8 +48,8 @@ def flops(cfg, seconds):
         total += 2*length*ch*(ch//2)*k
         ch, length = ch//2, length*u
         per_pair = 2 if cfg.resblock=='1' else 1
-        total += sum(2*length*ch*ch*rk*len(d)*per_pair for rk,d in zip(cfg.resblock_kernel_sizes,
-                                                                       cfg.resblock_dilation_sizes))
+        blocks = zip(cfg.resblock_kernel_sizes, cfg.resblock_dilation_sizes)
+        total += sum(2*length*ch*ch*rk*len(d)*per_pair for rk,d in blocks)
     return total+2*length*ch*7
 
 def peak(dtype):
@@ -77,7 +78,8 @@ def openvino(cfg, state, threads):
     try: import openvino as ov
     except ImportError: return None
     with tempfile.TemporaryDirectory() as folder:
-        net = ov.Core().compile_model(export_onnx(cfg, state, Path(folder)/'a.onnx'), 'CPU', {'INFERENCE_PRECISION_HINT': 'f32', 'INFERENCE_NUM_THREADS': threads, 'PERFORMANCE_HINT': 'LATENCY'})
+        hints = dict(INFERENCE_PRECISION_HINT='f32', INFERENCE_NUM_THREADS=threads, PERFORMANCE_HINT='LATENCY')
+        net = ov.Core().compile_model(export_onnx(cfg, state, Path(folder)/'a.onnx'), 'CPU', hints)
     return lambda mel: torch.from_numpy(net(mel[None].numpy())[0][0].copy())
 
 def compare(code, name, seconds, rounds, peaks, checkpoint):
@@ -104,7 +106,8 @@ def compare(code, name, seconds, rounds, peaks, checkpoint):
         snr = f'{10*torch.log10(want.pow(2).mean()/noise).item():6.1f} dB' if noise else '  equal'
         spread = (max(t)-min(t))/median(t)
         mel_l1 = (LogMel(cfg)(waves[k])-LogMel(cfg)(want)).abs().mean().item()
-        print(f'{name} {seconds:>4g} s  {k:<13} RTF {median(t)/seconds:.4f} (first {first[k]/seconds:.4f})  ratio {base/median(t):5.2f}  {snr}  log-mel L1 {mel_l1:.4f}  '
+        print(f'{name} {seconds:>4g} s  {k:<13} RTF {median(t)/seconds:.4f} (first {first[k]/seconds:.4f})  '
+              f'ratio {base/median(t):5.2f}  {snr}  log-mel L1 {mel_l1:.4f}  '
               f'{flops(cfg, seconds)/median(t)/peaks["bf16" in k]:4.0%} of peak  spread {spread:.0%}', flush=True)
 
 def delay(name, precision, checkpoint, chunk=8, seconds=4):
@@ -115,7 +118,8 @@ def delay(name, precision, checkpoint, chunk=8, seconds=4):
         begin, first = time.perf_counter(), None
         for w in v.stream(mel.split(chunk, -1)): first = first or time.perf_counter()-begin
         total = time.perf_counter()-begin
-    print(f'{name} stream of {chunk} frames, {precision}: first sound after {first*1e3:.0f} ms of computing, RTF {total/seconds:.3f}', flush=True)
+    print(f'{name} stream of {chunk} frames, {precision}: first sound after {first*1e3:.0f} ms of computing, '
+          f'RTF {total/seconds:.3f}', flush=True)
 
 def memory(name, seconds, precision):
     "In a process of its own: peak memory above the loaded model and the wave, MiB"
@@ -144,16 +148,17 @@ def main():
     if a.memory: return memory(a.memory[0], float(a.memory[1]), a.memory[2])
     if a.checkpoint and len(a.models)!=1: p.error('--checkpoint is one model: say which, --models V1')
     code, peaks = official.load(a.checkout), [peak(torch.float32), peak(torch.bfloat16)]
-    print(f'torch {torch.__version__}, {a.threads} thread(s); best convolution: fp32 {peaks[0]/1e9:.0f}, bf16 {peaks[1]/1e9:.0f} GFLOP/s')
+    print(f'torch {torch.__version__}, {a.threads} thread(s); best convolution: '
+          f'fp32 {peaks[0]/1e9:.0f}, bf16 {peaks[1]/1e9:.0f} GFLOP/s')
     for name in a.models:
         for s in a.seconds: compare(code, name, s, a.rounds, peaks, a.checkpoint)
         for precision in ('fp32','bf16'):
             delay(name, precision, a.checkpoint)
             def peak_mib(s):
-                return float(subprocess.run([sys.executable, __file__, a.checkout, '--threads',
-                                             str(a.threads), '--memory', name, str(s),
-                                             precision], capture_output=True, text=True, check=True).stdout)
+                cmd = [sys.executable, __file__, a.checkout, '--threads', str(a.threads), '--memory', name, str(s), precision]
+                return float(subprocess.run(cmd, capture_output=True, text=True, check=True).stdout)
             mib = [median(peak_mib(s) for _ in range(3)) for s in (15,60)]
-            print(f'{name} {precision}: peak memory above model and wave {mib[0]:.0f} MiB at 15 s, {mib[1]:.0f} MiB at 60 s ({mib[1]/max(mib[0], 1):.2f} x)', flush=True)
+            print(f'{name} {precision}: peak memory above model and wave {mib[0]:.0f} MiB at 15 s, '
+                  f'{mib[1]:.0f} MiB at 60 s ({mib[1]/max(mib[0], 1):.2f} x)', flush=True)
 
 if __name__=='__main__': main()

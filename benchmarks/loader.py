@@ -51,6 +51,7 @@ def main():
             for wavs in epoch_batches(place, ds): yield from wavs
     for name,batches in (('segments alone', segments(data, cfg)), ('as training gets them', training())):
         r = rate(batches, a.seconds)
-        print(f'{name}: {r:,.0f} segments of {cfg.segment_size} samples a second, {2*r*cfg.segment_size/2**20:,.0f} MiB/s of int16', flush=True)
+        print(f'{name}: {r:,.0f} segments of {cfg.segment_size} samples a second, '
+              f'{2*r*cfg.segment_size/2**20:,.0f} MiB/s of int16', flush=True)
 
 if __name__=='__main__': main()

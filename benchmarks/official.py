@@ -12,19 +12,25 @@ from hifigan_ruslan.config import official_dict
 from hifigan_ruslan.model.weights import old_names
 
 _MENDS = {
-    'meldataset.py': (('mel_spectrogram', 'librosa_mel_fn(sampling_rate, n_fft, num_mels, fmin, fmax)', 'librosa_mel_fn(sr=sampling_rate, n_fft=n_fft, n_mels=num_mels, fmin=fmin, fmax=fmax)'),
-                      ('mel_spectrogram', 'normalized=False, onesided=True)', 'normalized=False, onesided=True, return_complex=True)\n    spec = torch.view_as_real(spec)')),
-    'utils.py': (('utils', 'import matplotlib\n', ''), ('utils', 'matplotlib.use("Agg")\n', ''), ('utils', 'import matplotlib.pylab as plt\n', ''))}
+    'meldataset.py': (('mel_spectrogram', 'librosa_mel_fn(sampling_rate, n_fft, num_mels, fmin, fmax)',
+                       'librosa_mel_fn(sr=sampling_rate, n_fft=n_fft, n_mels=num_mels, fmin=fmin, fmax=fmax)'),
+                      ('mel_spectrogram', 'normalized=False, onesided=True)',
+                       'normalized=False, onesided=True, return_complex=True)\n    spec = torch.view_as_real(spec)')),
+    'utils.py': (('utils', 'import matplotlib\n', ''),
+                 ('utils', 'matplotlib.use("Agg")\n', ''),
+                 ('utils', 'import matplotlib.pylab as plt\n', ''))}
 
 def _module(root, name):
     "One file of the checkout as a module of its own name, which the others then import"
     path = root/f'{name}.py'
     if not path.is_file():
-        raise SystemExit(f'{root} is not a checkout of jik876/hifi-gan: it has no {path.name}. Get it with: git clone https://github.com/jik876/hifi-gan')
+        raise SystemExit(f'{root} is not a checkout of jik876/hifi-gan: it has no {path.name}. '
+                         'Get it with: git clone https://github.com/jik876/hifi-gan')
     text = path.read_text(encoding='utf-8')
     for what,old,new in _MENDS.get(path.name, ()):
         if old not in text:
-            raise SystemExit(f'{path}: the text that needs mending for newer libraries ({what}: {old!r}) is not there; is it another version?')
+            raise SystemExit(f'{path}: the text that needs mending for newer libraries ({what}: {old!r}) '
+                             'is not there; is it another version?')
         text = text.replace(old, new)
     module = types.ModuleType(name)
     sys.modules[name] = module
@@ -39,7 +45,7 @@ def load(checkout # Folder of the official repository
     return SimpleNamespace(utils=utils, models=models, mel=mel, AttrDict=env.AttrDict)
 
 def _shrunk(module, shrink):
-    "A discriminator family with every layer's channels divided: the official classes have their sizes written into the code"
+    "A discriminator family with every layer's channels divided; the official classes have fixed sizes"
     from torch import nn
     norms = torch.nn.utils
     for d in module.discriminators:

@@ -32,13 +32,14 @@ def main():
         cfg, mel = preset(name), torch.randn(1, 80, a.frames, generator=torch.manual_seed(1))*2-5
         weights = random_generator(cfg).state_dict()
         want = load_generator(cfg, weights)(mel)
-        there = (as_inference_py(code,
-                                 export_official(cfg, weights, work/name/'generator'))(mel)-want).abs().max().item()
+        ours = as_inference_py(code, export_official(cfg, weights, work/name/'generator'))
+        there = (ours(mel)-want).abs().max().item()
         theirs = official.Official(code, cfg).generator
         (work/f'{name}_official').mkdir()
         code.utils.save_checkpoint(str(work/f'{name}_official'/'g_00000000'), {'generator': theirs.state_dict()})
         (work/f'{name}_official'/'config.json').write_text(json.dumps(official_dict(cfg)))
-        back = (load_generator(*open_checkpoint(work/f'{name}_official'/'g_00000000'))(mel)-theirs(mel)).abs().max().item()
+        again = load_generator(*open_checkpoint(work/f'{name}_official'/'g_00000000'))
+        back = (again(mel)-theirs(mel)).abs().max().item()
         print(f'{name}: rms {want.std():.2f}; ours in the official code {there:.1e}, theirs in ours {back:.1e}')
         assert there<1e-5 and back<1e-5, 'they do not agree'
 

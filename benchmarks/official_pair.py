@@ -19,8 +19,8 @@ from hifigan_ruslan.step import new_state, train_step
 def save_as_train_py(o, folder, steps, epoch=0):
     "The two files that the official train.py writes"
     o.code.utils.save_checkpoint(f'{folder}/g_{steps:08d}', {'generator': o.generator.state_dict()})
-    o.code.utils.save_checkpoint(f'{folder}/do_{steps:08d}', {'mpd': o.mpd.state_dict(), 'msd': o.msd.state_dict(), 'optim_g': o.optim_g.state_dict(),
-                                                             'optim_d': o.optim_d.state_dict(), 'steps': steps, 'epoch': epoch})
+    states = {k: getattr(o, k).state_dict() for k in ('mpd', 'msd', 'optim_g', 'optim_d')}
+    o.code.utils.save_checkpoint(f'{folder}/do_{steps:08d}', states | {'steps': steps, 'epoch': epoch})
 
 def load_as_train_py(code, cfg, folder):
     "What the official train.py does at its start, with the schedulers"

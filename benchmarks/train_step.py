@@ -1,6 +1,7 @@
 """Our training step beside the official one: the same weights, the same batch, interleaved in one process.
 
-    python benchmarks/train_step.py CHECKOUT [--preset V2] [--batch_size 2] [--repeats 7] [--threads 1] [--precision fp32 bf16]
+    python benchmarks/train_step.py CHECKOUT [--preset V2] [--batch_size 2] [--repeats 7] [--threads 1]
+                                             [--precision fp32 bf16]
 
 CHECKOUT is a clone of github.com/jik876/hifi-gan, which is never part of this repository. Printed: whether losses
 and gradients agree, the ratio of the whole step and of each part (generator, both discriminators, mel, optimisers),
@@ -21,8 +22,8 @@ from hifigan_ruslan.step import new_state, train_step
 
 def batch(cfg, device):
     "Segments of a synthetic voice"
-    waves = [torch.from_numpy(synth_wav(cfg.segment_size/cfg.sample_rate+1, cfg.sample_rate,
-                                        seed=i))[4000:4000+cfg.segment_size] for i in range(cfg.batch_size)]
+    seconds, part = cfg.segment_size/cfg.sample_rate+1, slice(4000, 4000+cfg.segment_size)
+    waves = [torch.from_numpy(synth_wav(seconds, cfg.sample_rate, seed=i))[part] for i in range(cfg.batch_size)]
     return torch.stack(waves)[:,None].to(device)
 
 def interleaved(functions, repeats, device):
@@ -41,7 +42,8 @@ def table(times, against):
     base = statistics.median(times[against])
     for k,v in times.items():
         q = statistics.quantiles(v, n=4) if len(v)>1 else (v[0],)*3
-        print(f'  {k:28} {statistics.median(v)*1e3:9.1f} ms   quartiles {q[0]*1e3:.1f} to {q[2]*1e3:.1f}   ratio {base/statistics.median(v):.2f}', flush=True)
+        print(f'  {k:28} {statistics.median(v)*1e3:9.1f} ms   quartiles {q[0]*1e3:.1f} to {q[2]*1e3:.1f}   '
+              f'ratio {base/statistics.median(v):.2f}', flush=True)
 
 def flat(grads): return torch.cat([g.flatten().float() for g in grads])
 
@@ -64,7 +66,8 @@ def agree(a, cfg, wav):
         o.start_from(s)
         ours, mine = gradients(lambda: train_step([wav], s), dict(g=s.opt_g, d=s.opt_d),
                                dict(g=list(s.generator.parameters()), d=s.disc_params()))
-        theirs, their = gradients(lambda: o.step(wav), dict(g=o.optim_g, d=o.optim_d), dict(g=list(o.generator.parameters()), d=[*o.mpd.parameters(), *o.msd.parameters()]))
+        params = dict(g=list(o.generator.parameters()), d=[*o.mpd.parameters(), *o.msd.parameters()])
+        theirs, their = gradients(lambda: o.step(wav), dict(g=o.optim_g, d=o.optim_d), params)
         diff = {k: ((ours[k]-theirs[k]).norm()/theirs[k].norm()).item() for k in ours}
         loss = {k: abs(mine[k].item()-their[k].item()) for k in their}
         print(f'  step {i}: gradients of G {diff["g"]:.1e}, of D {diff["d"]:.1e} (relative); losses '
@@ -109,7 +112,9 @@ def parts(o, s, wav):
     def opt_ours():
         s.opt_d.step()
         s.opt_g.step()
-    return {'generator': (g_official, g_ours), 'MPD': (lambda: d_official(o.mpd), lambda: d_ours(s.mpd)), 'MSD': (lambda: d_official(o.msd), lambda: d_ours(s.msd)),
+    return {'generator': (g_official, g_ours),
+            'MPD': (lambda: d_official(o.mpd), lambda: d_ours(s.mpd)),
+            'MSD': (lambda: d_official(o.msd), lambda: d_ours(s.msd)),
             'mel': (mel_official, mel_ours), 'optimisers': (opt_official, opt_ours)}
 
 def peak_rss():
@@ -125,7 +130,8 @@ def memory(a):
 
 def memory_of(a, cfg, wav):
     s = new_state(cfg, a.device)
-    step = (lambda: train_step([wav], s)) if a.memory_of=='ours' else (lambda o=official.Official(a.code, cfg, a.device): o.step(wav))
+    o = official.Official(a.code, cfg, a.device) if a.memory_of=='official' else None
+    step = (lambda: o.step(wav)) if o else (lambda: train_step([wav], s))
     before = peak_rss()
     for _ in range(2): step()
     print(f'{a.memory_of}: {torch.cuda.max_memory_allocated()/2**20:.0f} MiB on the GPU'
@@ -149,13 +155,14 @@ def main():
     cfg = replace(preset(a.preset), batch_size=a.batch_size)
     wav = batch(cfg, a.device)
     if a.memory_of: return memory_of(a, cfg, wav)
-    print(f'{a.preset}, batch {a.batch_size}, segment {cfg.segment_size}, {a.device}, {a.threads} thread(s), torch {torch.__version__}\n\nAgreement with the official code:')
+    print(f'{a.preset}, batch {a.batch_size}, segment {cfg.segment_size}, {a.device}, {a.threads} thread(s), '
+          f'torch {torch.__version__}\n\nAgreement with the official code:')
     agree(a, cfg, wav)
     o = official.Official(a.code, cfg, a.device)
     states = {p: new_state(cfg, a.device, p) for p in a.precision}
     o.start_from(states[a.precision[0]])
-    steps = {'official': lambda: o.step(wav)} | {f'ours, {p}': (lambda s=s: train_step([wav], s))
-                                                 for p,s in states.items()}
+    ours = {f'ours, {p}': (lambda s=s: train_step([wav], s)) for p,s in states.items()}
+    steps = {'official': lambda: o.step(wav)} | ours
     if a.device.type=='cuda':
         half = official.Official(a.code, cfg, a.device)
         steps['official in autocast bf16'] = lambda: half.step(wav, autocast=torch.bfloat16)

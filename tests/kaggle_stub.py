@@ -8,8 +8,10 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 API = '/api/v1/'
-FIELDS = dict(slug=str, newTitle=str, text=str, language=str, kernelType=str, isPrivate=bool, enableGpu=bool, enableTpu=bool, enableInternet=bool, machineShape=str,
-              datasetDataSources=list, competitionDataSources=list, kernelDataSources=list, modelDataSources=list, categoryIds=list, sessionTimeoutSeconds=int)
+FIELDS = dict(slug=str, newTitle=str, text=str, language=str, kernelType=str, isPrivate=bool,
+              enableGpu=bool, enableTpu=bool, enableInternet=bool, machineShape=str,
+              datasetDataSources=list, competitionDataSources=list, kernelDataSources=list, modelDataSources=list,
+              categoryIds=list, sessionTimeoutSeconds=int)
 NEEDED = ('slug', 'newTitle', 'text', 'language', 'kernelType')
 LIMIT = 1_000_000 # Bytes of text
 BLOB = dict(type=str, name=str, contentLength=int, contentType=str, lastModifiedEpochSeconds=int)
@@ -27,14 +29,14 @@ class Refused(Exception):
 
 def need(body, fields, *needed):
     "Refuse a body with other fields, or without those that are needed"
-    bad = [k for k,v in body.items() if k not in fields
-           or type(v) is not fields[k]] + [k for k in needed if not body.get(k)]
+    bad = [k for k,v in body.items() if k not in fields or type(v) is not fields[k]]
+    bad += [k for k in needed if not body.get(k)]
     if bad: raise Refused(400, f'Invalid fields: {bad}')
 
 def slug_of(title): return re.sub(r'[^a-z0-9]+', '-', title.lower()).strip('-')
 
 class KaggleStub:
-    "`with KaggleStub() as kaggle`: set what it answers, run the command in the environment `kaggle.env(home)`, look into `kaggle.requests`"
+    "`with KaggleStub() as kaggle`: set its answers, run the command in `kaggle.env(home)`, look into `kaggle.requests`"
     def __init__(self, user='alice', key='0'*32, datasets=('freezerainml/ruslan',)):
         self.user, self.key, self.datasets = user, key, set(datasets)
         self.tokens = {}                          # token -> user name
@@ -69,14 +71,15 @@ class KaggleStub:
     def url(self): return f'http://127.0.0.1:{self.server.server_port}'
 
     def env(self, home, login=True):
-        "The environment for the `kaggle` command: this process's, with another home, and this stub for Kaggle; `login`: with the name and key of `user`"
+        "This process's environment with another home, and this stub for Kaggle; `login`: with name and key of `user`"
         home = Path(home)
         (home/'.kaggle').mkdir(parents=True, exist_ok=True)
         kept = {k: v for k,v in os.environ.items() if not k.startswith(('KAGGLE_', 'XDG_'))
                 and not k.lower().endswith('_proxy')}
         name = dict(KAGGLE_USERNAME=self.user, KAGGLE_KEY=self.key) if login else {}
-        return kept | name | dict(KAGGLE_API_ENVIRONMENT='LOCALHOST', http_proxy=self.url, HTTP_PROXY=self.url, HOME=str(home), USERPROFILE=str(home),
-                                  KAGGLE_CONFIG_DIR=str(home/'.kaggle'), PYTHONUSERBASE=site.getuserbase())
+        return kept | name | dict(KAGGLE_API_ENVIRONMENT='LOCALHOST', http_proxy=self.url, HTTP_PROXY=self.url,
+                                  HOME=str(home), USERPROFILE=str(home), KAGGLE_CONFIG_DIR=str(home/'.kaggle'),
+                                  PYTHONUSERBASE=site.getuserbase())
 
     def asked(self, name): return [body for path,body in self.requests if path.endswith('/'+name)]
     @property
@@ -96,9 +99,11 @@ class KaggleStub:
         if owner!=user: raise Refused(403, "Permission 'kernels.update' was denied")
         if id not in self.kernels and slug!=slug_of(body['newTitle']): return dict(error='Notebook not found')
         without_version = lambda s: '/'.join(s.split('/')[:2])
-        answer = dict(ref=f'/code/{id}', url=f'https://www.kaggle.com/code/{id}', versionNumber=len(self.kernels.get(id, ()))+1,
-                      invalidDatasetSources=[s for s in body.get('datasetDataSources', ()) if without_version(s) not in self.datasets],
-                      invalidKernelSources=[s for s in body.get('kernelDataSources', ()) if without_version(s) not in self.kernels],
+        def unknown(key, known): return [s for s in body.get(key, ()) if without_version(s) not in known]
+        answer = dict(ref=f'/code/{id}', url=f'https://www.kaggle.com/code/{id}',
+                      versionNumber=len(self.kernels.get(id, ()))+1,
+                      invalidDatasetSources=unknown('datasetDataSources', self.datasets),
+                      invalidKernelSources=unknown('kernelDataSources', self.kernels),
                       invalidCompetitionSources=body.get('competitionDataSources', []))
         self.kernels.setdefault(id, []).append(body)
         return answer
@@ -116,8 +121,8 @@ class KaggleStub:
         names, start, size = list(self.output), int(body.get('pageToken') or 0), body.get('pageSize', 20)
         if not 1<=size<=200: raise Refused(400, f'Invalid page size: {size}')
         files = [dict(fileName=n, url=f'{self.url}/files/{quote(n)}') for n in names[start:start+size]]
-        return dict(files=files, log=json.dumps(self.log) if self.log
-                    else '') | (dict(nextPageToken=str(start+size)) if start+size<len(names) else {})
+        more = dict(nextPageToken=str(start+size)) if start+size<len(names) else {}
+        return dict(files=files, log=json.dumps(self.log) if self.log else '') | more
 
     # datasets
 
@@ -151,7 +156,8 @@ class KaggleStub:
             return dict(status='error', error='Invalid slug')
         id = f"{user}/{body['slug']}"
         if any(b['title']==body['title'] for b in self.made.values()):
-            return dict(status='error', error=f'The requested title "{body["title"]}" is already in use by a dataset. Please choose another title.')
+            return dict(status='error', error=f'The requested title "{body["title"]}" is already in use by a dataset. '
+                                              'Please choose another title.')
         self.stored[id], self.made[id] = [self.take(body['files'])], body
         self.datasets.add(id)
         return dict(status='ok', url=f'https://www.kaggle.com/datasets/{id}')
@@ -176,8 +182,8 @@ class KaggleStub:
         return dict(status=self.dataset_statuses.pop(0) if len(self.dataset_statuses)>1 else self.dataset_statuses[0])
 
     def dataset_metadata(self, user, body):
-        return dict(info=dict(licenses=[dict(name=self.made.get(self.known_dataset(body),
-                                                                {}).get('licenseName', 'unknown'))]))
+        made = self.made.get(self.known_dataset(body), {})
+        return dict(info=dict(licenses=[dict(name=made.get('licenseName', 'unknown'))]))
 
     def download_dataset(self, user, body):
         "The address of a file; what lies there is settled here, as a version may come in between"
@@ -200,11 +206,16 @@ class KaggleStub:
     def introspect(self, user, body):
         return dict(active=body['token'] in self.tokens, username=self.tokens.get(body['token'], ''))
 
-    routes = {f'{API}kernels.KernelsApiService/SaveKernel': save, f'{API}kernels.KernelsApiService/GetKernelSessionStatus': status,
-              f'{API}kernels.KernelsApiService/ListKernelSessionOutput': list_output, f'{API}security.OAuthService/IntrospectToken': introspect,
-              f'{API}blobs.BlobApiService/StartBlobUpload': start_blob, f'{API}datasets.DatasetApiService/CreateDataset': create_dataset,
-              f'{API}datasets.DatasetApiService/CreateDatasetVersion': create_version, f'{API}datasets.DatasetApiService/GetDatasetStatus': dataset_status,
-              f'{API}datasets.DatasetApiService/GetDatasetMetadata': dataset_metadata, f'{API}datasets.DatasetApiService/DownloadDataset': download_dataset,
+    routes = {f'{API}kernels.KernelsApiService/SaveKernel': save,
+              f'{API}kernels.KernelsApiService/GetKernelSessionStatus': status,
+              f'{API}kernels.KernelsApiService/ListKernelSessionOutput': list_output,
+              f'{API}security.OAuthService/IntrospectToken': introspect,
+              f'{API}blobs.BlobApiService/StartBlobUpload': start_blob,
+              f'{API}datasets.DatasetApiService/CreateDataset': create_dataset,
+              f'{API}datasets.DatasetApiService/CreateDatasetVersion': create_version,
+              f'{API}datasets.DatasetApiService/GetDatasetStatus': dataset_status,
+              f'{API}datasets.DatasetApiService/GetDatasetMetadata': dataset_metadata,
+              f'{API}datasets.DatasetApiService/DownloadDataset': download_dataset,
               f'{API}datasets.DatasetApiService/ListDatasetFiles': list_files}
 
 class Elsewhere(str): "An answer that is an address"
@@ -266,9 +277,8 @@ class _Handler(BaseHTTPRequestHandler):
         if wanted=='POST': return self.found(stub.routes[path](stub, user, body))
         stub.known(*path.removeprefix(stream).split('/'))
         if stub.is_running:
-            self.answer(200,
-                        ''.join(f'data: {d}\n\n' for d in (*map(json.dumps, stub.log), 'END_OF_LOG')).encode(),
-                        'text/event-stream')
+            events = ''.join(f'data: {d}\n\n' for d in (*map(json.dumps, stub.log), 'END_OF_LOG'))
+            self.answer(200, events.encode(), 'text/event-stream')
         else: self.answer(200, stub.log)
 
     def found(self, answer):

@@ -17,7 +17,11 @@ const connect = AudioNode.prototype.connect
 AudioNode.prototype.connect = function(to, ...rest) {
   if (to instanceof AudioDestinationNode && !(this instanceof ScriptProcessorNode)) {
     const c = this.context
-    if (!c.ear) { c.ear = c.createScriptProcessor(4096, 1, 1); c.ear.onaudioprocess = e => tape.push(...e.inputBuffer.getChannelData(0)); connect.call(c.ear, to) }
+    if (!c.ear) {
+      c.ear = c.createScriptProcessor(4096, 1, 1)
+      c.ear.onaudioprocess = e => tape.push(...e.inputBuffer.getChannelData(0))
+      connect.call(c.ear, to)
+    }
     connect.call(this, c.ear)
   }
   return connect.call(this, to, ...rest)
@@ -51,7 +55,8 @@ def until(tab, js, seconds=15):
     "Wait until an expression is true; playwright's own wait_for_function needs eval, which the page's policy forbids"
     end = time.monotonic()+seconds
     while not tab.evaluate(js):
-        assert time.monotonic()<end, f'{js} is not true after {seconds} s: {tab.evaluate("stepPlayers.map(p => p.state)")}'
+        late = time.monotonic()>=end
+        assert not late, f'{js} is not true after {seconds} s: {tab.evaluate("stepPlayers.map(p => p.state)")}'
         time.sleep(.02)
 def wait_status(tab, status, i=0): until(tab, f'stepPlayers[{i}].status === {status!r}')
 def tape(tab): return np.array(tab.evaluate('tape'), np.float32)
@@ -118,7 +123,8 @@ def test_play_pause_seek_and_end(opened):
     tab.evaluate('stepPlayers[0].play()')
     until(tab, 'stepPlayers[0].time > 0 && stepPlayers[0].time < 1') # from the beginning
     for _ in range(20):
-        tab.evaluate('stepPlayers[0].seek(Math.random()*4); stepPlayers[0].choose(0); stepPlayers[0].pause(); stepPlayers[0].play(); stepPlayers[0].choose(1)')
+        tab.evaluate('stepPlayers[0].seek(Math.random()*4); stepPlayers[0].choose(0); stepPlayers[0].pause(); '
+                     'stepPlayers[0].play(); stepPlayers[0].choose(1)')
     wait_status(tab, 'playing')
     tab.evaluate('stepPlayers[0].choose(7)')
     assert state(tab)['track']==1
@@ -132,7 +138,8 @@ def test_play_pause_seek_and_end(opened):
 
 def test_keyboard_only(opened):
     tab = opened(page('t', player([Track(f't{i}', NOISES[0]) for i in range(12)], RATE)))
-    press, focus = tab.keyboard.press, lambda: tab.evaluate('document.activeElement.className || document.activeElement.dataset.name || document.activeElement.tagName')
+    press = tab.keyboard.press
+    def focus(): return tab.evaluate('(e => e.className || e.dataset.name || e.tagName)(document.activeElement)')
     press('Tab')
     assert focus()=='play'
     assert tab.evaluate("getComputedStyle(document.activeElement).outlineStyle")=='solid'
@@ -184,9 +191,8 @@ def test_screen_reader_texts(opened):
     assert live.inner_text()=='звучит: система 0' and play.get_attribute('aria-label')=='Пауза'
     tab.keyboard.press('2')
     assert live.inner_text()=='звучит: система 1'
-    assert parts(tab).locator('.tracks button').evaluate_all('bs => bs.map(b => b.ariaPressed)')==['false',
-                                                                                                   'true',
-                                                                                                   'false']
+    pressed = parts(tab).locator('.tracks button').evaluate_all('bs => bs.map(b => b.ariaPressed)')
+    assert pressed==['false', 'true', 'false']
     assert re.fullmatch(r'\d,\d / 4,0 с', parts(tab).locator('.time').inner_text())
 
 def test_pictures(opened):
@@ -207,7 +213,8 @@ def test_pictures(opened):
 
 def test_one_at_a_time(opened):
     "Also across the frames of a notebook"
-    body = player(tracks(1), RATE, 'one') + player(tracks(2), RATE, 'two') + frame(player(tracks(1), RATE, 'three')) + frame(player(tracks(1), RATE, 'four'))
+    body = player(tracks(1), RATE, 'one') + player(tracks(2), RATE, 'two')
+    body += frame(player(tracks(1), RATE, 'three')) + frame(player(tracks(1), RATE, 'four'))
     tab = opened(re.sub('<meta http-equiv[^\n]*', '', page('t', body))) # a notebook has no such policy
     inner = [f for f in tab.frames if f.parent_frame]
     assert len(inner)==2
@@ -256,14 +263,16 @@ class Metric:
     perfect:float
     digits:int
     what:str
-METRICS = dict(mel_l1=Metric('mel L1', '', 'lower', 0., 3, 'Difference of the log mels.'), pesq=Metric('PESQ', '', 'higher', 4.64, 2, 'A model of the ear.'),
+METRICS = dict(mel_l1=Metric('mel L1', '', 'lower', 0., 3, 'Difference of the log mels.'),
+               pesq=Metric('PESQ', '', 'higher', 4.64, 2, 'A model of the ear.'),
                level_db=Metric('level', 'dB', 'zero', 0., 1, 'Loudness.'))
 
 def a_report(n_systems=3, n_clips=5, **kw):
-    "A report whose numbers can be foreseen: system i has mel L1 .1(i+1), clip j adds .01 j; the last clip of the second system failed"
+    "A report of foreseen numbers: system i has mel L1 .1(i+1), clip j adds .01 j; the second system's last clip failed"
     systems = [System(f'{EVIL} {i}' if i==0 else f'система {i}', 'checkpoint', {'steps': str(i)})
                for i in range(n_systems)]
-    rows = [dict(system=s.name, clip=f'clip{j}', text=f'Слово {j} «ёж»', error='', note='', seconds=1.+j, mel_l1=.1*(i+1)+.01*j, pesq=4-.1*i-.01*j, level_db=-2.+i)
+    rows = [dict(system=s.name, clip=f'clip{j}', text=f'Слово {j} «ёж»', error='', note='', seconds=1.+j,
+                 mel_l1=.1*(i+1)+.01*j, pesq=4-.1*i-.01*j, level_db=-2.+i)
             for i,s in enumerate(systems) for j in range(n_clips)]
     rows[2*n_clips-1] |= dict(mel_l1=math.nan, pesq=math.nan, level_db=math.nan, error='it is <i>damaged</i>')
     summary = {s.name: dict(mel_l1=(.1*(i+1), .05, .5, n_clips), level_db=(-2.+i, -3., 3., n_clips))
@@ -271,11 +280,13 @@ def a_report(n_systems=3, n_clips=5, **kw):
     paired = [dict(metric='mel_l1', a=systems[0].name, b=systems[1].name, difference=-.1, low=-.2, high=-.05,
                    p=.001, n=n_clips)]
     audio = lambda s,c: NOISES[(hash(s)+int(c[4:]))%3][:RATE*2]
-    return report(**dict(rows=rows, systems=systems, metrics=METRICS, summary=summary, paired=paired, audio=audio, sample_rate=RATE, title='Report '+EVIL, licence='CC0',
-                         missing={'UTMOS': 'no weights'})|kw)
+    given = dict(rows=rows, systems=systems, metrics=METRICS, summary=summary, paired=paired, audio=audio,
+                 sample_rate=RATE, title='Report '+EVIL, licence='CC0', missing={'UTMOS': 'no weights'})
+    return report(**given|kw)
 
 def column(tab, table, n):
-    return tab.locator(f'#table-{table} tbody tr:not([hidden])').evaluate_all(f'rows => rows.map(r => r.cells[{n}].innerText)')
+    rows = tab.locator(f'#table-{table} tbody tr:not([hidden])')
+    return rows.evaluate_all(f'rows => rows.map(r => r.cells[{n}].innerText)')
 def head(tab, table, n): return tab.locator(f'#table-{table} thead th').nth(n)
 
 def test_report_sorts(opened):

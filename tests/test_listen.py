@@ -19,15 +19,26 @@ from pathlib import Path
 from hifigan_ruslan.config import TINY
 from hifigan_ruslan.evaluation.systems import eval_clips
 from hifigan_ruslan.generator import random_generator
-from hifigan_ruslan.listening.test_widget import *
+from hifigan_ruslan.listening.browse import browse, texts_of
+from hifigan_ruslan.listening.live import resynthesize_live
+from hifigan_ruslan.listening.monitor import monitor
+from hifigan_ruslan.listening.test_widget import blind_widget
 from hifigan_ruslan.vocoder import Vocoder
 vocoder = Vocoder(TINY, random_generator(TINY))
 here = Path({here!r})
 '''
 BROWSE = '''files = [Path({root!r})/'hifigan_ruslan'/'clips'/f'ru_{{n}}.flac' for n in ('0003','0025','0040')]
 clips = eval_clips(files)
-browse(clips, {{'TINY, untrained': vocoder, 'half <b>"as"</b> loud': {{n: r(22050)*.5 for n,r in clips}}}}, texts_of(files[0].parent), lang={lang!r})'''
-BLIND = 'from hifigan_ruslan.listening.listening_test import BlindTest\nblind_widget(BlindTest.open(here/{folder!r}), {listener!r}, lang={lang!r})'
+half = {{n: r(22050)*.5 for n,r in clips}}
+systems = {{'TINY, untrained': vocoder, 'half <b>"as"</b> loud': half}}
+browse(clips, systems, texts_of(files[0].parent), lang={lang!r})'''
+BLIND = '''from hifigan_ruslan.listening.listening_test import BlindTest
+blind_widget(BlindTest.open(here/{folder!r}), {listener!r}, lang={lang!r})'''
+
+# Made for JupyterLab: in Voila they only complain
+NOT_FOR_VOILA = ['jupyterlab-jupytext', '@jupyter-notebook/lab-extension', 'jupyterlab_pygments']
+ELSEWHERE = ('cdn.jsdelivr|fontawesome|font-awesome|ERR_INTERNET|ERR_NAME|ERR_CONNECTION|ERR_TUNNEL|ERR_PROXY|'
+             'ERR_BLOCKED') # What the console says of a CDN that is not there
 
 def free_port():
     with socket.socket() as s:
@@ -37,15 +48,20 @@ def free_port():
 @contextmanager
 def served(kind, folder, *cells):
     "URL of a server with a notebook of these cells; it is ended with its kernels"
-    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells], metadata=dict(kernelspec=dict(name='python3', display_name='Python 3', language='python')))
+    kernel = dict(name='python3', display_name='Python 3', language='python')
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells],
+                                  metadata=dict(kernelspec=kernel))
     nbformat.write(nb, folder/'listen.ipynb')
     port, home = free_port(), folder/'home'
     home.mkdir(exist_ok=True)
-    env = {k: v for k,v in os.environ.items() if not k.startswith(('JUPYTER', 'JPY'))} | dict(HOME=str(home), JUPYTER_CONFIG_DIR=str(home/'cfg'), OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT), MPLBACKEND='Agg')
+    env = {k: v for k,v in os.environ.items() if not k.startswith(('JUPYTER', 'JPY'))}
+    env |= dict(HOME=str(home), JUPYTER_CONFIG_DIR=str(home/'cfg'), OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT),
+                MPLBACKEND='Agg')
     cmd = dict(voila=['-m', 'voila', 'listen.ipynb', '--no-browser', f'--port={port}', '--Voila.ip=127.0.0.1',
-                           "--VoilaConfiguration.extension_denylist=['jupyterlab-jupytext', '@jupyter-notebook/lab-extension', 'jupyterlab_pygments']"], # made for JupyterLab: in Voila they only complain
-               lab=['-m', 'jupyterlab', '--no-browser', '--allow-root', '--ip=127.0.0.1', f'--port={port}', '--ServerApp.port_retries=0', '--IdentityProvider.token=tok',
-                    '--LabApp.news_url=', '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate'])[kind]
+                      f'--VoilaConfiguration.extension_denylist={NOT_FOR_VOILA}'],
+               lab=['-m', 'jupyterlab', '--no-browser', '--allow-root', '--ip=127.0.0.1', f'--port={port}',
+                    '--ServerApp.port_retries=0', '--IdentityProvider.token=tok', '--LabApp.news_url=',
+                    '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate'])[kind]
     with open(folder/f'{kind}.log', 'w') as log:
         p = subprocess.Popen([sys.executable, *cmd], cwd=folder, env=env, stdout=log,
                              stderr=subprocess.STDOUT, start_new_session=True)
@@ -64,7 +80,7 @@ def served(kind, folder, *cells):
 
 @pytest.fixture
 def opened(browser, tmp_path):
-    "Function that serves cells in Voila and opens them; afterwards the console must be clean but for the fonts that Voila wants from a CDN"
+    "Function that serves cells in Voila and opens them; the console must be clean but for fonts wanted from a CDN"
     wrong, open_now = [], []
     def f(*cells, grants=(), width=1200):
         server = served('voila', tmp_path, HEAD.format(root=str(ROOT), here=str(tmp_path)),
@@ -75,7 +91,7 @@ def opened(browser, tmp_path):
         tab = context.new_page()
         tab.set_default_timeout(60_000)
         def said(m):
-            if m.type=='error' and not re.search('cdn.jsdelivr|fontawesome|font-awesome|ERR_INTERNET|ERR_NAME|ERR_CONNECTION|ERR_TUNNEL|ERR_PROXY|ERR_BLOCKED', m.text+str(m.location)):
+            if m.type=='error' and not re.search(ELSEWHERE, m.text+str(m.location)):
                 wrong.append(m.text)
                 print(m.text, m.location)
         tab.on('console', said)
@@ -108,7 +124,8 @@ def player_frame(tab, n=1, nth=0):
     def find():
         tab.wait_for_timeout(50) # lets playwright take notice of new frames
         frames = [f for f in tab.frames if f!=tab.main_frame and f.parent_frame==tab.main_frame]
-        return len(frames)>nth and frames[nth].evaluate('window.stepPlayers ? stepPlayers[0].buttons.length : 0')>=n and frames[nth]
+        buttons = 'window.stepPlayers ? stepPlayers[0].buttons.length : 0'
+        return len(frames)>nth and frames[nth].evaluate(buttons)>=n and frames[nth]
     def safe():
         try: return find()
         except sync_api.Error: return False # it is just being replaced
@@ -134,8 +151,8 @@ def test_browse(opened):
     tab = opened(BROWSE)
     status(tab, 'clip 1 of 3')
     frame = player_frame(tab, 3)
-    assert frame.evaluate('stepPlayers[0].buttons.map(b => b.dataset.name)')==['recording', 'TINY, untrained',
-                                                                               'half <b>"as"</b> loud']
+    names = frame.evaluate('stepPlayers[0].buttons.map(b => b.dataset.name)')
+    assert names==['recording', 'TINY, untrained', 'half <b>"as"</b> loud']
     assert plays(frame)
     at = state(frame)['time']
     frame.locator('.tracks button').nth(2).click()
@@ -160,8 +177,11 @@ def test_browse(opened):
 def drop(tab, name, data):
     "Drop a file on the drop zone"
     tab.locator('.sound-input').evaluate('''(zone, [name, data]) => {
-        const given = new DataTransfer(); given.items.add(new File([Uint8Array.from(atob(data), c => c.charCodeAt(0))], name))
-        for (const kind of ['dragenter', 'dragover', 'drop']) zone.dispatchEvent(new DragEvent(kind, {dataTransfer: given, bubbles: true, cancelable: true})) }''', [name, base64.b64encode(data).decode()])
+        const given = new DataTransfer()
+        given.items.add(new File([Uint8Array.from(atob(data), c => c.charCodeAt(0))], name))
+        for (const kind of ['dragenter', 'dragover', 'drop'])
+            zone.dispatchEvent(new DragEvent(kind, {dataTransfer: given, bubbles: true, cancelable: true}))
+        }''', [name, base64.b64encode(data).decode()])
 
 def sound_bytes(tmp_path, name, wav, rate, **kw):
     sf.write(tmp_path/name, wav, rate, **kw)
@@ -173,7 +193,9 @@ def test_drop_and_record(opened, tmp_path):
     frame = player_frame(tab, 2)
     assert plays(frame) and 6<state(frame)['duration']<6.2
     facts = tab.locator('.widget-html li').all_inner_texts()
-    assert facts[0].startswith('моя "запись" <b>.flac: 6.1') and 'at 16,000 Hz' in facts[0] and 'RTF' in facts[1] and 'Nothing above' in facts[2] and 'resampled to 22,050' in facts[3], facts
+    assert facts[0].startswith('моя "запись" <b>.flac: 6.1'), facts
+    for fact,words in zip(facts, ('at 16,000 Hz', 'RTF', 'Nothing above', 'resampled to 22,050'), strict=True):
+        assert words in fact, facts
     shot(tab, 'live')
     for name,data,words in (('empty.wav', b'', 'empty.wav is empty'),
                             ('text.wav', 'это не звук'.encode()*9, 'text.wav cannot be read as sound')):
@@ -201,7 +223,8 @@ def test_refused_microphone(opened):
     tab = opened("resynthesize_live(vocoder, lang='ru')")
     tab.locator('.sound-input').wait_for()
     def refuse(name):
-        tab.evaluate("name => { navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('no', name) } }", name)
+        refusing = "async () => { throw new DOMException('no', name) }"
+        tab.evaluate('name => { navigator.mediaDevices.getUserMedia = %s }' % refusing, name)
     refuse('NotAllowedError')
     tab.get_by_role('button', name='Записать', exact=True).click()
     tab.get_by_text('Микрофон запрещён').wait_for()
@@ -211,7 +234,8 @@ def test_refused_microphone(opened):
     tab.get_by_text('Микрофона нет').wait_for()
     shot(tab, 'refused')
 
-COLUMNS = 'step,epoch,disc,gen,fm,mel,norm_g,norm_d,steps_per_s,audio_per_s,wait,seconds,real_p2,fake_p2,real_s1,fake_s1'
+COLUMNS = ('step,epoch,disc,gen,fm,mel,norm_g,norm_d,steps_per_s,audio_per_s,wait,seconds,'
+           'real_p2,fake_p2,real_s1,fake_s1')
 def rows(*steps):
     return ''.join(f'{s},{s//100},1.0,2,1.5,{.9*np.exp(-s/300):.4f},9,3,2.5,1.2,.01,{s/2.5},.6,.3,.6,.3\n'
                    for s in steps)
@@ -249,7 +273,9 @@ def test_monitor(opened, tmp_path):
 
 def a_test(folder, kind, n=2):
     waves = {f'clip {i}': speech()*(1+i)/2 for i in range(n)}
-    return make_test(folder, kind, dict(secret_one={k: w*.9 for k,w in waves.items()}, secret_two={k: w[::-1].copy() for k,w in waves.items()}), list(waves), RATE, reference=waves)
+    systems = dict(secret_one={k: w*.9 for k,w in waves.items()},
+                   secret_two={k: w[::-1].copy() for k,w in waves.items()})
+    return make_test(folder, kind, systems, list(waves), RATE, reference=waves)
 
 def tab_to(tab, element):
     "Press Tab until this element has the focus"

@@ -19,7 +19,8 @@ def type_name(anno):
     "An annotation without the paths of its modules; nothing for none"
     if anno is EMPTY or anno is None: return ''
     if getattr(anno, '__name__', '')=='store_true': return 'flag' # of fastcore's call_parse
-    name = anno if isinstance(anno, str) else anno.__name__ if isinstance(anno, type) and not getattr(anno, '__args__', None) else str(anno)
+    plain_class = isinstance(anno, type) and not getattr(anno, '__args__', None)
+    name = anno if isinstance(anno, str) else anno.__name__ if plain_class else str(anno)
     return re.sub(r'\b(?:\w+\.)+(\w+)', r'\1', name)
 
 def code(text): return '`'+text.replace('|', r'\|')+'`' if text else ''
@@ -58,7 +59,7 @@ def marks(kind, *names):
     return '\n'.join(f'```{{api}} {kind} {n}\n```' for n in names)
 
 def methods(cls):
-    "(name, function or property) of the public methods that a class itself defines; those without a docstring do what the base class says"
+    "(name, function or property) of the public methods that a class itself defines and documents"
     for k,v in vars(cls).items():
         v = getattr(v, '__func__', v)
         if k.startswith('_') or not (inspect.isfunction(v) or isinstance(v, property)): continue

@@ -119,7 +119,8 @@ def check_docs(site):
     wrong = dead_links(pages, site) + fetched(pages, site) + missing(pages, site) + sorted(gaps())
     print('\n'.join(['Addresses outside the site, not visited:', *(f'  {t} ({n})' for t,n in outside(pages).items())]))
     if wrong: sys.exit('\n'.join([f'{len(wrong)} things are not right:', *wrong]))
-    print(f'checked {len(pages)} pages, {sum(len(set(p.targets)) for p in pages.values()):,} addresses, {len(list(exported()))} names')
+    addresses = sum(len(set(p.targets)) for p in pages.values())
+    print(f'checked {len(pages)} pages, {addresses:,} addresses, {len(list(exported()))} names')
 
 @call_parse
 def main(site:str=str(ROOT/'_docs') # Folder of the site

@@ -30,7 +30,7 @@ def from_notebook(notebook, name):
     return space[name]
 
 def twice_the_same(wavs, s):
-    "A step whose discriminators get the recording in place of the generated wave, as from a loader that returns one batch twice"
+    "A step whose discriminators get the recording twice, as from a loader that returns one batch twice"
     def generate(wav, s): return wav.clone().requires_grad_()
     def update(s, opt, *args): return opt is not s.opt_d or real(s, opt, *args)
     real = steps._update
@@ -52,7 +52,9 @@ def health(data):
     "Four trainings, their rows and their picture"
     cfg = replace(TINY, upsample_initial_channel=32, disc_shrink=32, segment_size=2048, batch_size=4,
                   grad_accum=1, lr_g=1e-3, lr_d=1e-3)
-    runs = {'healthy': (train_step, cfg), 'dead: the same wave twice': (twice_the_same, cfg), 'leak: D is not cleared': (from_notebook('30_step', 'leaky_step'), cfg),
+    runs = {'healthy': (train_step, cfg),
+            'dead: the same wave twice': (twice_the_same, cfg),
+            'leak: D is not cleared': (from_notebook('30_step', 'leaky_step'), cfg),
             'crushing: G hardly learns': (train_step, replace(cfg, lr_g=1e-6, lr_d=3e-3))}
     rows = {name: train(*run, data) for name,run in runs.items()}
     fig, axs = plt.subplots(2, 4, figsize=(11,4.4), sharex=True, sharey='row')
@@ -68,7 +70,8 @@ def health(data):
             keys = [k for k in r[0] if k.startswith(kind)]
             for k in keys: low.plot(x, [o[k] for o in r], c=c, lw=.7, label=kind if k==keys[0] else None)
         low.set(ylim=(-.3,1.3), xlabel='step')
-        print(f'{name}: D loss {r[-1]["disc"]:.2f} at the end, alarm: {disc_health({k: sum(o[k] for o in r[-5:])/5 for k in r[-1]})[0]}')
+        end = {k: sum(o[k] for o in r[-5:])/5 for k in r[-1]}
+        print(f'{name}: D loss {r[-1]["disc"]:.2f} at the end, alarm: {disc_health(end)[0]}')
     axs[0,0].set_ylabel('D loss (green: healthy)')
     axs[1,0].set_ylabel('scores of the eight')
     axs[1,0].legend(fontsize=8)

@@ -29,7 +29,8 @@ def main(
     texts = read_texts(voice/'etc'/'txt.done.data')
     held = held_out(p.stem for p in (voice/'wav').glob('*.wav'))
     if len(held)!=20 or not set(HELD_OUT)<=set(held) or set(TRAIN)&set(held):
-        raise ValueError(f'{voice}: not the voice that the clips were chosen from; every 31st recording is {held}, expected {HELD_OUT} among 20')
+        raise ValueError(f'{voice}: not the voice that the clips were chosen from; every 31st recording is {held}, '
+                         f'expected {HELD_OUT} among 20')
     out.mkdir(parents=True, exist_ok=True)
     ids = sorted(TRAIN+HELD_OUT)
     for i in ids:

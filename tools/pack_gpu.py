@@ -12,9 +12,11 @@ tqdm. There, in the folder of the repository:
     mkdir -p /tmp/wav; cp .gpu/1/* /tmp/wav/                                                    # and so each part
     python3 -m pip install -q --no-index --no-deps --target /tmp/site .gpu/wheels/*.whl
     export PYTHONPATH=/tmp/site:$PWD
-    python3 -c "from hifigan_ruslan.config import V1, fine_tuning, save_config; save_config(fine_tuning(V1), '/tmp/gpu.json')"
-    setsid python3 tools/tune_voice.py /tmp/wav /tmp/work --init .gpu/universal --config /tmp/gpu.json --steps 20000 --hours .2 > /tmp/train.log 2>&1 &
-    python3 -c "from hifigan_ruslan.cli import run; run('export', '/tmp/work/tuned', 'voice')"   # the moving average; log.csv and curves.png are in /tmp/work/tuned
+    python3 -c "from hifigan_ruslan.config import *; save_config(fine_tuning(V1), '/tmp/gpu.json')"
+    setsid python3 tools/tune_voice.py /tmp/wav /tmp/work --init .gpu/universal --config /tmp/gpu.json \\
+        --steps 20000 --hours .2 > /tmp/train.log 2>&1 &
+    # the moving average; log.csv and curves.png are in /tmp/work/tuned
+    python3 -c "from hifigan_ruslan.cli import run; run('export', '/tmp/work/tuned', 'voice')"
 
 The same command goes on where a run stopped. --hours is the time of the sitting. tools/train_voice.py trains the
 small voice from nothing in the same way."""
@@ -25,13 +27,14 @@ from hifigan_ruslan.base.audio import read_wav
 import soundfile as sf
 from train_voice import recordings
 
-WHEELS = 'librosa soundfile soxr audioread pooch lazy_loader msgpack decorator platformdirs fastcore cffi pycparser'.split()
+WHEELS = ('librosa soundfile soxr audioread pooch lazy_loader msgpack decorator platformdirs fastcore cffi '
+          'pycparser').split()
 
 def wheels(out, python):
     "Those of WHEELS that exist for this Python on Linux, newest version"
     out.mkdir(parents=True, exist_ok=True)
-    systems = [f'--platform={o}_x86_64' for o in ('manylinux_2_28', 'manylinux_2_27', 'manylinux_2_17',
-                                                  'manylinux2014', 'manylinux1')]
+    names = 'manylinux_2_28 manylinux_2_27 manylinux_2_17 manylinux2014 manylinux1'.split()
+    systems = [f'--platform={o}_x86_64' for o in names]
     for name in WHEELS:
         done = subprocess.run([sys.executable, '-m', 'pip', 'download', '-q', '--no-deps',
                                '--only-binary=:all:', f'--python-version={python}', '--implementation=cp',

@@ -33,7 +33,8 @@ CLIP, BEGIN, SECONDS, MOMENTS = 'ru_0058', .4, 3., 6
 def measure(recordings, cfg, out, best=None):
     "Rows for the voice, Griffin-Lim and, if given, the checkpoint with the best mel L1, on whole recordings"
     systems = [Original(), Checkpoint(FOLDER, NAME),
-               GriffinLim(cfg, n_iter=60, name='griffin-lim')] + ([Checkpoint(best, 'best-mel-l1')] if best else [])
+               GriffinLim(cfg, n_iter=60, name='griffin-lim')]
+    if best: systems.append(Checkpoint(best, 'best-mel-l1'))
     return evaluate(systems, eval_clips(recordings), cfg, out, workers=2)
 
 def table(rows):
@@ -52,7 +53,8 @@ def table(rows):
 def card(about, rows, others):
     "What a reader of the model card should know"
     n, m = (len({r['clip'] for r in o}) for o in (rows, others))
-    beyond = f'\n\nOn {m} recordings of RUSLAN, another man in another room, with sound up to 11 kHz:\n\n{table(others)}' if others else ''
+    where = f'On {m} recordings of RUSLAN, another man in another room, with sound up to 11 kHz:'
+    beyond = f'\n\n{where}\n\n{table(others)}' if others else ''
     return f"""{about}
 
 **Data.** 600 recordings, 1.6 hours, of festvox-ru: one male reader, Nickolay V. Shmyrev, reads A. N. Tolstoy's "Aelita". They were recorded at 16 kHz and hold nothing above some 7 kHz. This model has learnt silence there, so whatever it vocodes sounds dull.

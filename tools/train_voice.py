@@ -1,7 +1,9 @@
 """Train a V2 on the recordings of Debian's festvox-ru: the same seed, clips and numbers each time.
 
-    apt-get download festvox-ru && dpkg-deb -x festvox-ru_*.deb x      # on Debian or Ubuntu, no root needed; or unpack the .deb elsewhere
-    python tools/train_voice.py x/usr/share/festival/voices/russian/msu_ru_nsh_clunits/wav work --hours 2.7 --precision bf16
+    # on Debian or Ubuntu, no root needed; or unpack the .deb elsewhere
+    apt-get download festvox-ru && dpkg-deb -x festvox-ru_*.deb x
+    WAVS=x/usr/share/festival/voices/russian/msu_ru_nsh_clunits/wav
+    python tools/train_voice.py $WAVS work --hours 2.7 --precision bf16
 
 WAVS is the folder with the 620 recordings. Every 31st of them in sorted order (ru_0017, ru_0058 ...), 20 in all, is
 kept out of everything and laid into WORK/held_out; the other 600 are prepared in WORK/data and trained on, with the
@@ -22,7 +24,8 @@ def recordings(wavs):
     "Path by name of the 620 recordings, in order"
     files = {p.stem: p for p in sorted(wavs.glob('*')) if p.suffix in ('.wav', '.flac')}
     if len(files)!=620:
-        raise SystemExit(f'{wavs} has {len(files)} recordings, festvox-ru has 620: give the folder wav/ of msu_ru_nsh_clunits')
+        raise SystemExit(f'{wavs} has {len(files)} recordings, festvox-ru has 620: '
+                         'give the folder wav/ of msu_ru_nsh_clunits')
     return files
 
 def link(wavs, work):

@@ -27,10 +27,14 @@ from train_voice import link
 OUT = Path(__file__).parent.parent/'nbs/runs/fine_tune/trials.csv'
 SMALL = dict(batch_size=4, disc_shrink=8)
 TRIALS = { # name -> (numbers, steps in which only the discriminators learn)
-    'at once': (replace(V1, **SMALL), 0),                                      # the official rates, both networks from the first step
-    'mel alone': (replace(fine_tuning(V1), mel_warmup=10**9, **SMALL), 0),     # no discriminators at all
-    'no ramp': (replace(V1, **SMALL), 500),                                    # discriminators that hear, with all their weight, at the official rates
-    'default': (replace(fine_tuning(V1), **SMALL), 500)}                       # as hifigan-train --init universal
+    # the official rates, both networks from the first step
+    'at once': (replace(V1, **SMALL), 0),
+    # no discriminators at all
+    'mel alone': (replace(fine_tuning(V1), mel_warmup=10**9, **SMALL), 0),
+    # discriminators that hear, with all their weight, at the official rates
+    'no ramp': (replace(V1, **SMALL), 500),
+    # as hifigan-train --init universal
+    'default': (replace(fine_tuning(V1), **SMALL), 500)}
 LOOKS = 20, 50, 100, 200, 400 # Steps of the generator
 COLUMNS = 'trial step part weights mel_l1 mel_l1_8k pesq dnsmos hf_db seconds'.split()
 
@@ -53,8 +57,8 @@ def trial(name, data, parts, write):
     cfg, warmup = TRIALS[name]
     s = new_state(cfg)
     init_weights(s, start_weights('universal'))
-    s.hold_g, ds, begin, end = warmup, SegmentDataset(data, cfg.segment_size,
-                                                      cfg.seed), time.monotonic(), warmup+LOOKS[-1]
+    s.hold_g, ds = warmup, SegmentDataset(data, cfg.segment_size, cfg.seed)
+    begin, end = time.monotonic(), warmup+LOOKS[-1]
     while s.step<end:
         for wavs in epoch_batches(s, ds):
             train_step(wavs, s)

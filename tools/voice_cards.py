@@ -34,7 +34,8 @@ def table(rows, names):
     means = summary(rows)
     heads = {k: (f'{m.title} ({m.unit})' if m.unit else m.title, m.better, m.digits) for k,m in METRICS.items()}
     def cell(v, digits):
-        return f'{v[0]:.{digits}f} ± {(v[2]-v[1])/2:.{digits}f}' if v and v[1]==v[1] else f'{v[0]:.{digits}f}' if v else '-'
+        if not v: return '-'
+        return f'{v[0]:.{digits}f}' + (f' ± {(v[2]-v[1])/2:.{digits}f}' if v[1]==v[1] else '')
     lines = ['| | best | ' + ' | '.join(names) + ' |', '|---'*(len(names)+2)+'|']
     for k in SHOWN:
         title, better, digits = heads[k]

@@ -30,7 +30,7 @@ _RU = words_of('ru', 'widgets') # English text -> Russian text
 
 def translate(text:str, /, # In English, with fields as for `str.format`
               lang:str, # 'en' or 'ru'
-              **values # Of the fields
+              **values:object # Of the fields
              )->str:
     "What a widget says, in the language of its user"
     return (_RU.get(text, text) if lang=='ru' else text).format(**values)
@@ -98,30 +98,34 @@ class Panel(widgets.VBox):
         super().__init__(layout=widgets.Layout(width='100%', max_width='64rem'))
         self.say('ready')
 
-    def t(self, text, /, **values): return translate(text, self.lang, **values)
+    def t(self, text:str, /, **values:object)->str:
+        "The text in the language of this panel"
+        return translate(text, self.lang, **values)
 
-    def say(self, text, /, **values):
+    def say(self, text:str, /, **values:object):
         "What goes on, in the status line"
         self.status.value = _status(self.t(text, **values))
 
-    def fail(self, e): self.status.value = _status(f'{type(e).__name__}: {e}', True)
+    def fail(self, e:Exception):
+        "What went wrong, in the status line"
+        self.status.value = _status(f'{type(e).__name__}: {e}', True)
 
-    def guard(self, f, *args):
+    def guard(self, f:Callable, *args:object):
         "Call f; what goes wrong is shown"
         try: return f(*args)
         except (ValueError, OSError) as e: self.fail(e)
         except Exception as e: self.fail(e); raise
 
-    def on(self, widget, f, name='value'):
+    def on(self, widget:widgets.Widget, f:Callable, name:str='value'):
         "Call f, guarded, when the widget is used"
         if isinstance(widget, widgets.Button): widget.on_click(lambda _: self.guard(f))
         else: widget.observe(lambda _: self.guard(f), name)
 
-    def later(self, f, *args):
+    def later(self, f:Callable, *args:object):
         "Call f in the thread; what runs there makes room at its next `step`"
         self._task.order(partial(self.guard, f, *args))
 
-    def step(self, text, /, **values):
+    def step(self, text:str, /, **values:object):
         "Say what is done next in the thread, unless something newer waits"
         self._task.make_room()
         self.say(text, **values)
@@ -134,14 +138,14 @@ class Panel(widgets.VBox):
 
 # %% ../../nbs/64_browse.ipynb #5e8ea0a9
 def button(text:str, # On it
-           **kw # For `ipywidgets.Button`
+           **kw:object # For `ipywidgets.Button`
           )->widgets.Button:
     "A button as wide as its text"
     return widgets.Button(description=text, layout=widgets.Layout(width='auto', min_width='7rem'), **kw)
 
 def wide(kind:type, # Of ipywidgets, such as Dropdown
          text:str, # Before it
-         **kw # For `kind`; width is that of the whole
+         **kw:object # For `kind`; width is that of the whole
         )->widgets.Widget:
     "A widget whose description is shown in full"
     layout = widgets.Layout(width=kw.pop('width', 'auto'), max_width='100%')
