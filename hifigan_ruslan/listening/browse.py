@@ -118,8 +118,9 @@ class Panel(widgets.VBox):
 
     def on(self, widget:widgets.Widget, f:Callable, name:str='value'):
         "Call f, guarded, when the widget is used"
-        if isinstance(widget, widgets.Button): widget.on_click(lambda _: self.guard(f))
-        else: widget.observe(lambda _: self.guard(f), name)
+        def react(_): self.guard(f)
+        if isinstance(widget, widgets.Button): widget.on_click(react)
+        else: widget.observe(react, name)
 
     def later(self, f:Callable, *args:object):
         "Call f in the thread; what runs there makes room at its next `step`"
@@ -138,7 +139,7 @@ class Panel(widgets.VBox):
 
 # %% ../../nbs/64_browse.ipynb #5e8ea0a9
 def button(text:str, # On it
-           **kw:object # For `ipywidgets.Button`
+           **kw:object # For Button
           )->widgets.Button:
     "A button as wide as its text"
     return widgets.Button(description=text, layout=widgets.Layout(width='auto', min_width='7rem'), **kw)
