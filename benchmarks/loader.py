@@ -2,8 +2,9 @@
 
     python benchmarks/loader.py DATA [--preset V1] [--seconds 5]
 
-DATA is a folder made by hifigan-prepare. First the segments alone (`SegmentDataset.batch`, one thread), then as training gets them (`epoch_batches`: the order,
-the thread that works ahead, the tensors on the device), then as bytes a second to compare with what the disk gives."""
+DATA is a folder made by hifigan-prepare. First the segments alone (`SegmentDataset.batch`, one thread), then as
+training gets them (`epoch_batches`: the order, the thread that works ahead, the tensors on the device), then as
+bytes a second to compare with what the disk gives."""
 import argparse, time
 from itertools import count
 import torch
@@ -15,7 +16,8 @@ from hifigan_ruslan.train import epoch_batches
 
 class Place:
     "Where a run is, without its models"
-    def __init__(self, cfg): self.cfg, self.ranks, self.device, self.epoch, self.seen = cfg, Ranks(), torch.device('cpu'), 0, 0
+    def __init__(self, cfg):
+        self.cfg, self.ranks, self.device, self.epoch, self.seen = cfg, Ranks(), torch.device('cpu'), 0, 0
 
 def segments(data, cfg):
     "Batches without end: an epoch after another"
@@ -37,7 +39,9 @@ def rate(batches, seconds):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('data'); p.add_argument('--preset', default='V1'); p.add_argument('--seconds', type=float, default=5.)
+    p.add_argument('data')
+    p.add_argument('--preset', default='V1')
+    p.add_argument('--seconds', type=float, default=5.)
     a = p.parse_args()
     cfg, data = preset(a.preset), SpeechData.open(a.data)
     ds, place = SegmentDataset(data, cfg.segment_size, cfg.seed, cfg.random_gain_db), Place(cfg)
@@ -47,6 +51,7 @@ def main():
             for wavs in epoch_batches(place, ds): yield from wavs
     for name,batches in (('segments alone', segments(data, cfg)), ('as training gets them', training())):
         r = rate(batches, a.seconds)
-        print(f'{name}: {r:,.0f} segments of {cfg.segment_size} samples a second, {2*r*cfg.segment_size/2**20:,.0f} MiB/s of int16', flush=True)
+        print(f'{name}: {r:,.0f} segments of {cfg.segment_size} samples a second, '
+              f'{2*r*cfg.segment_size/2**20:,.0f} MiB/s of int16', flush=True)
 
 if __name__=='__main__': main()

@@ -2,8 +2,9 @@
 
     python benchmarks/official_pair.py CHECKOUT
 
-CHECKOUT is a clone of github.com/jik876/hifi-gan. The official code takes two steps and saves g_* and do_*; `init_weights` reads them, and both take the same
-third step (gradients and weights compared); then `save_official` writes a pair, the official code loads it the way its train.py does, and both take a fourth."""
+CHECKOUT is a clone of github.com/jik876/hifi-gan. The official code takes two steps and saves g_* and do_*;
+`init_weights` reads them, and both take the same third step (gradients and weights compared); then `save_official`
+writes a pair, the official code loads it the way its train.py does, and both take a fourth."""
 import argparse, sys, tempfile, warnings
 from dataclasses import replace
 from pathlib import Path
@@ -18,16 +19,20 @@ from hifigan_ruslan.step import new_state, train_step
 def save_as_train_py(o, folder, steps, epoch=0):
     "The two files that the official train.py writes"
     o.code.utils.save_checkpoint(f'{folder}/g_{steps:08d}', {'generator': o.generator.state_dict()})
-    o.code.utils.save_checkpoint(f'{folder}/do_{steps:08d}', {'mpd': o.mpd.state_dict(), 'msd': o.msd.state_dict(), 'optim_g': o.optim_g.state_dict(),
-                                                             'optim_d': o.optim_d.state_dict(), 'steps': steps, 'epoch': epoch})
+    states = {k: getattr(o, k).state_dict() for k in ('mpd', 'msd', 'optim_g', 'optim_d')}
+    o.code.utils.save_checkpoint(f'{folder}/do_{steps:08d}', states | {'steps': steps, 'epoch': epoch})
 
 def load_as_train_py(code, cfg, folder):
     "What the official train.py does at its start, with the schedulers"
     o = official.Official(code, cfg)
     g, do = (code.utils.load_checkpoint(code.utils.scan_checkpoint(str(folder), p), 'cpu') for p in ('g_', 'do_'))
-    o.generator.load_state_dict(g['generator']); o.mpd.load_state_dict(do['mpd']); o.msd.load_state_dict(do['msd'])
-    o.optim_g.load_state_dict(do['optim_g']); o.optim_d.load_state_dict(do['optim_d'])
-    for opt in (o.optim_g, o.optim_d): torch.optim.lr_scheduler.ExponentialLR(opt, gamma=cfg.lr_decay, last_epoch=do['epoch'])
+    o.generator.load_state_dict(g['generator'])
+    o.mpd.load_state_dict(do['mpd'])
+    o.msd.load_state_dict(do['msd'])
+    o.optim_g.load_state_dict(do['optim_g'])
+    o.optim_d.load_state_dict(do['optim_d'])
+    for opt in (o.optim_g, o.optim_d):
+        torch.optim.lr_scheduler.ExponentialLR(opt, gamma=cfg.lr_decay, last_epoch=do['epoch'])
     return o, do['steps'], do['epoch']
 
 def compare(o, s, wav, what):
@@ -41,7 +46,8 @@ def compare(o, s, wav, what):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('checkout'); p.add_argument('--preset', default='V3')
+    p.add_argument('checkout')
+    p.add_argument('--preset', default='V3')
     a = p.parse_args()
     warnings.filterwarnings('ignore', category=FutureWarning)
     code, cfg, work = official.load(a.checkout), replace(preset(a.preset), batch_size=1), Path(tempfile.mkdtemp())
@@ -57,7 +63,8 @@ def main():
     assert load_config(out/'config.json').upsample_initial_channel==cfg.upsample_initial_channel
     again, steps, epoch = load_as_train_py(code, cfg, out)
     assert (steps, epoch)==(3, 1)
-    for g in [*again.optim_g.param_groups, *again.optim_d.param_groups]: g['lr'] = cfg.lr_g*cfg.lr_decay # as ours in epoch 1
+    # as ours in epoch 1
+    for g in [*again.optim_g.param_groups, *again.optim_d.param_groups]: g['lr'] = cfg.lr_g*cfg.lr_decay
     compare(again, s, wav, 'written back, loaded by the official code, one more step')
 
 if __name__=='__main__': main()

@@ -2,11 +2,13 @@
 import os, shutil
 import pytest
 
-if workers := os.environ.get('PYTEST_XDIST_WORKER_COUNT'): os.environ.setdefault('OMP_NUM_THREADS', str(max(1, os.cpu_count()//int(workers)))) # before torch: more threads only get into each other's way
+if workers := os.environ.get('PYTEST_XDIST_WORKER_COUNT'): # before torch: more threads only get into each other's way
+    os.environ.setdefault('OMP_NUM_THREADS', str(max(1, os.cpu_count()//int(workers))))
 
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
-ARGS = ('--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync '
-        '--autoplay-policy=no-user-gesture-required --use-fake-device-for-media-stream --use-fake-ui-for-media-stream').split()
+ARGS = ('--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking '
+        '--disable-component-update --disable-sync --autoplay-policy=no-user-gesture-required '
+        '--use-fake-device-for-media-stream --use-fake-ui-for-media-stream').split()
 
 @pytest.fixture(scope='module') # not longer: playwright keeps an event loop, which the notebooks' tests would meet
 def browser():

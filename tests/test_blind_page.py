@@ -1,4 +1,5 @@
-"The blind test in a real browser: opened from a file, taken to the end with the keyboard only, its CSV read back. Skipped without Chromium or playwright"
+"""The blind test in a real browser: opened from a file, taken to the end with the keyboard only, its CSV read back.
+Skipped without Chromium or playwright"""
 import json, time
 import numpy as np, pytest
 from hifigan_ruslan.listening.ratings import ListeningSession, ratings_name, read_ratings, results
@@ -14,7 +15,9 @@ def waves(k):
 @pytest.fixture(scope='module')
 def tests(tmp_path_factory):
     folder = tmp_path_factory.mktemp('тесты')
-    def make(kind, **kw): return make_test(folder/kind, kind, {'ГАН "1/2"': waves(1), '<script>': waves(2)}, CLIPS, RATE, reference=waves(0), **kw)
+    def make(kind, **kw):
+        return make_test(folder/kind, kind, {'ГАН "1/2"': waves(1), '<script>': waves(2)}, CLIPS, RATE,
+                         reference=waves(0), **kw)
     return dict(abx=make('abx', repeats=2), mos=make('mos'), mushra=make('mushra', anchor=True))
 
 @pytest.fixture
@@ -27,7 +30,8 @@ def opened(browser, tmp_path):
         tab.set_default_timeout(10_000)
         tab.on('console', lambda m: wrong.append(m.text) if m.type in ('error', 'warning') else None)
         tab.on('pageerror', lambda e: wrong.append(str(e)))
-        tab.on('request', lambda r: wrong.append(r.url[:80]) if not r.url.startswith(('file:', 'data:', 'blob:', 'about:')) else None)
+        tab.on('request', lambda r: wrong.append(r.url[:80])
+               if not r.url.startswith(('file:', 'data:', 'blob:', 'about:')) else None)
         if init: tab.add_init_script(init)
         tab.goto(blind_page(test, tmp_path/'тест.html', lang, **kw).as_uri())
         return tab
@@ -39,7 +43,8 @@ def until(tab, js, seconds=10):
     "Wait until an expression is true; playwright's own wait_for_function needs eval, which the page's policy forbids"
     end = time.monotonic()+seconds
     while not tab.evaluate(js):
-        assert time.monotonic()<end, f'{js} is not true after {seconds} s; the page shows {tab.inner_text("main")[:300]}'
+        shown = 'the page shows ' + tab.inner_text("main")[:300] if time.monotonic()>=end else ''
+        assert not shown, f'{js} is not true after {seconds} s; {shown}'
         time.sleep(.01)
 
 def begin(tab, who=WHO):
@@ -89,8 +94,10 @@ def test_taken_to_the_end_with_the_keyboard(tests, opened, tmp_path, kind):
     rows = read_ratings(tmp_path/'ratings')
     assert rows.problems==[] and [r['answer'] for r in rows]==given
     assert [(r['trial'], r['clip'], r['order'], r['x']) for r in rows]==[(t.number, t.clip, t.order, t.x) for t in plan]
-    assert {(r['test'], r['listener'], r['kind']) for r in rows}=={(test.id, WHO, kind)} and [r['position'] for r in rows]==list(range(1, len(plan)+1))
-    assert all(set(r['plays'])==set(t.labels) and min(r['plays'].values())>=1 and r['seconds']>=0 for r,t in zip(rows, plan))
+    assert {(r['test'], r['listener'], r['kind']) for r in rows}=={(test.id, WHO, kind)}
+    assert [r['position'] for r in rows]==list(range(1, len(plan)+1))
+    assert all(set(r['plays'])==set(t.labels) and min(r['plays'].values())>=1 and r['seconds']>=0
+               for r,t in zip(rows, plan))
     assert results(rows)['n']==len(plan)
     session = ListeningSession(test, WHO, tmp_path/'ratings')
     assert session.done # a session goes on where the page ended, since it is the same order
@@ -101,7 +108,10 @@ def test_taken_to_the_end_with_the_keyboard(tests, opened, tmp_path, kind):
 def test_same_chance_as_python(tests, opened):
     tab = opened(tests['abx'], trials=7)
     for who in ['', 'Аня', '😀 x', WHO, 'a'*80]:
-        if who: assert [(t['number'], t['clip'], tuple(t['order']), t['x']) for t in tab.evaluate('w => blindTest.plan(w)', who)]==[(t.number, t.clip, t.order, t.x) for t in tests['abx'].trials(who, 7)]
+        if not who: continue
+        theirs = [(t['number'], t['clip'], tuple(t['order']), t['x'])
+                  for t in tab.evaluate('w => blindTest.plan(w)', who)]
+        assert theirs==[(t.number, t.clip, t.order, t.x) for t in tests['abx'].trials(who, 7)]
 
 def test_reload_loses_nothing(tests, opened, tmp_path):
     tab = opened(tests['mushra'])
@@ -128,7 +138,8 @@ def test_reload_loses_nothing(tests, opened, tmp_path):
     assert [r['answer'] for r in rows]==[first, second] and rows.problems==[] # what is in both counts once
 
 def test_without_a_store(tests, opened):
-    tab = opened(tests['mos'], init="Object.defineProperty(window, 'localStorage', {get() { throw new DOMException('no', 'SecurityError') }})")
+    refusing = "{get() { throw new DOMException('no', 'SecurityError') }}"
+    tab = opened(tests['mos'], init=f"Object.defineProperty(window, 'localStorage', {refusing})")
     begin(tab)
     assert 'cannot keep answers' in tab.inner_text('[role=alert]')
     answer(tab, 'mos', 2)
@@ -139,8 +150,10 @@ def test_damaged_store_and_no_name(tests, opened):
     tab.on('dialog', lambda d: d.accept())
     tab.keyboard.press('Enter')
     assert tab.locator('form').count()==1 # the field is required
-    for who,damaged in (('a', '{"rows": [{"trial": 0, "order": ["x"]}]}'), ('b', '{"rows": [nu'), ('c', '{"rows": [null]}'), ('d', '7')):
-        tab.evaluate('([id, who, text]) => localStorage.setItem(`hifigan-blind ${id} ${who}`, text)', [tests['mos'].id, who, damaged])
+    for who,damaged in (('a', '{"rows": [{"trial": 0, "order": ["x"]}]}'), ('b', '{"rows": [nu'),
+                        ('c', '{"rows": [null]}'), ('d', '7')):
+        tab.evaluate('([id, who, text]) => localStorage.setItem(`hifigan-blind ${id} ${who}`, text)',
+                     [tests['mos'].id, who, damaged])
         begin(tab, who)
         assert '1 of 6' in tab.inner_text('h2')
         answer(tab, 'mos', 1)
@@ -168,7 +181,8 @@ def test_switch_changes_gains_only(tests, opened):
     assert tab.evaluate("""() => {
         const p = stepPlayers[0], voices = p.voices
         document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'ч', code: 'KeyX', bubbles: true}))
-        return p.track === 2 && voices.length === 3 && voices === p.voices }""") # the X key of a Russian keyboard; the same sources run on
+        // the X key of a Russian keyboard; the same sources run on
+        return p.track === 2 && voices.length === 3 && voices === p.voices }""")
     until(tab, '(g => g[2] > .99 && g[0] < .01)(stepPlayers[0].state.gains)')
     assert tab.evaluate('stepPlayers.length')==1
 
@@ -177,5 +191,5 @@ def test_nothing_tells_which_is_which(tests, opened):
         tab = opened(tests[kind])
         begin(tab)
         seen = tab.evaluate('document.querySelector("main").cloneNode(true).outerHTML')
-        assert not any(s in seen for s in ('ГАН', 'anchor', 'ru_0002', 'речь', 'audio/', '&lt;script')), seen[:500]
+        for tell in ('ГАН', 'anchor', 'ru_0002', 'речь', 'audio/', '&lt;script'): assert tell not in seen, seen[:500]
         assert tab.locator('a[href], audio, img').count()==0

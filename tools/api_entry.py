@@ -1,8 +1,9 @@
-"""What the documentation site shows of an exported function or class: signature, what it does, its parameters as a table, and the methods of a class in the same way.
+"""What the documentation site shows of an exported function or class: signature, what it does, its parameters as a
+table, and the methods of a class in the same way.
 
-build_docs.py hands `Entry` to nbdev's `show_doc`. Each name also becomes an object of Sphinx, by the directive `api` of docs/conf.py, and these come first in the site's search:
-a query that is a name finds its definition, and so does one that is a field of a dataclass, such as `segment_size`.
-"""
+build_docs.py hands `Entry` to nbdev's `show_doc`. Each name also becomes an object of Sphinx, by the directive
+`api` of docs/conf.py, and these come first in the site's search: a query that is a name finds its definition, and
+so does one that is a field of a dataclass, such as `segment_size`. """
 import dataclasses, inspect, re, textwrap
 from fastcore.docments import docments
 
@@ -18,7 +19,8 @@ def type_name(anno):
     "An annotation without the paths of its modules; nothing for none"
     if anno is EMPTY or anno is None: return ''
     if getattr(anno, '__name__', '')=='store_true': return 'flag' # of fastcore's call_parse
-    name = anno if isinstance(anno, str) else anno.__name__ if isinstance(anno, type) and not getattr(anno, '__args__', None) else str(anno)
+    plain_class = isinstance(anno, type) and not getattr(anno, '__args__', None)
+    name = anno if isinstance(anno, str) else anno.__name__ if plain_class else str(anno)
     return re.sub(r'\b(?:\w+\.)+(\w+)', r'\1', name)
 
 def code(text): return '`'+text.replace('|', r'\|')+'`' if text else ''
@@ -30,14 +32,16 @@ def short(value):
 
 def signature(name, o):
     "`name(a, b=1)->type`, wrapped; of an exception, what it is derived from"
-    if isinstance(o, type) and issubclass(o, Exception) and '__init__' not in vars(o): return f'{name}({o.__base__.__name__})'
+    if isinstance(o, type) and issubclass(o, Exception) and '__init__' not in vars(o):
+        return f'{name}({o.__base__.__name__})'
     params = [p for k,p in inspect.signature(o).parameters.items() if k not in ('self', 'cls')]
     parts = [STARS.get(p.kind, '')+p.name + ('' if p.default is EMPTY else f'={short(p.default)}') for p in params]
     first = next((i for i,p in enumerate(params) if p.kind is p.KEYWORD_ONLY), None)
     if first is not None and not any(p.kind is p.VAR_POSITIONAL for p in params): parts.insert(first, '*')
     end = type_name(inspect.signature(o).return_annotation)
     text = f'{name}({", ".join(parts)})' + (f'->{end}' if end else '')
-    return '\n'.join(textwrap.wrap(text, 100, subsequent_indent=' '*(len(name)+1) if len(name)<40 else '    ', break_long_words=False, break_on_hyphens=False))
+    return '\n'.join(textwrap.wrap(text, 100, subsequent_indent=' '*(len(name)+1) if len(name)<40 else '    ',
+                                   break_long_words=False, break_on_hyphens=False))
 
 def table(o):
     "Parameters and result, as a Markdown table; nothing where there are none"
@@ -47,24 +51,27 @@ def table(o):
         what, anno = plain(v['docment']), code(type_name(v['anno']))
         if k!='return': rows.append((code(k), anno, '' if v['default'] is EMPTY else code(short(v['default'])), what))
         elif what: rows.append(('returns', anno, '', what))
-    return '\n'.join(['| | type | default | |', '|---|---|---|---|', *(f'| {" | ".join(r)} |' for r in rows)]) if rows else ''
+    return '\n'.join(['| | type | default | |', '|---|---|---|---|',
+                      *(f'| {" | ".join(r)} |' for r in rows)]) if rows else ''
 
 def marks(kind, *names):
     "Invisible marks at this place, one for each name, which the search finds"
     return '\n'.join(f'```{{api}} {kind} {n}\n```' for n in names)
 
 def methods(cls):
-    "(name, function or property) of the public methods that a class itself defines; those without a docstring do what the base class says"
+    "(name, function or property) of the public methods that a class itself defines and documents"
     for k,v in vars(cls).items():
         v = getattr(v, '__func__', v)
         if k.startswith('_') or not (inspect.isfunction(v) or isinstance(v, property)): continue
-        if getattr(v.fget if isinstance(v, property) else v, '__module__', None)==cls.__module__ and v.__doc__: yield k, v
+        if getattr(v.fget if isinstance(v, property) else v, '__module__', None)==cls.__module__ and v.__doc__:
+            yield k, v
 
 def describe(name, o):
     "Signature, docstring and table of a function or class"
     o = inspect.unwrap(o)
     kind = 'class ' if isinstance(o, type) else ''
-    return [f'```python\n{kind}{signature(name, o)}\n```', plain(inspect.getdoc(o) if '__doc__' in vars(o) or not isinstance(o, type) else ''), table(o)]
+    return [f'```python\n{kind}{signature(name, o)}\n```',
+            plain(inspect.getdoc(o) if '__doc__' in vars(o) or not isinstance(o, type) else ''), table(o)]
 
 def method(cls, k, v):
     "Entry of one method"
@@ -85,6 +92,7 @@ def entry(name, o):
 
 class Entry:
     "For `show_doc(name, renderer=Entry)`"
-    def __init__(self, o, name=None, title_level=3): self.o, self.name, self.title_level = o, name or o.__qualname__, title_level
+    def __init__(self, o, name=None, title_level=3):
+        self.o, self.name, self.title_level = o, name or o.__qualname__, title_level
 
     def _repr_markdown_(self): return f'{"#"*self.title_level} {self.name}\n\n{entry(self.name, self.o)}'

@@ -2,9 +2,11 @@
 
     python tools/blend_voice.py WORK/tuned
 
-Every weight is .4 of universal's and .6 of the run's, but for the last upsampling stage and what follows it, which are universal's: that stage makes the band above 8 kHz, of which
-festvox-ru has nothing to teach (nbs/34_fine_tune.ipynb). What comes out of such a mixture is .2 dB quieter; the last layer gives that back. Written is hifigan_ruslan/voices/universal-ru, in half precision; printed is the SHA-256 of its model.safetensors, which belongs
-into VOICES of nbs/25_voices.ipynb. tools/voice_cards.py then measures it and writes its model card."""
+Every weight is .4 of universal's and .6 of the run's, but for the last upsampling stage and what follows it, which
+are universal's: that stage makes the band above 8 kHz, of which festvox-ru has nothing to teach
+(nbs/34_fine_tune.ipynb). What comes out of such a mixture is .2 dB quieter; the last layer gives that back. Written
+is hifigan_ruslan/voices/universal-ru, in half precision; printed is the SHA-256 of its model.safetensors, which
+belongs into VOICES of nbs/25_voices.ipynb. tools/voice_cards.py then measures it and writes its model card."""
 import argparse, hashlib
 from pathlib import Path
 from hifigan_ruslan.config import V1, save_config
@@ -14,7 +16,8 @@ from hifigan_ruslan.model.weights import load_generator
 FOLDER = Path(__file__).parent.parent/'hifigan_ruslan/voices/universal-ru'
 SHARE = .6 # Of the run
 GAIN = .25 # Of the last layer, dB
-LAST = 'ups.3.', 'resblocks.9.', 'resblocks.10.', 'resblocks.11.', 'conv_post.' # The last upsampling stage and what follows
+# The last upsampling stage and what follows
+LAST = 'ups.3.', 'resblocks.9.', 'resblocks.10.', 'resblocks.11.', 'conv_post.'
 
 def folded(checkpoint):
     "Weights by name, without weight norm"

@@ -1,10 +1,12 @@
-"""Check the documentation site as it was built: what a reader clicks on is there, and what the package exports is described.
+"""Check the documentation site as it was built: what a reader clicks on is there, and what the package exports is
+described.
 
     python tools/check_docs.py          the site in _docs/
     python tools/check_docs.py DIR      the site in DIR
 
-Every link, picture, sound, script and anchor inside the site must resolve; links to elsewhere are only listed, and nothing may be fetched from there. Every public name of the package stands on the page of its
-notebook, has a docstring, and a type for each parameter.
+Every link, picture, sound, script and anchor inside the site must resolve; links to elsewhere are only listed, and
+nothing may be fetched from there. Every public name of the package stands on the page of its notebook, has a
+docstring, and a type for each parameter.
 """
 import importlib, inspect, re, sys
 from html.parser import HTMLParser
@@ -13,7 +15,8 @@ from urllib.parse import unquote, urlsplit
 from fastcore.script import call_parse
 
 ROOT = Path(__file__).parent.parent.absolute()
-POINTS = dict(a='href', link='href', img='src', audio='src', video='src', source='src', script='src', iframe='src') # Tag -> attribute with an address
+# Tag -> attribute with an address
+POINTS = dict(a='href', link='href', img='src', audio='src', video='src', source='src', script='src', iframe='src')
 NOT_FETCHED = {'canonical', 'next', 'prev', 'search', 'index', 'author', 'help', 'license'} # What a <link> only names
 
 # links
@@ -23,7 +26,8 @@ class Page(HTMLParser):
     def __init__(self, html):
         super().__init__()
         self.targets, self.loads, self.ids, self.words, self.silent = [], [], set(), [], 0
-        self.feed(html); self.close()
+        self.feed(html)
+        self.close()
 
     def handle_starttag(self, tag, attrs):
         at = dict(attrs)
@@ -31,7 +35,8 @@ class Page(HTMLParser):
         self.silent += tag in ('script', 'style')
         if at.get(POINTS.get(tag)) is None: return
         self.targets.append(at[POINTS[tag]])
-        if tag!='a' and not (tag=='link' and set((at.get('rel') or '').split()) & NOT_FETCHED): self.loads.append(at[POINTS[tag]])
+        if tag!='a' and not (tag=='link' and set((at.get('rel') or '').split()) & NOT_FETCHED):
+            self.loads.append(at[POINTS[tag]])
 
     def handle_endtag(self, tag): self.silent -= tag in ('script', 'style')
 
@@ -50,13 +55,16 @@ def dead(path, page, pages, site):
         if to.is_dir(): to = to/'index.html'
         if not to.is_relative_to(site): yield f'{target} leads out of the site'
         elif not to.is_file(): yield f'{target}: no such file'
-        elif u.fragment and to in pages and unquote(u.fragment) not in pages[to].ids: yield f'{target}: no such place on that page'
+        elif u.fragment and to in pages and unquote(u.fragment) not in pages[to].ids:
+            yield f'{target}: no such place on that page'
 
-def dead_links(pages, site): return [f'{p.relative_to(site)}: {d}' for p,page in pages.items() for d in dead(p, page, pages, site)]
+def dead_links(pages, site):
+    return [f'{p.relative_to(site)}: {d}' for p,page in pages.items() for d in dead(p, page, pages, site)]
 
 def fetched(pages, site):
     "What a page would fetch from elsewhere by itself: scripts, styles, pictures, sounds"
-    return [f'{p.relative_to(site)}: {t} is fetched from elsewhere' for p,page in pages.items() for t in dict.fromkeys(page.loads) if urlsplit(t).netloc]
+    return [f'{p.relative_to(site)}: {t} is fetched from elsewhere' for p,page in pages.items()
+            for t in dict.fromkeys(page.loads) if urlsplit(t).netloc]
 
 def outside(pages):
     "Addresses outside the site -> how many pages have them"
@@ -100,7 +108,8 @@ def gaps():
 def missing(pages, site):
     "Names that do not stand on the page of their notebook"
     words = {p.name: set(re.findall(r'\w+', page.text)) for p,page in pages.items() if p.parent==site}
-    return [f'{module}.{name} does not stand on {page}' for module,name,page in exported() if name.split('.')[-1] not in words.get(page, ())]
+    return [f'{module}.{name} does not stand on {page}' for module,name,page in exported()
+            if name.split('.')[-1] not in words.get(page, ())]
 
 def check_docs(site):
     "Exit with a list of what is wrong with a site"
@@ -110,7 +119,8 @@ def check_docs(site):
     wrong = dead_links(pages, site) + fetched(pages, site) + missing(pages, site) + sorted(gaps())
     print('\n'.join(['Addresses outside the site, not visited:', *(f'  {t} ({n})' for t,n in outside(pages).items())]))
     if wrong: sys.exit('\n'.join([f'{len(wrong)} things are not right:', *wrong]))
-    print(f'checked {len(pages)} pages, {sum(len(set(p.targets)) for p in pages.values()):,} addresses, {len(list(exported()))} names')
+    addresses = sum(len(set(p.targets)) for p in pages.values())
+    print(f'checked {len(pages)} pages, {addresses:,} addresses, {len(list(exported()))} names')
 
 @call_parse
 def main(site:str=str(ROOT/'_docs') # Folder of the site

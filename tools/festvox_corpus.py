@@ -1,10 +1,11 @@
-"""Make a real Russian corpus in RUSLAN's layout from the Debian package festvox-ru: 600 clips to train on and 20 held out.
+"""Make a real Russian corpus in RUSLAN's layout from the Debian package festvox-ru: 600 clips to train on and 20
+held out.
 
     apt-get download festvox-ru && dpkg-deb -x festvox-ru_*.deb festvox
     python tools/festvox_corpus.py festvox/usr/share/festival/voices/russian/msu_ru_nsh_clunits corpus
 
-The held-out clips are every 31st of the 620. The originals are 16 kHz with nothing above 7 kHz; at 44.1 kHz they only take RUSLAN's form.
-"""
+The held-out clips are every 31st of the 620. The originals are 16 kHz with nothing above 7 kHz; at 44.1 kHz they
+only take RUSLAN's form. """
 from pathlib import Path
 import soundfile as sf, soxr
 from fastcore.script import call_parse

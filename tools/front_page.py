@@ -1,8 +1,10 @@
-"""Make what the front page shows: one sentence as recorded, from the voice `universal`, and after the demo's minute of training.
+"""Make what the front page shows: one sentence as recorded, from the voice `universal`, and after the demo's minute
+of training.
 
     hifigan-demo --out DEMO && python tools/front_page.py DEMO
 
-Written are nbs/sounds/ru_0141_{recording,universal,minute}.flac and the picture nbs/images/first_minute.png. The sentence is one that the demo keeps out of its training."""
+Written are nbs/sounds/ru_0141_{recording,universal,minute}.flac and the picture nbs/images/first_minute.png. The
+sentence is one that the demo keeps out of its training."""
 import argparse
 from pathlib import Path
 import soundfile as sf, torch
@@ -14,7 +16,8 @@ from hifigan_ruslan.vocoder import Vocoder
 
 ROOT = Path(__file__).parent.parent
 CLIP, SECONDS = 'ru_0141', 4.
-TITLES = dict(recording='the recording', universal='universal, which has never heard Russian', minute='a small model after a minute of training')
+TITLES = dict(recording='the recording', universal='universal, which has never heard Russian',
+              minute='a small model after a minute of training')
 
 def waves(demo):
     "The three versions, at 22,050 Hz"
@@ -22,7 +25,9 @@ def waves(demo):
     real = wav_at(wav, rate, V1.sample_rate)
     last = sorted((demo/'run'/'samples'/CLIP).glob('step_*.wav'))
     if not last: raise SystemExit(f'{demo}/run/samples/{CLIP} has no sounds: run hifigan-demo --out {demo}')
-    return dict(recording=real, universal=Vocoder.load('universal').resynthesize(real, V1.sample_rate)[0].numpy(), minute=read_wav(last[-1])[0][0])
+    return dict(recording=real,
+                universal=Vocoder.load('universal').resynthesize(real, V1.sample_rate)[0].numpy(),
+                minute=read_wav(last[-1])[0][0])
 
 def draw(found, path):
     "Their mels below each other"
@@ -37,7 +42,8 @@ def main():
     p.add_argument('demo', type=Path, help='folder of hifigan-demo')
     found = waves(p.parse_args().demo)
     (ROOT/'nbs'/'sounds').mkdir(exist_ok=True)
-    for kind,wav in found.items(): sf.write(ROOT/'nbs'/'sounds'/f'{CLIP}_{kind}.flac', wav.clip(-1, 1-2**-15), V1.sample_rate)
+    for kind,wav in found.items():
+        sf.write(ROOT/'nbs'/'sounds'/f'{CLIP}_{kind}.flac', wav.clip(-1, 1-2**-15), V1.sample_rate)
     draw(found, ROOT/'nbs'/'images'/'first_minute.png')
 
 if __name__=='__main__': main()

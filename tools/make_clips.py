@@ -9,7 +9,8 @@ import soundfile as sf
 from fastcore.script import call_parse
 
 TRAIN = 'ru_0003 ru_0025 ru_0040 ru_0079 ru_0149 ru_0214 ru_0254 ru_0308 ru_0773'.split()
-HELD_OUT = 'ru_0058 ru_0141 ru_0264'.split() # from the evaluation part of our runs on the whole voice: every 31st recording
+# from the evaluation part of our runs on the whole voice: every 31st recording
+HELD_OUT = 'ru_0058 ru_0141 ru_0264'.split()
 CLIPS = Path(__file__).parent.parent/'hifigan_ruslan'/'clips'
 
 def held_out(ids): return sorted(ids)[15::31]
@@ -28,7 +29,8 @@ def main(
     texts = read_texts(voice/'etc'/'txt.done.data')
     held = held_out(p.stem for p in (voice/'wav').glob('*.wav'))
     if len(held)!=20 or not set(HELD_OUT)<=set(held) or set(TRAIN)&set(held):
-        raise ValueError(f'{voice}: not the voice that the clips were chosen from; every 31st recording is {held}, expected {HELD_OUT} among 20')
+        raise ValueError(f'{voice}: not the voice that the clips were chosen from; every 31st recording is {held}, '
+                         f'expected {HELD_OUT} among 20')
     out.mkdir(parents=True, exist_ok=True)
     ids = sorted(TRAIN+HELD_OUT)
     for i in ids:

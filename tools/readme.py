@@ -9,7 +9,8 @@ from fastcore.script import call_parse
 
 ROOT = Path(__file__).parent.parent
 DIRECTIVE = re.compile(r'^#\|\s*(\w+).*\n?', re.M)
-HIDDEN = {'hide', 'export', 'exporti', 'default_exp', 'site'} # `site`: what only the documentation site can show, such as a player
+# `site`: what only the documentation site can show, such as a player
+HIDDEN = {'hide', 'export', 'exporti', 'default_exp', 'site'}
 PAGES = {'index.ipynb': 'README.md', 'index_ru.ipynb': 'README.ru.md'}
 LINK = re.compile(r'(\]\()(\w+\.ipynb)') # to a neighbouring notebook, which from README.md lies in nbs/
 
@@ -35,7 +36,8 @@ def render(path):
 
 def stale(old, new, name, notebook):
     "Unified diff from the README that is there to the one that should be; empty when they are equal"
-    return list(difflib.unified_diff(old.splitlines(), new.splitlines(), name, f'from nbs/{notebook}', lineterm='', n=1))
+    return list(difflib.unified_diff(old.splitlines(), new.splitlines(), name, f'from nbs/{notebook}',
+                                     lineterm='', n=1))
 
 @call_parse
 def main(

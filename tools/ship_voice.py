@@ -1,11 +1,15 @@
-"""Make the packaged voice festvox-ru-v2 of a run of tools/train_voice.py, measure it, and write what the documentation shows of it.
+"""Make the packaged voice festvox-ru-v2 of a run of tools/train_voice.py, measure it, and write what the
+documentation shows of it.
 
     python tools/ship_voice.py work --about 'A V2 after 9,000 steps ...' [--checkpoint last.pt] [--ruslan FOLDER]
 
-WORK is the folder of tools/train_voice.py. The weights are the moving average of its best checkpoint, by mel L1, or of the one that --checkpoint names. Measured are the 20
-held-out recordings and, if given, other recordings (--ruslan: never committed, only their numbers), each beside Griffin-Lim with 60 iterations. Written are
-hifigan_ruslan/voices/festvox-ru-v2 with its model card, and in nbs/runs/voice the rows of both evaluations, every fifth row of the log, one sentence at several moments of the
-training, and the last discriminators in fp16. Printed is the SHA-256 of model.safetensors, which belongs into VOICES of nbs/25_voices.ipynb: only a file that has it is loaded."""
+WORK is the folder of tools/train_voice.py. The weights are the moving average of its best checkpoint, by mel L1, or
+of the one that --checkpoint names. Measured are the 20 held-out recordings and, if given, other recordings
+(--ruslan: never committed, only their numbers), each beside Griffin-Lim with 60 iterations. Written are
+hifigan_ruslan/voices/festvox-ru-v2 with its model card, and in nbs/runs/voice the rows of both evaluations, every
+fifth row of the log, one sentence at several moments of the training, and the last discriminators in fp16. Printed
+is the SHA-256 of model.safetensors, which belongs into VOICES of nbs/25_voices.ipynb: only a file that has it is
+loaded."""
 import argparse, csv, hashlib, shutil
 from pathlib import Path
 import soundfile as sf
@@ -23,28 +27,34 @@ NAME = 'festvox-ru-v2'
 ROOT = Path(__file__).parent.parent
 FOLDER, RUNS = ROOT/'hifigan_ruslan/voices'/NAME, ROOT/'nbs/runs/voice'
 SHOWN = 'pesq stoi dnsmos mel_l1 mel_l1_8k mcd f0_cents vuv_f1 level_db rtf'.split()
-CLIP, BEGIN, SECONDS, MOMENTS = 'ru_0058', .4, 3., 6 # The sentence that is heard at several moments: held out, without its silence
+# The sentence that is heard at several moments: held out, without its silence
+CLIP, BEGIN, SECONDS, MOMENTS = 'ru_0058', .4, 3., 6
 
 def measure(recordings, cfg, out, best=None):
     "Rows for the voice, Griffin-Lim and, if given, the checkpoint with the best mel L1, on whole recordings"
-    systems = [Original(), TrainedGenerator(FOLDER, NAME), GriffinLim(cfg, n_iter=60, name='griffin-lim')] + ([TrainedGenerator(best, 'best-mel-l1')] if best else [])
+    systems = [Original(), TrainedGenerator(FOLDER, NAME),
+               GriffinLim(cfg, n_iter=60, name='griffin-lim')]
+    if best: systems.append(TrainedGenerator(best, 'best-mel-l1'))
     return evaluate(systems, eval_clips(recordings), cfg, out, workers=2)
 
 def table(rows):
     "Means with half of their intervals, in Markdown"
     means = summary(rows)
     def cell(v, digits): return f'{v[0]:.{digits}f} ± {(v[2]-v[1])/2:.{digits}f}' if v else '-'
-    heads = {k: (f'{m.title} ({m.unit})' if m.unit else m.title, m.better, m.digits) for k,m in METRICS.items()} | {'rtf': ('RTF, one thread', 'lower', 3)}
+    heads = {k: (f'{m.title} ({m.unit})' if m.unit else m.title, m.better,
+                 m.digits) for k,m in METRICS.items()} | {'rtf': ('RTF, one thread', 'lower', 3)}
     lines = [f'| | best | {NAME} | Griffin-Lim |', '|---|---|---|---|']
     for k in SHOWN:
         title, better, digits = heads[k]
-        lines.append(f'| {title} | {better} | ' + ' | '.join(cell(means[s].get(k), digits) for s in (NAME, 'griffin-lim')) + ' |')
+        lines.append(f'| {title} | {better} | '
+                     + ' | '.join(cell(means[s].get(k), digits) for s in (NAME, 'griffin-lim')) + ' |')
     return '\n'.join(lines)
 
 def card(about, rows, others):
     "What a reader of the model card should know"
     n, m = (len({r['clip'] for r in o}) for o in (rows, others))
-    beyond = f'\n\nOn {m} recordings of RUSLAN, another man in another room, with sound up to 11 kHz:\n\n{table(others)}' if others else ''
+    where = f'On {m} recordings of RUSLAN, another man in another room, with sound up to 11 kHz:'
+    beyond = f'\n\n{where}\n\n{table(others)}' if others else ''
     return f"""{about}
 
 **Data.** 600 recordings, 1.6 hours, of festvox-ru: one male reader, Nickolay V. Shmyrev, reads A. N. Tolstoy's "Aelita". They were recorded at 16 kHz and hold nothing above some 7 kHz. This model has learnt silence there, so whatever it vocodes sounds dull.
@@ -61,7 +71,8 @@ Most words can be understood; the voice is hoarse. It is far from a HiFi-GAN tha
 
 def moments(work, out):
     "The sentence as recorded and from the moving average at several steps"
-    shutil.rmtree(out, ignore_errors=True); out.mkdir(parents=True)
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
     def cut(wav, rate): return wav[round(BEGIN*rate):round((BEGIN+SECONDS)*rate)]
     wav, rate = read_wav(work/'held_out'/f'{CLIP}.wav')
     own = load_config(work/'run'/'config.json').sample_rate
@@ -70,14 +81,16 @@ def moments(work, out):
     chosen = [kept[round(i*(len(kept)-1)/(MOMENTS-1))] for i in range(MOMENTS)]
     for p in chosen:
         step, v = read_checkpoint(p, whole=False)['step'], Vocoder.load(p)
-        sf.write(out/f'step_{step:05d}.flac', cut(v.resynthesize(wav, rate)[0].numpy(), v.sample_rate).clip(-1, 1-2**-15), v.sample_rate)
+        sf.write(out/f'step_{step:05d}.flac',
+                 cut(v.resynthesize(wav, rate)[0].numpy(), v.sample_rate).clip(-1, 1-2**-15), v.sample_rate)
 
 def thin(log, out):
     "Every fifth row of the log, and those of the validations"
     with open(log, newline='', encoding='utf-8') as f: rows = list(csv.DictReader(f))
     with open(out, 'w', newline='', encoding='utf-8') as f:
         w = csv.DictWriter(f, rows[0], lineterminator='\n')
-        w.writeheader(); w.writerows(r for i,r in enumerate(rows, 1) if i%5==0 or r['valid_ema'])
+        w.writeheader()
+        w.writerows(r for i,r in enumerate(rows, 1) if i%5==0 or r['valid_ema'])
 
 def discriminators(last, out):
     "The discriminators of a checkpoint, for a look through their eyes (nbs/00_story.ipynb)"

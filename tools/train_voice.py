@@ -1,15 +1,20 @@
 """Train a V2 on the recordings of Debian's festvox-ru: the same seed, clips and numbers each time.
 
-    apt-get download festvox-ru && dpkg-deb -x festvox-ru_*.deb x      # on Debian or Ubuntu, no root needed; or unpack the .deb elsewhere
-    python tools/train_voice.py x/usr/share/festival/voices/russian/msu_ru_nsh_clunits/wav work --hours 2.7 --precision bf16
+    # on Debian or Ubuntu, no root needed; or unpack the .deb elsewhere
+    apt-get download festvox-ru && dpkg-deb -x festvox-ru_*.deb x
+    WAVS=x/usr/share/festival/voices/russian/msu_ru_nsh_clunits/wav
+    python tools/train_voice.py $WAVS work --hours 2.7 --precision bf16
 
-WAVS is the folder with the 620 recordings. Every 31st of them in sorted order (ru_0017, ru_0058 ...), 20 in all, is kept out of everything and laid into WORK/held_out; the other 600
-are prepared in WORK/data and trained on, with the numbers of nbs/runs/voice/config.json. Started again, it goes on where it was. WORK/run then holds the
-checkpoints, log.csv and curves.png. nbs/runs/voice/log.csv is every fifth row of such a run, on two cores with bf16, in two sittings."""
+WAVS is the folder with the 620 recordings. Every 31st of them in sorted order (ru_0017, ru_0058 ...), 20 in all, is
+kept out of everything and laid into WORK/held_out; the other 600 are prepared in WORK/data and trained on, with the
+numbers of nbs/runs/voice/config.json. Started again, it goes on where it was. WORK/run then holds the checkpoints,
+log.csv and curves.png. nbs/runs/voice/log.csv is every fifth row of such a run, on two cores with bf16, in two
+sittings."""
 import argparse
 from pathlib import Path
 from hifigan_ruslan.config import load_config
-from hifigan_ruslan.data import SpeechData; from hifigan_ruslan.dataset.prepare import prepare
+from hifigan_ruslan.data import SpeechData
+from hifigan_ruslan.dataset.prepare import prepare
 from hifigan_ruslan.train import fit
 from make_clips import held_out
 
@@ -18,7 +23,9 @@ CONFIG = Path(__file__).parent.parent/'nbs/runs/voice/config.json'
 def recordings(wavs):
     "Path by name of the 620 recordings, in order"
     files = {p.stem: p for p in sorted(wavs.glob('*')) if p.suffix in ('.wav', '.flac')}
-    if len(files)!=620: raise SystemExit(f'{wavs} has {len(files)} recordings, festvox-ru has 620: give the folder wav/ of msu_ru_nsh_clunits')
+    if len(files)!=620:
+        raise SystemExit(f'{wavs} has {len(files)} recordings, festvox-ru has 620: '
+                         'give the folder wav/ of msu_ru_nsh_clunits')
     return files
 
 def link(wavs, work):
@@ -40,7 +47,8 @@ def main():
     a = p.parse_args()
     cfg = load_config(a.config)
     link(a.wavs, a.work)
-    if not (a.work/'data'/'dataset.json').is_file(): prepare(a.work/'train', a.work/'data', sample_rate=cfg.sample_rate, test=0.)
+    if not (a.work/'data'/'dataset.json').is_file():
+        prepare(a.work/'train', a.work/'data', sample_rate=cfg.sample_rate, test=0.)
     fit(SpeechData.open(a.work/'data'), a.work/'run', cfg, steps=cfg.cosine_steps, hours=a.hours, precision=a.precision)
 
 if __name__=='__main__': main()

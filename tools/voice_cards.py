@@ -2,10 +2,12 @@
 
     python tools/voice_cards.py HELD_OUT --ruslan FOLDER --tuned RUN [--workers 2]
 
-HELD_OUT is the folder held_out of tools/train_voice.py, the 20 recordings of festvox-ru that no voice of ours was trained on; FOLDER has recordings of RUSLAN, which never enter the
-repository: only their numbers do. Every voice, the run of tools/tune_voice.py and Griffin-Lim with 60 iterations make a copy of each. Written are nbs/runs/voices/held_out.csv and ruslan.csv, the rows of
-`hifigan-eval`, and the model cards of the official voices and of universal-ru in hifigan_ruslan/voices. Started again, it measures only what is missing.
-With --cards nothing is measured: the cards are written anew from the rows that are there."""
+HELD_OUT is the folder held_out of tools/train_voice.py, the 20 recordings of festvox-ru that no voice of ours was
+trained on; FOLDER has recordings of RUSLAN, which never enter the repository: only their numbers do. Every voice,
+the run of tools/tune_voice.py and Griffin-Lim with 60 iterations make a copy of each. Written are
+nbs/runs/voices/held_out.csv and ruslan.csv, the rows of `hifigan-eval`, and the model cards of the official voices
+and of universal-ru in hifigan_ruslan/voices. Started again, it measures only what is missing. With --cards nothing
+is measured: the cards are written anew from the rows that are there."""
 import argparse, shutil, tempfile
 from pathlib import Path
 from hifigan_ruslan.config import save_config
@@ -22,7 +24,8 @@ SHOWN = 'pesq stoi dnsmos mel_l1 mel_l1_8k mcd f0_cents f0_jumps vuv_f1 periodic
 def measured(recordings, tuned, out, workers):
     "Rows of all voices, of the run and of Griffin-Lim on whole recordings"
     cfg = voice_config('universal')
-    voices = [TrainedGenerator('universal', 'universal'), TrainedGenerator(tuned, 'tuned')] + [TrainedGenerator(n, n) for n in VOICES if n!='universal']
+    voices = [TrainedGenerator('universal', 'universal'),
+              TrainedGenerator(tuned, 'tuned')] + [TrainedGenerator(n, n) for n in VOICES if n!='universal']
     systems = [Original(), *voices, GriffinLim(cfg, n_iter=60, name='griffin-lim')]
     return evaluate(systems, eval_clips(recordings), cfg, out, workers=workers)
 
@@ -30,7 +33,9 @@ def table(rows, names):
     "Means with half of their intervals, in Markdown"
     means = summary(rows)
     heads = {k: (f'{m.title} ({m.unit})' if m.unit else m.title, m.better, m.digits) for k,m in METRICS.items()}
-    def cell(v, digits): return f'{v[0]:.{digits}f} ± {(v[2]-v[1])/2:.{digits}f}' if v and v[1]==v[1] else f'{v[0]:.{digits}f}' if v else '-'
+    def cell(v, digits):
+        if not v: return '-'
+        return f'{v[0]:.{digits}f}' + (f' ± {(v[2]-v[1])/2:.{digits}f}' if v[1]==v[1] else '')
     lines = ['| | best | ' + ' | '.join(names) + ' |', '|---'*(len(names)+2)+'|']
     for k in SHOWN:
         title, better, digits = heads[k]
@@ -85,7 +90,8 @@ def main():
     a = p.parse_args()
     RUNS.mkdir(parents=True, exist_ok=True)
     if not a.cards:
-        if not (a.held_out and a.ruslan and a.tuned): raise SystemExit('give the folder held_out, --ruslan FOLDER and --tuned RUN, or --cards')
+        if not (a.held_out and a.ruslan and a.tuned):
+            raise SystemExit('give the folder held_out, --ruslan FOLDER and --tuned RUN, or --cards')
         for name,folder in (('held_out', a.held_out), ('ruslan', a.ruslan)):
             measured(folder, a.tuned, a.work/name, a.workers)
             shutil.copy(a.work/name/'clips.csv', RUNS/f'{name}.csv')

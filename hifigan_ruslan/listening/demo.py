@@ -15,6 +15,7 @@ from ..base.files import claim, new_file
 from ..base.audio import read_wav, wav_at
 from ..dataset.prepare import prepare
 from ..generator import count_params
+from ..model.weights import read_checkpoint
 from ..checkpoint import claim_run
 from ..training.logging import plot_curves
 from ..train import fit
@@ -23,14 +24,16 @@ from ..metrics import mel_l1
 from .player import Track, page as html_page, player, spectrogram_png, words_of
 
 # %% ../../nbs/66_demo.ipynb #59cb00f1
-CLIPS = Path(__file__).parent.parent/'clips' if '__file__' in globals() else Path('../hifigan_ruslan/clips') # Twelve Russian clips inside the package
+_PACKAGE = Path(__file__).parent.parent if '__file__' in globals() else Path('../hifigan_ruslan')
+CLIPS = _PACKAGE/'clips' # Twelve Russian clips inside the package
 STEPS = 1000 # Of the lesson
 _VOICE = 'universal' # Which has never heard this reader; the default voice has
-DEMO = replace(TINY, upsample_initial_channel=128, disc_shrink=32, lr_g=2e-3, lr_d=1e-3, mel_warmup=900, valid_every=250, epochs=100_000) # A minute's worth of model
+DEMO = replace(TINY, upsample_initial_channel=128, disc_shrink=32, lr_g=2e-3, lr_d=1e-3, mel_warmup=900,
+               valid_every=250, epochs=100_000) # A minute's worth of model
 
 def own_language()->str: # en or ru
-    "The language that this computer speaks, as far as we do"
-    said = next((os.environ[k] for k in ('LC_ALL', 'LC_MESSAGES', 'LANG') if os.environ.get(k)), '')
+    "This computer's language, if we speak it"
+    said = next((os.environ[k] for k in ('LC_ALL','LC_MESSAGES','LANG') if os.environ.get(k)), '')
     return 'ru' if said.lower().startswith('ru') else 'en'
 
 # %% ../../nbs/66_demo.ipynb #1a2e9811
@@ -48,14 +51,9 @@ def demo(out:str|Path='hifigan-demo', # Folder for everything; must be new, or l
     copies = _copies(voice, say)
     with ours.writing(page.name): _write(page, say, lang, copies)
     if not steps: return page
-    print(say['say_page'].format(page=page.resolve()) + '\n' + say['say_train'].format(steps=f'{steps:,}'), flush=True)
-    data, begin = prepare(CLIPS, out/'data', sample_rate=cfg.sample_rate, valid=.17, test=0., workers=1, progress=False), time.monotonic()
-    state = fit(data, out/'run', cfg, steps=steps, hours=minutes and minutes/60, log_every=50)
-    seconds = time.monotonic()-begin
-    print(say['say_listen'])
-    sounds, scores = _lesson_sounds(data, out/'run', voice, say)
-    words = _lesson_words(say, lang, state, len(data.split('train')), steps, seconds, scores)
-    with ours.writing(page.name): _write(page, say, lang, copies, (words, sounds), plot_curves(out/'run'/'log.csv'))
+    print(say['say_page'].format(page=page.resolve()))
+    lesson = _lesson(out, cfg, steps, minutes, voice, say, lang)
+    with ours.writing(page.name): _write(page, say, lang, copies, lesson, plot_curves(out/'run'/'log.csv'))
     print(say['say_done'].format(page=page.resolve()))
     return page
 
@@ -74,42 +72,61 @@ def _cleared(out):
 # %% ../../nbs/66_demo.ipynb #a651a825
 def _copies(voice, say):
     "(name, words, tracks) of every packaged clip: the copy first, then the recording"
-    texts = dict(l.split('|', 1) for l in (CLIPS/'metadata.csv').read_text(encoding='utf-8').splitlines())
-    files, out = sorted(CLIPS.glob('*.flac')), []
+    lines = (CLIPS/'metadata.csv').read_text(encoding='utf-8').splitlines()
+    texts, files, out = dict(l.split('|', 1) for l in lines), sorted(CLIPS.glob('*.flac')), []
     print(say['say_copy'].format(n=len(files), voice=_VOICE), flush=True)
     for p in files:
-        wav, rate = read_wav(p)
-        real, begin = wav_at(wav, rate, voice.sample_rate), time.monotonic()
-        copy = voice.resynthesize(real, voice.sample_rate)[0].numpy()
-        print(say['say_clip'].format(id=p.stem, seconds=len(real)/voice.sample_rate, took=time.monotonic()-begin), flush=True)
-        out.append((p.stem, texts.get(p.stem, ''), [_track(_VOICE, copy, voice.sample_rate), _track(say['recording'], real, voice.sample_rate)]))
+        real, copy, took = _copy(p, voice)
+        print(say['say_clip'].format(id=p.stem, seconds=len(real)/voice.sample_rate, took=took), flush=True)
+        tracks = [_track(name, wav, voice.sample_rate) for name,wav in ((_VOICE, copy), (say['recording'], real))]
+        out.append((p.stem, texts.get(p.stem, ''), tracks))
     return out
 
+def _copy(path, voice):
+    "A recording at the voice's rate, what the voice makes of it, and the seconds that it took"
+    real, begin = wav_at(*read_wav(path), voice.sample_rate), time.monotonic()
+    copy = voice.resynthesize(real, voice.sample_rate)[0].numpy()
+    return real, copy, time.monotonic()-begin
+
 def _track(name, wav, rate): return Track(name, wav, spectrogram_png(wav, rate))
+
+# %% ../../nbs/66_demo.ipynb #09aa00a1
+def _lesson(out, cfg, steps, minutes, voice, say, lang):
+    "Train from nothing; (paragraphs, sounds) of what came of it"
+    print(say['say_train'].format(steps=f'{steps:,}'), flush=True)
+    data = prepare(CLIPS, out/'data', sample_rate=cfg.sample_rate, valid=.17, test=0., workers=1, progress=False)
+    begin = time.monotonic()
+    state = fit(data, out/'run', cfg, steps=steps, hours=minutes and minutes/60, log_every=50)
+    seconds = time.monotonic()-begin
+    print(say['say_listen'])
+    sounds, scores = _lesson_sounds(data, out/'run', voice, say)
+    return _lesson_words(say, lang, state, len(data.split('train')), steps, seconds, scores), sounds
 
 # %% ../../nbs/66_demo.ipynb #09aa0002
 def _lesson_sounds(data, run, voice, say):
     "(name, words, tracks) of the sentences that were kept out, and the mean mel L1 of each kind of track"
     rate, rows, scores = data.sample_rate, [], {}
-    end = Vocoder.load(run/'checkpoints'/'last.pt')
+    end, last = Vocoder.load(run/'checkpoints'/'last.pt'), say['step'].format(n=_step_of(run))
     for u in data.split('valid'):
-        real = data.wav(u)
-        kept = sorted((run/'samples'/u.id).glob('step_*.wav'))
-        found = {say['step'].format(n=int(p.stem[5:])): read_wav(p)[0][0] for p in kept}
-        last = say['step'].format(n=_step_of(run))
+        real, found = data.wav(u), _on_the_way(run/'samples'/u.id, say)
         found[last] = end.resynthesize(real, rate)[0].numpy()
         found[_VOICE] = wav_at(voice.resynthesize(real, rate)[0].numpy(), voice.sample_rate, rate)
         for name,wav in found.items():
             n = min(len(real), len(wav))
             scores.setdefault(name, []).append(mel_l1(real[:n], wav[:n], end.cfg))
-        rows.append((u.id, u.text, [_track(name, wav, rate) for name,wav in found.items()] + [_track(say['recording'], real, rate)]))
+        found[say['recording']] = real
+        rows.append((u.id, u.text, [_track(name, wav, rate) for name,wav in found.items()]))
     return rows, {name: sum(v)/len(v) for name,v in scores.items()}
+
+def _on_the_way(folder, say):
+    "Name -> wave, as a training left them at some of its steps"
+    return {say['step'].format(n=int(p.stem[5:])): read_wav(p)[0][0] for p in sorted(folder.glob('step_*.wav'))}
 
 def _step_of(run):
     "The step at which the training ended"
-    from hifigan_ruslan.model.weights import read_checkpoint
     return read_checkpoint(run/'checkpoints'/'last.pt', whole=False)['step']
 
+# %% ../../nbs/66_demo.ipynb #09aa00a4
 def _number(x, digits, lang): return f'{x:.{digits}f}'.replace('.', ',' if lang=='ru' else '.')
 
 def _heard(say, mel, steps):
@@ -118,35 +135,52 @@ def _heard(say, mel, steps):
 
 def _lesson_words(say, lang, state, clips, steps, seconds, scores):
     "Paragraphs about the training, as it was"
-    alone = min(state.step, state.cfg.mel_warmup)
-    trained = say['trained'].format(weights=f'{count_params(state.generator):,}'.replace(',', '\u202f' if lang=='ru' else ','), clips=clips,
-                                    steps=state.step, seconds=f'{seconds:.0f}', mel_steps=alone, disc_steps=state.step-alone)
     stopped = ' ' + say['stopped'].format(wanted=steps) if state.step<steps else ''
     rows = ', '.join(say['row'].format(name=escape(name), mel=_number(v, 2, lang)) for name,v in scores.items())
     own = [v for name,v in scores.items() if name!=_VOICE]
-    return [trained + stopped, _heard(say, own[-1], steps), say['table'].format(rows=rows, voice=_VOICE)]
+    table = say['table'].format(rows=rows, voice=_VOICE)
+    return [_trained(say, lang, state, clips, seconds) + stopped, _heard(say, own[-1], steps), table]
+
+def _trained(say, lang, state, clips, seconds):
+    "How large the model was, and how long it learnt what"
+    weights = f'{count_params(state.generator):,}'.replace(',', '\u202f' if lang=='ru' else ',')
+    alone = min(state.step, state.cfg.mel_warmup)
+    return say['trained'].format(weights=weights, clips=clips, steps=state.step, seconds=f'{seconds:.0f}',
+                                 mel_steps=alone, disc_steps=state.step-alone)
 
 # %% ../../nbs/66_demo.ipynb #09aa0005
-_CSS = """main{max-width:60rem} .lead{font-size:1.1rem} code,pre{background:var(--box);border:1px solid var(--line);border-radius:.3rem}
+_CSS = """main{max-width:60rem} .lead{font-size:1.1rem}
+code,pre{background:var(--box);border:1px solid var(--line);border-radius:.3rem}
 code{padding:.05em .3em} pre{padding:.7rem;overflow-x:auto} pre code{border:0;padding:0} h2{margin-top:2.5rem}
-.curves{width:100%;height:auto;background:#fff;border-radius:.3rem} @media(prefers-color-scheme:dark){.curves{filter:invert(.88) hue-rotate(180deg)}}"""
-
-def _players(rows, say, lang, rate=DEMO.sample_rate): return ''.join(player(tracks, rate, name, words, lang) for name,words,tracks in rows)
+.curves{width:100%;height:auto;background:#fff;border-radius:.3rem}
+@media(prefers-color-scheme:dark){.curves{filter:invert(.88) hue-rotate(180deg)}}"""
 
 def _write(path, say, lang, copies, lesson=None, curves=None):
     "Write the page as far as it has come"
-    def p(text, kind=''): return f'<p class="{kind}">{text.format(voice=_VOICE) if "{voice}" in text else text}</p>'
-    body = p(say['intro'], 'lead') + p(say['how']) + _players(copies[:3], say, lang)
-    if lesson:
-        words, rows = lesson
-        body += f'<h2>{say["lesson"]}</h2>' + ''.join(map(p, words)) + _players(rows, say, lang)
-        body += f'<h3>{say["curves"]}</h3><img class="curves" alt="{say["curves"]}" src="{_picture(curves)}">'
-    commands = ''.join(f'<p>{what}:</p><pre><code>{escape(command)}</code></pre>' for what,command in say['commands'])
-    body += f'<h2>{say["next"]}</h2>{commands}<h2>{say["more"]}</h2>' + _players(copies[3:], say, lang) + p(say['source'], 'note')
+    body = _p(say['intro'], 'lead') + _p(say['how']) + _players(copies[:3], say, lang)
+    if lesson: body += _lesson_html(*lesson, curves, say, lang)
+    body += f'<h2>{say["next"]}</h2>{_commands(say)}<h2>{say["more"]}</h2>'
+    body += _players(copies[3:], say, lang) + _p(say['source'], 'note')
     with new_file(path) as part: part.write_text(html_page(say['title'], body, lang, _CSS), encoding='utf-8')
 
-def _picture(figure):
-    "A figure as the address of an image"
+def _lesson_html(words, rows, curves, say, lang):
+    text = f'<h2>{say["lesson"]}</h2>' + ''.join(map(_p, words)) + _players(rows, say, lang)
+    return text + f'<h3>{say["curves"]}</h3>' + _picture(curves, say['curves'])
+
+def _commands(say):
+    return ''.join(f'<p>{what}:</p><pre><code>{escape(line)}</code></pre>' for what,line in say['commands'])
+
+def _p(text, kind=''): return f'<p class="{kind}">{text.format(voice=_VOICE) if "{voice}" in text else text}</p>'
+
+def _players(rows, say, lang, rate=DEMO.sample_rate):
+    return ''.join(player(tracks, rate, name, words, lang) for name,words,tracks in rows)
+
+def _picture(figure, words):
+    "A figure inside the page"
+    source = 'data:image/png;base64,' + base64.b64encode(_png(figure)).decode()
+    return f'<img class="curves" alt="{words}" src="{source}">'
+
+def _png(figure):
     png = io.BytesIO()
     figure.savefig(png, format='png', dpi=90)
-    return 'data:image/png;base64,' + base64.b64encode(png.getvalue()).decode()
+    return png.getvalue()

@@ -6,68 +6,131 @@
 __all__ = ['run_facts', 'samples_of', 'monitor']
 
 # %% ../../nbs/65_monitor.ipynb #d36db05a
-import base64, io, math, sys, threading, time, weakref
+import base64, io, math, threading, time, weakref
 from contextlib import suppress
 from html import escape
 from pathlib import Path
+from fastcore.basics import patch
 import ipywidgets as widgets, numpy as np
 from ..config import load_config
 from ..base.audio import read_wav, wav_at
 from ..step import disc_gaps, disc_health
 from ..training.logging import plot_curves, read_log
 from .player import Track, spectrogram_png
-from .browse import _Panel, _button, _frame, _row, _wide
+from .browse import Panel, bullets, button, player_frame, report_thread_fault, row, wide
 
 # %% ../../nbs/65_monitor.ipynb #cdf526ae
+_UNKNOWN = dict(log=None, # From `read_log`
+                cut=False, # Is the last line not complete?
+                age=0., # Of the last row, s
+                left=None, # Time to the end, s; None = not known
+                epochs=None) # To be trained; None = not known
+
 def run_facts(run:str|Path # Folder of a run
-             )->dict: # state: 'missing', 'empty', 'running', 'ended' or 'silent'; log from `read_log`, cut, age in s, and left in s, epochs: None if not known
+             )->dict: # The facts above, and state: 'missing', 'empty', 'running', 'ended' or 'silent'
     "How a run stands, from its log.csv"
-    path, facts = Path(run)/'log.csv', dict(log=None, cut=False, age=0., left=None, epochs=None)
+    path, facts = Path(run)/'log.csv', dict(_UNKNOWN)
     if not Path(run).is_dir(): return facts | dict(state='missing')
     data = path.read_bytes() if path.is_file() else b''
     facts['cut'] = bool(data) and not data.endswith(b'\n')
     if data.count(b'\n')<2: return facts | dict(state='empty')
     log, age = read_log(path), max(0., time.time()-path.stat().st_mtime)
-    gaps = np.diff(log['seconds'][-20:])
-    gap = float(np.median(gaps[gaps>0])) if (gaps>0).any() else 60. # the clock of a run begins anew when it is continued
-    epoch, step = log['epoch'][-1], log['step'][-1]
+    most = max(120., 10*_usual_gap(log)) # without a new row
     with suppress(ValueError, OSError): facts['epochs'] = load_config(path.parent/'config.json').epochs
-    if facts['epochs'] and epoch>0 and epoch<facts['epochs']:
-        per_epoch = step/(epoch+.5) if epoch<3 else log['step'][np.argmax(log['epoch']==epoch)]/epoch
-        facts['left'] = max(0., (facts['epochs']*per_epoch-step)/max(log['steps_per_s'][-1], 1e-9))
-    ended = facts['epochs'] is not None and epoch>=facts['epochs']
-    return facts | dict(log=log, age=age, state='ended' if ended else 'silent' if age>max(120., 10*gap) else 'running')
+    ended = facts['epochs'] is not None and log['epoch'][-1]>=facts['epochs']
+    state = 'ended' if ended else 'silent' if age>most else 'running'
+    return facts | dict(log=log, age=age, left=_time_left(log, facts['epochs']), state=state)
 
+def _usual_gap(log):
+    "Seconds between two rows; the clock of a run begins anew when it is continued"
+    gaps = np.diff(log['seconds'][-20:])
+    return float(np.median(gaps[gaps>0])) if (gaps>0).any() else 60.
+
+def _time_left(log, epochs):
+    "Seconds to the end of the last epoch; None if not known"
+    epoch, step = log['epoch'][-1], log['step'][-1]
+    if not epochs or not 0<epoch<epochs: return None
+    per_epoch = step/(epoch+.5) if epoch<3 else log['step'][np.argmax(log['epoch']==epoch)]/epoch
+    return max(0., (epochs*per_epoch-step)/max(log['steps_per_s'][-1], 1e-9))
+
+# %% ../../nbs/65_monitor.ipynb #cdf526a2
+def _sentences(f, run, t):
+    "What is known of the run: (sentence, is it bad?)"
+    if f['state']=='missing': return [(t('the folder {run} is not there yet', run=run), False)]
+    cut = [(t('the last line of log.csv is not complete and is left out'), False)]*f['cut']
+    if f['state']=='empty': return [(t('log.csv has no rows yet: waiting for the run to begin'), False)] + cut
+    last = {k: v[-1] for k,v in f['log'].items()}
+    at = t("step {step:,}, epoch {epoch:,}", step=int(last["step"]), epoch=int(last["epoch"]))
+    pace = _pace(f, last, t) if f['state']=='running' else []
+    return [(f'{at}: {_state(f, t)}', False)] + cut + pace + _unseen(f['log'], t) + _contest(f['log'], t)
+
+def _state(f, t):
+    if f['state']=='running': return t('running')
+    if f['state']=='ended': return t('ended: all {epochs:,} epochs are done', epochs=f['epochs'] or 0)
+    return t('no new row for {age}: the run has ended, was stopped, or hangs', age=_clock(f['age']))
+
+def _pace(f, last, t):
+    "How fast it is, and how long it takes"
+    out = [t('{speed:.2f} steps/s, {audio:.1f} s of audio/s, waiting for data {wait:.1%}',
+             speed=last['steps_per_s'], audio=last['audio_per_s'], wait=last['wait'])]
+    if f['left'] is not None:
+        out.append(t('about {left} to the end of epoch {epochs:,}, unless the run has another limit',
+                     left=_clock(f['left']), epochs=f['epochs']))
+    return [(o, False) for o in out]
+
+def _clock(seconds):
+    minutes = int(seconds)//60
+    if minutes>=60: return f'{minutes//60}:{minutes%60:02d} h'
+    return f'{minutes} min' if minutes else f'{int(seconds)} s'
+
+# %% ../../nbs/65_monitor.ipynb #cdf526a3
+def _unseen(log, t):
+    "The newest mel L1 on unseen speech, of the moving average if there is one"
+    key = next((k for k in ('valid_ema','valid_mel') if k in log and np.isfinite(log[k]).any()), None)
+    if key is None: return []
+    at = np.nonzero(np.isfinite(log[key]))[0][-1]
+    words = t('mel L1 on unseen speech {mel:.3f} at step {step:,}', mel=log[key][at], step=int(log['step'][at]))
+    return [(words, False)]
+
+def _contest(log, t):
+    "How the discriminators are, once they have begun"
+    recent = _recent(log)
+    begun = all(map(math.isfinite, recent.values())) and any(k.startswith('real_') for k in recent)
+    if not begun: return []
+    health, words = disc_health(recent)
+    gaps = t('D hears {gaps}', gaps=disc_gaps(recent))
+    return [(f'{t("Discriminators")}: {words}', health!='ok'), (gaps, False)]
+
+def _recent(log):
+    "Means of the last rows, of what tells how the discriminators are"
+    keys = [k for k in log if k in ('disc','fm') or k.startswith(('real_','fake_'))]
+    return {k: float(log[k][-20:].mean()) for k in keys}
+
+# %% ../../nbs/65_monitor.ipynb #cdf526a6
 def samples_of(run:str|Path # Folder of a run
               )->dict: # Clip -> (path of the recording or None, [(step, path)] in the order of the steps)
     "The sounds that a run has left in its folder samples/"
     out = {}
     for folder in sorted(Path(run, 'samples').glob('*/')):
-        steps = sorted((int(p.stem[5:]), p) for p in folder.glob('step_*.wav') if p.stem[5:].isdigit())
-        if steps: out[folder.name] = (folder/'real.wav' if (folder/'real.wav').is_file() else None, steps)
+        real, steps = folder/'real.wav', _steps_in(folder)
+        if steps: out[folder.name] = (real if real.is_file() else None, steps)
     return out
 
-def _clock(seconds): m = int(seconds)//60; return f'{m//60}:{m%60:02d} h' if m>=60 else f'{m} min' if m else f'{int(seconds)} s'
+def _steps_in(folder):
+    "[(step, path)] in the order of the steps"
+    return sorted((int(p.stem[5:]), p) for p in folder.glob('step_*.wav') if p.stem[5:].isdigit())
 
 # %% ../../nbs/65_monitor.ipynb #9c540e27
-_monitors = weakref.WeakValueDictionary() # Of each run the monitor that follows it: a cell that is run again would else leave the old one at work
+_monitors = weakref.WeakValueDictionary() # Of each run the monitor that follows it
 
-class monitor(_Panel):
-    "Curves, health, speed and sounds of a run, kept up to date while it trains"
-    def __init__(self,
-                 run:str|Path, # Folder of the run; it may still be missing
-                 every:float=5., # Time between looks, s
-                 lang:str='en' # 'en' or 'ru'
-                ):
+class _Follower(Panel):
+    "A panel that calls its `look` every few seconds"
+    def __init__(self, run, every, lang):
         super().__init__(lang)
         if not every>0: raise ValueError(f'every must be above 0 (seconds), found {every:g}')
-        self.run, self.every, self._stop, self._seen, self._samples = Path(run), every, None, None, {}
-        self.button = _button('', tooltip=str(run))
-        self.facts, self.curves, self.sound = widgets.HTML(), widgets.HTML(), widgets.HTML()
-        self.clip, self.listen = _wide(widgets.Dropdown, self.t('Sample'), width='24rem', disabled=True), _button(self.t('no samples yet'), disabled=True)
-        self.children = [_row(self.button), self.facts, self.curves, _row(self.clip, self.listen), self.sound, self.status]
-        self.on(self.button, self.toggle); self.on(self.clip, self._offer); self.on(self.listen, lambda: self.later(self._play))
-        self.start()
+        self.run, self.every, self._stop = Path(run), every, None
+        self.button = button('', tooltip=str(run))
+        self.on(self.button, self.toggle)
 
     @property
     def following(self)->bool:
@@ -95,71 +158,106 @@ class monitor(_Panel):
 
     def close(self):
         "Stop, and take the widget away"
-        if getattr(self, '_stop', None): self._stop.set(); self._stop = None # called once more by the garbage collection, and for a widget whose arguments were refused
+        # called also by the garbage collection, and for what was refused
+        if getattr(self, '_stop', None): self._stop.set(); self._stop = None
         super().close()
 
     def _tell(self):
         self.button.description = self.t('Stop following' if self.following else 'Follow')
-        self.say('following, every {every:g} s', every=self.every) if self.following else self.say('not following')
+        if self.following: self.say('following, every {every:g} s', every=self.every)
+        else: self.say('not following')
 
     def _follow(self, stop):
         while not stop.is_set():
             try: self.guard(self.look)
-            except Exception: threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+            except Exception: report_thread_fault()
             stop.wait(self.every)
+
+# %% ../../nbs/65_monitor.ipynb #9c540ea2
+class monitor(_Follower):
+    "Curves, health, speed and sounds of a run, kept up to date while it trains"
+    def __init__(self,
+                 run:str|Path, # Folder of the run; it may still be missing
+                 every:float=5., # Time between looks, s
+                 lang:str='en' # 'en' or 'ru'
+                ):
+        super().__init__(run, every, lang)
+        self._seen, self._samples = None, {}
+        self.facts, self.curves, self.sound = widgets.HTML(), widgets.HTML(), widgets.HTML()
+        self.clip = wide(widgets.Dropdown, self.t('Sample'), width='24rem', disabled=True)
+        self.listen = button(self.t('no samples yet'), disabled=True)
+        choice = row(self.clip, self.listen)
+        self.children = [row(self.button), self.facts, self.curves, choice, self.sound, self.status]
+        self.on(self.clip, self._offer)
+        self.on(self.listen, lambda: self.later(self._play))
+        self.start()
 
     def look(self):
         "Look at the files and show what is new"
         f = run_facts(self.run)
-        lines = self._lines(f)
-        text = ''.join(f'<li style="overflow-wrap:anywhere;{"color:#b3261e;font-weight:600" if bad else ""}">{escape(line)}</li>' for line,bad in lines)
-        if (facts := f'<ul style="margin:.2rem 0;line-height:1.5">{text}</ul>')!=self.facts.value: self.facts.value = facts
-        seen = None if f['log'] is None else (len(f['log']['step']), f['log']['step'][-1])
-        if seen!=self._seen:
-            picture = io.BytesIO()
-            if f['log'] is not None: plot_curves(f['log']).savefig(picture, dpi=80, format='png')
-            alt = escape(f'{self.t("learning curves")}: {"; ".join(line for line,_ in lines)}')
-            self.curves.value = f'<img style="max-width:100%;background:#fff" alt="{alt}" src="data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()}">' if seen else ''
-            self._seen = seen
+        lines = _sentences(f, self.run, self.t)
+        facts = bullets([(line, _BAD*bad) for line,bad in lines])
+        if facts!=self.facts.value: self.facts.value = facts
+        self._draw(f['log'], lines)
         self._look_for_samples()
         if self.following: self._tell() # an error that is over goes away
 
-    def _lines(self, f):
-        "What is known of the run: (sentence, is it bad?)"
-        t, log, state = self.t, f['log'], f['state']
-        if state=='missing': return [(t('the folder {run} is not there yet', run=self.run), False)]
-        cut = [(t('the last line of log.csv is not complete and is left out'), False)]*f['cut']
-        if state=='empty': return [(t('log.csv has no rows yet: waiting for the run to begin'), False)] + cut
-        said = dict(running=t('running'), ended=t('ended: all {epochs:,} epochs are done', epochs=f['epochs'] or 0), silent=t('no new row for {age}: the run has ended, was stopped, or hangs', age=_clock(f['age'])))[state]
-        last = {k: v[-1] for k,v in log.items()}
-        out = [(f'{t("step {step:,}, epoch {epoch:,}", step=int(last["step"]), epoch=int(last["epoch"]))}: {said}', False)] + cut
-        if state=='running': out.append((t('{speed:.2f} steps/s, {audio:.1f} s of audio/s, waiting for data {wait:.1%}', speed=last['steps_per_s'], audio=last['audio_per_s'], wait=last['wait']), False))
-        if state=='running' and f['left'] is not None: out.append((t('about {left} to the end of epoch {epochs:,}, unless the run has another limit', left=_clock(f['left']), epochs=f['epochs']), False))
-        key = next((k for k in ('valid_ema','valid_mel') if k in log and np.isfinite(log[k]).any()), None)
-        if key: at = np.nonzero(np.isfinite(log[key]))[0][-1]; out.append((t('mel L1 on unseen speech {mel:.3f} at step {step:,}', mel=log[key][at], step=int(log['step'][at])), False))
-        recent = {k: float(v[-20:].mean()) for k,v in log.items() if k in ('disc','fm') or k.startswith(('real_','fake_'))}
-        if all(map(math.isfinite, recent.values())) and any(k.startswith('real_') for k in recent):
-            health, words = disc_health(recent)
-            out += [(f'{t("Discriminators")}: {words}', health!='ok'), (t('D hears {gaps}', gaps=disc_gaps(recent)), False)]
-        return out
+    def _draw(self, log, lines):
+        "The curves, if there are new rows"
+        seen = None if log is None else (len(log['step']), log['step'][-1])
+        if seen==self._seen: return
+        words = f'{self.t("learning curves")}: {"; ".join(line for line,_ in lines)}'
+        self.curves.value = '' if log is None else _image(plot_curves(log), words)
+        self._seen = seen
 
-    def _look_for_samples(self):
-        self._samples = samples_of(self.run)
-        if list(self._samples)!=list(self.clip.options):
-            old, self.clip.options, self.clip.disabled = self.clip.value, list(self._samples), not self._samples
-            self.clip.value = old if old in self._samples else next(iter(self._samples), None)
-        self._offer()
+# %% ../../nbs/65_monitor.ipynb #9c540ea3
+_BAD = 'color:#b3261e;font-weight:600'
 
-    def _offer(self): # a player that is playing is not replaced; the button says that there is something newer
-        real, steps = self._samples.get(self.clip.value, (None, []))
-        if steps: self.listen.description, self.listen.disabled = self.t('Listen to step {step:,}', step=steps[-1][0]), False
+def _image(figure, words):
+    source = f'data:image/png;base64,{base64.b64encode(_png(figure)).decode()}'
+    return f'<img style="max-width:100%;background:#fff" alt="{escape(words)}" src="{source}">'
 
-    def _play(self):
-        real, steps = self._samples[self.clip.value]
-        self.step('drawing')
-        some = list(dict.fromkeys((steps[-1], steps[len(steps)//2], steps[0])))
-        waves = {self.t('step {step:,}', step=s): read_wav(p) for s,p in some} | ({self.t('recording'): read_wav(real)} if real else {})
-        rate = max(r for _,r in waves.values())
-        waves = {k: wav_at(w, r, rate) for k,(w,r) in waves.items()}
-        self.sound.value = _frame([Track(k, w, spectrogram_png(w, rate)) for k,w in waves.items()], rate, self.clip.value, '', self.lang)
-        self._tell()
+def _png(figure):
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=80, format='png')
+    return picture.getvalue()
+
+# %% ../../nbs/65_monitor.ipynb #9c540ea5
+@patch
+def _look_for_samples(self:monitor):
+    self._samples = samples_of(self.run)
+    if list(self._samples)!=list(self.clip.options): self._list_samples()
+    self._offer()
+
+@patch
+def _list_samples(self:monitor):
+    old, self.clip.options = self.clip.value, list(self._samples)
+    self.clip.disabled = not self._samples
+    self.clip.value = old if old in self._samples else next(iter(self._samples), None)
+
+@patch
+def _offer(self:monitor):
+    real, steps = self._samples.get(self.clip.value, (None, []))
+    if not steps: return
+    self.listen.description = self.t('Listen to step {step:,}', step=steps[-1][0])
+    self.listen.disabled = False
+
+@patch
+def _play(self:monitor):
+    real, steps = self._samples[self.clip.value]
+    self.step('drawing')
+    waves = {self.t('step {step:,}', step=s): read_wav(p) for s,p in _some(steps)}
+    if real: waves[self.t('recording')] = read_wav(real)
+    self.sound.value = _samples_frame(waves, self.clip.value, self.lang)
+    self._tell()
+
+def _some(steps):
+    "The newest, one of the middle and the oldest, as far as there are so many"
+    return list(dict.fromkeys((steps[-1], steps[len(steps)//2], steps[0])))
+
+def _samples_frame(waves, clip, lang):
+    "A player for name -> (wave, rate), all at the highest of the rates"
+    rate = max(r for _,r in waves.values())
+    waves = {k: wav_at(w, r, rate) for k,(w,r) in waves.items()}
+    tracks = [Track(k, w, spectrogram_png(w, rate)) for k,w in waves.items()]
+    return player_frame(tracks, rate, clip, '', lang)

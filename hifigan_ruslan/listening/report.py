@@ -448,33 +448,11 @@ def _opened(specs, weights, how):
     systems, failed = open_systems(specs, weights, **how)
     for spec,why in failed.items(): print(f'left out: {spec}: {why}', file=sys.stderr)
     if len(systems)==1: raise ValueError(f'None of the {len(failed)} systems could be opened')
-<<<<<<< /tmp/tmpl4u4kgsy/o
-    cfg = next((s.cfg for s in systems if isinstance(s, TrainedGenerator)), V1)
-    if rate: cfg = replace(cfg, sample_rate=rate, fmax=None, fmax_loss=None)
-    for s in systems: print(f'system: {s.name} ({s.kind})')
-    rows = evaluate(systems, chosen, cfg, out, workers or os.cpu_count() or 1)
-    if all(r['error'] for r in rows if r['system']!=RECORDING):
-        raise ValueError(f'None of the {len(rows)} waves could be measured. ' + '; '.join(f'{r["system"]}, {r["clip"]}: {r["error"]}' for r in rows[1:4]))
-    means, pairs = summarise(rows), comparisons(rows)
-    print(eval_table(rows))
-    ours = claim_evaluation(out); ours.begin(*_WRITTEN)
-    save_csv(out/'summary.csv', SUMMARY_COLUMNS, [dict(system=s, metric=k, **dict(zip(('mean','low','high','n'), v))) for s,o in means.items() for k,v in o.items()])
-    save_csv(out/'comparisons.csv', PAIR_COLUMNS, pairs)
-    html = report([r|dict(text=t) for r,t in zip(rows, _texts(rows, chosen))], _with_speed(systems, means), METRICS, {s: {k: v for k,v in o.items() if k in METRICS} for s,o in means.items()},
-                  pairs, _sounds(systems, chosen, cfg, out), cfg.sample_rate, title or f'{len(systems)-1} systems on {len(chosen)} recordings', licence or UNKNOWN_LICENCE, not_computed(),
-                  clips=players, lang=lang, facts={'date': f'{date.today()}', 'recordings': str(data), 'hifigan_ruslan': __version__, 'torch': str(torch.__version__),
-                                                   'compared at': f'{cfg.sample_rate:,} Hz'} | {f'left out: {k}': v for k,v in failed.items()})
-    with new_file(out/'report.html') as part: part.write_text(html, encoding='utf-8', errors='replace')
-    ours.seal(*_WRITTEN)
-    print(f'\n{out/"report.html"}')
-    return out/'report.html'
-=======
     return systems, failed
->>>>>>> /tmp/tmpl4u4kgsy/t
 
 def _compared_at(systems, rate):
     "Config with the sample rate at which all is compared"
-    cfg = next((s.cfg for s in systems if isinstance(s, Checkpoint)), V1)
+    cfg = next((s.cfg for s in systems if isinstance(s, TrainedGenerator)), V1)
     return replace(cfg, sample_rate=rate, fmax=None, fmax_loss=None) if rate else cfg
 
 def _check_measured(rows):

@@ -8,22 +8,24 @@ __all__ = ['blind_widget']
 # %% ../../nbs/69_test_widget.ipynb #d36db05a
 from html import escape
 from pathlib import Path
+from fastcore.basics import patch
 import ipywidgets as widgets
 from . import listening_test, ratings
 from .player import Track, WEB
-from .browse import _Panel, _button, _frame, _row, _wide
-from .live import _anywidget
+from .browse import Panel, button, player_frame, row, wide
+from .live import anywidget_class
 
 # %% ../../nbs/69_test_widget.ipynb #639b4e7d
 def _heard(html, trial, heard):
-    "The frame; `heard` is called with a button's name and the number of the trial when it is started, where anywidget is installed"
-    kind = _anywidget('heard.js')
+    "The frame; `heard` is called with a button's name and the number of the trial when it is started"
+    kind = anywidget_class('heard.js')
     if kind is None: return widgets.HTML(html)
     made = kind(html=html, trial=trial)
     made.on_msg(lambda _, content, buffers: heard(content.get('heard'), content.get('trial')))
     return made
 
-class blind_widget(_Panel):
+# %% ../../nbs/69_test_widget.ipynb #639b4ea3
+class blind_widget(Panel):
     "A blind listening test, one trial at a time"
     def __init__(self,
                  test:listening_test.BlindTest, # As from `make_test` or `BlindTest.open`
@@ -34,11 +36,14 @@ class blind_widget(_Panel):
                 ):
         super().__init__(lang)
         self.test, self.folder, self.trials, self.session, self.sliders = test, folder, trials, None, {}
-        self.name, self.begin = _wide(widgets.Text, self.t('Your name'), placeholder=self.t('any name; the answers are kept under it'), width='28rem', continuous_update=False), _button(self.t('Begin'))
-        self.next, self.result = _button(self.t('Send the answer')), _button(self.t('Results'))
-        self.table = widgets.HTML()
-        self.on(self.begin, self._begin); self.on(self.next, self._answer); self.on(self.result, self._results)
-        if listener is None: self.children = [_row(self.name, self.begin), self.status]
+        self.name = wide(widgets.Text, self.t('Your name'), width='28rem', continuous_update=False,
+                         placeholder=self.t('any name; the answers are kept under it'))
+        self.begin, self.next = button(self.t('Begin')), button(self.t('Send the answer'))
+        self.result, self.table = button(self.t('Results')), widgets.HTML()
+        self.on(self.begin, self._begin)
+        self.on(self.next, self._answer)
+        self.on(self.result, self._results)
+        if listener is None: self.children = [row(self.name, self.begin), self.status]
         else: self.name.value = listener; self._begin()
 
     def _begin(self):
@@ -48,41 +53,70 @@ class blind_widget(_Panel):
 
     def _show(self):
         "The trial that is to be answered now, or the end"
-        s, kind = self.session, self.test.kind
-        done, all = s.progress
-        if s.done:
-            self.children = [_row(self.result), self.table, self.status]
-            return self.say('All {all} are answered. Thank you!', all=all)
-        labels = s.trial.labels
-        self.scale = self._scale(kind, labels)
-        words = listening_test.TEST_WORDS[self.lang][kind]
-        text = widgets.HTML(f'<p style="margin:.2rem 0;line-height:1.5"><strong>{escape(self.test.question or words["question"])}</strong></p>')
-        html = _frame([Track(l, s.wav(l)) for l in labels], s.sample_rate, self.t('{n} of {all} answered', n=done, all=all), '', self.lang, (WEB/'tell.js').read_text(encoding='utf-8'))
-        self.player = _heard(html, s.trial.number, self._played)
-        self.children = [text, self.player, self.scale, _row(self.next), self.status]
-        self.say('Listen to {labels}, then answer.', labels=', '.join(labels))
-
-    def _scale(self, kind, labels):
-        "What the answer is given with"
-        if kind=='abx': return _wide(widgets.RadioButtons, self.t('Answer'), options=[(self.t('X is A'), 'A'), (self.t('X is B'), 'B')], value=None)
-        words = listening_test.TEST_WORDS[self.lang]['mos']['scale']
-        if kind=='mos': return _wide(widgets.RadioButtons, self.t('Answer'), options=[(f'{n} {words[n-1]}', n) for n in (5,4,3,2,1)], value=None)
-        self.sliders = {l: _wide(widgets.IntSlider, l, min=0, max=100, value=50, width='32rem', tooltip=l) for l in labels if l!='R'}
-        marks = ' '.join(f'<span>{20*i}–{20*i+20} {escape(w)}</span>' for i,w in enumerate(words))
-        return widgets.VBox([*self.sliders.values(), widgets.HTML(f'<p style="display:flex;flex-wrap:wrap;gap:0 1.2rem;line-height:1.5;margin:0">{marks}</p>')])
-
-    def _played(self, label, trial):
-        if not self.session.done and trial==self.session.trial.number and label in self.session.trial.labels: self.session.played(label)
-
-    def _answer(self):
-        if _anywidget('heard.js') and (missing := self.session.unheard): raise ValueError(self.t('not heard yet: {labels}', labels=', '.join(missing)))
-        value = {l: s.value for l,s in self.sliders.items()} if self.test.kind=='mushra' else self.scale.value
-        if value is None: raise ValueError(self.t('Give an answer first'))
-        self.session.answer(value)
-        self._show()
+        done, all = self.session.progress
+        if not self.session.done: return self._show_trial(done, all)
+        self.children = [row(self.result), self.table, self.status]
+        self.say('All {all} are answered. Thank you!', all=all)
 
     def _results(self):
         found = ratings.read_ratings(self.folder or self.test.folder)
-        problems = list(found.problems)
-        text = ratings.results_table(ratings.results(found), self.lang) + (f'\n\n{self.t("{n} problem(s) in the files of ratings", n=len(problems))}:\n' + '\n'.join(problems) if problems else '')
+        text, problems = ratings.results_table(ratings.results(found), self.lang), list(found.problems)
+        if problems:
+            said = self.t('{n} problem(s) in the files of ratings', n=len(problems))
+            text += f'\n\n{said}:\n' + '\n'.join(problems)
         self.table.value = f'<pre style="line-height:1.4;overflow-x:auto">{escape(text)}</pre>'
+
+# %% ../../nbs/69_test_widget.ipynb #639b4ea5
+@patch
+def _show_trial(self:blind_widget, done, all):
+    labels = self.session.trial.labels
+    self.scale = self._scale(labels)
+    html = self._frame(labels, self.t('{n} of {all} answered', n=done, all=all))
+    self.player = _heard(html, self.session.trial.number, self._played)
+    self.children = [self._question(), self.player, self.scale, row(self.next), self.status]
+    self.say('Listen to {labels}, then answer.', labels=', '.join(labels))
+
+@patch
+def _question(self:blind_widget):
+    asked = self.test.question or listening_test.TEST_WORDS[self.lang][self.test.kind]['question']
+    return widgets.HTML(f'<p style="margin:.2rem 0;line-height:1.5"><strong>{escape(asked)}</strong></p>')
+
+@patch
+def _frame(self:blind_widget, labels, title):
+    "The player of this trial, with a script that tells what is started"
+    script, tracks = (WEB/'tell.js').read_text(encoding='utf-8'), [Track(l, self.session.wav(l)) for l in labels]
+    return player_frame(tracks, self.session.sample_rate, title, '', self.lang, script)
+
+@patch
+def _scale(self:blind_widget, labels):
+    "What the answer is given with"
+    kind, words = self.test.kind, listening_test.TEST_WORDS[self.lang]['mos']['scale']
+    choices = dict(abx=[(self.t('X is A'), 'A'), (self.t('X is B'), 'B')],
+                   mos=[(f'{n} {words[n-1]}', n) for n in (5,4,3,2,1)])
+    if kind in choices: return wide(widgets.RadioButtons, self.t('Answer'), options=choices[kind], value=None)
+    slider = dict(min=0, max=100, value=50, width='32rem')
+    self.sliders = {l: wide(widgets.IntSlider, l, tooltip=l, **slider) for l in labels if l!='R'}
+    return widgets.VBox([*self.sliders.values(), widgets.HTML(_marks(words))])
+
+_MARKS = 'display:flex;flex-wrap:wrap;gap:0 1.2rem;line-height:1.5;margin:0'
+
+def _marks(words):
+    "The words below the sliders, a fifth of the scale each"
+    marks = ' '.join(f'<span>{20*i}–{20*i+20} {escape(w)}</span>' for i,w in enumerate(words))
+    return f'<p style="{_MARKS}">{marks}</p>'
+
+# %% ../../nbs/69_test_widget.ipynb #639b4ea7
+@patch
+def _played(self:blind_widget, label, trial):
+    if self.session.done: return
+    now = self.session.trial
+    if trial==now.number and label in now.labels: self.session.played(label)
+
+@patch
+def _answer(self:blind_widget):
+    if anywidget_class('heard.js') and (missing := self.session.unheard):
+        raise ValueError(self.t('not heard yet: {labels}', labels=', '.join(missing)))
+    value = self.scale.value if self.test.kind!='mushra' else {l: s.value for l,s in self.sliders.items()}
+    if value is None: raise ValueError(self.t('Give an answer first'))
+    self.session.answer(value)
+    self._show()
