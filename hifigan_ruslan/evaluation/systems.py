@@ -19,8 +19,8 @@ from ..data import SpeechData
 from ..mel import LogMel
 from ..model.weights import read_checkpoint
 from ..model.voices import VOICES, is_voice, voice_config
+from ..model.reading import checkpoint_file
 from ..training.logging import plot_curves
-from ..inference.hub import _file as checkpoint_file
 from ..vocoder import Vocoder
 
 # %% ../../nbs/52_systems.ipynb #5dddfc3c

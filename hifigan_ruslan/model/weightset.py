@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 from ..config import Config, PRESETS, load_config
 from ..base.files import new_file, sha256_of
-from .weights import of_file
+from .weights import differences, differing, of_file
 
 # %% ../../nbs/26_weightset.ipynb #ae963a25
 MARKER, START = 'hifigan-weights.json', 'start.pt' # The marker's name, and that of a run's networks
@@ -40,13 +40,11 @@ class WeightSet(NamedTuple):
 def preset_of(cfg:Config|None # Of a model
              )->str: # '' where it is of none
     "The first preset with this model"
-    return next((n for n,p in PRESETS.items() if cfg and not _differ(cfg, p, MODEL)), '')
+    return next((n for n,p in PRESETS.items() if cfg and not differing(cfg, p, MODEL)), '')
 
 MODEL = ('sample_rate n_fft win_length hop_length n_mels fmin fmax resblock upsample_rates upsample_kernel_sizes '
          'upsample_initial_channel resblock_kernel_sizes resblock_dilation_sizes').split() # Numbers on which the generator's weights depend
 DISC = 'disc mpd_periods msd_scales disc_shrink'.split() # The same for the discriminators
-
-def _differ(own, cfg, names): return [k for k in names if getattr(own, k)!=getattr(cfg, k)]
 
 # %% ../../nbs/26_weightset.ipynb #604af28e
 _PARTS = 'model.safetensors', 'config.json', START # What counts; a README may lie beside them
@@ -137,10 +135,10 @@ def why_unfit(own:WeightSet, # The weights
              )->str: # '' = they fit
     "Why a run cannot start from these weights"
     if own.config is None: return ''
-    differ = _differ(own.config, cfg, MODEL+DISC*(START in own.files))
+    differ = differing(own.config, cfg, MODEL+DISC*(START in own.files))
     if not differ: return ''
-    fits = [n for n,p in PRESETS.items() if not _differ(own.config, p, MODEL)]
-    said = '; '.join(f'{k}: {getattr(own.config, k)} there, {getattr(cfg, k)} asked for' for k in differ[:3]) + f', and {len(differ)-3} more'*(len(differ)>3)
+    fits = [n for n,p in PRESETS.items() if not differing(own.config, p, MODEL)]
+    said = differences(own.config, cfg, differ[:3]) + f', and {len(differ)-3} more'*(len(differ)>3)
     model = f' ({fits[0]})' if fits else ''
     use = f'they fit PRESET {" or ".join(fits)}' if fits else 'they fit the preset and CONFIG that they were trained with'
     return f'the weights {own.name} are of another model{model} than {asked or preset_of(cfg) or "what is to be trained"} ({said}); {use}'
