@@ -550,8 +550,8 @@ def _fit(self:Session, data, n, env):
 @patch
 def _train_command(self:Session, data, n, hours):
     "hifigan-train, in words"
-    command = [sys.executable, '-c', 'import sys; from hifigan_ruslan.cli import run; run(*sys.argv[1:])', 'train',
-               str(data.path), str(self.run), '--config', str(self._config), '--hours', f'{hours:.6f}', '--procs', str(n),
+    command = [sys.executable, '-m', 'hifigan_ruslan.training.command', str(data.path), str(self.run),
+               '--config', str(self._config), '--hours', f'{hours:.6f}', '--procs', str(n),
                '--log_every', '10' if self.seconds<3600 else '100', '--with_parent', *self.train_options]
     is_new = not any((self.run/'checkpoints').glob('*.pt'))
     return [*command, '--init', str(self.init.init)] if self.init and is_new else command
