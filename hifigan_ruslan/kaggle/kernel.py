@@ -11,13 +11,15 @@ from pathlib import Path
 
 # %% ../../nbs/71_kernel.ipynb #8168a4d8
 PACKAGE = 'hifigan_ruslan'
-STARTED = ('kaggle/session.py', 'training/command.py', 'evaluation/compare.py') # What the kernel imports, and what its session starts
+_IN_A_CLONE = 'run this in a clone of the repository, or name its folder with --root'
+# What the kernel imports, and what its session starts
+STARTED = ('kaggle/session.py', 'training/command.py', 'evaluation/compare.py')
 
 def _modules(package):
     "Name -> text of every module of the package"
     found = {p.relative_to(package).as_posix(): p for p in sorted(Path(package).rglob('*.py')) if p.name!='_modidx.py'}
     if not {'__init__.py', *STARTED}<=found.keys():
-        raise FileNotFoundError(f'There is no package in {package}: run this in a clone of the repository, or name its folder with --root')
+        raise FileNotFoundError(f'There is no package in {package}: {_IN_A_CLONE}')
     return {name: p.read_bytes().decode().replace('\r\n', '\n') for name,p in found.items()}
 
 def _imported(name, text):
@@ -51,13 +53,15 @@ def _reached(modules):
 # %% ../../nbs/71_kernel.ipynb #a5dd4ca7
 _HIDDEN = {'_kg_hide-input': True, 'jupyter': dict(source_hidden=True)} # Folded on Kaggle, and in JupyterLab
 
-def _code_cell(source, **metadata): return dict(cell_type='code', source=source, metadata=metadata, outputs=[], execution_count=None)
+def _code_cell(source, **metadata):
+    return dict(cell_type='code', source=source, metadata=metadata, outputs=[], execution_count=None)
 
 def _text_cell(source): return dict(cell_type='markdown', source=source, metadata={})
 
 def _digest(files):
     "SHA-256 of names and contents"
-    return hashlib.sha256(b''.join(f'{name}\0{text}\0'.encode() for name,text in sorted(files.items()))).hexdigest()
+    whole = ''.join(f'{name}\0{text}\0' for name,text in sorted(files.items()))
+    return hashlib.sha256(whole.encode()).hexdigest()
 
 def _short_digest(text): return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -65,10 +69,12 @@ _WRITE = '%%writefile {package}/' # IPython puts the value of the name `package`
 
 def _module_cells(name, text):
     "A heading and the module, to be put at `package`/name"
-    if not text.endswith('\n'): raise ValueError(f'{name} does not end with a newline, without which a cell cannot write it: add one')
+    if not text.endswith('\n'):
+        raise ValueError(f'{name} does not end with a newline, without which a cell cannot write it: add one')
     dotted = name.removesuffix('.py').replace('/', '.')
     id = dotted.replace('.', '-').replace('_', '-')
-    return [(f'title-{id}', _text_cell(f'### {dotted}')), (f'module-{id}', _code_cell(f'{_WRITE}{name}\n{text[:-1]}', **_HIDDEN))]
+    return [(f'title-{id}', _text_cell(f'### {dotted}')),
+            (f'module-{id}', _code_cell(f'{_WRITE}{name}\n{text[:-1]}', **_HIDDEN))]
 
 def _package_cells(files):
     "(id, cell) of all that brings the package"
@@ -80,7 +86,9 @@ def _package_cells(files):
 # %% ../../nbs/71_kernel.ipynb #be7ea4f8
 _ABOUT_PACKAGE = f'''## The package
 
-What training needs of {PACKAGE}, module by module, each in a folded cell: the kernel needs no internet. You may change a module here, and this notebook then runs what you wrote (the line that forbids it is for the repository, where modules are made from notebooks).'''
+What training needs of {PACKAGE}, module by module, each in a folded cell: the kernel needs no internet.
+You may change a module here, and this notebook then runs what you wrote
+(the line that forbids it is for the repository, where modules are made from notebooks).'''
 
 def _folder_source(empty):
     "The cell that makes the folders, and the modules with nothing in them"
@@ -152,8 +160,7 @@ def _set(src, values):
     return '\n'.join(lines)
 
 def _read_notebook(path):
-    if not path.is_file():
-        raise FileNotFoundError(f'There is no {path}: run this in a clone of the repository, or name its folder with --root')
+    if not path.is_file(): raise FileNotFoundError(f'There is no {path}: {_IN_A_CLONE}')
     return json.loads(path.read_text(encoding='utf-8'))
 
 def defaults(root:str|Path='.' # A clone of the repository
@@ -175,7 +182,8 @@ def _train_cells(root):
     return out
 
 def compiled(root:str|Path='.', # A clone of the repository
-             **settings:object # Values in place of those in the kernel's settings cell: PRESET, INIT, HOURS, MINUTES, CORPUS, PROCS, TRAIN
+             # Values in place of those in the kernel's settings cell: PRESET, INIT, HOURS, MINUTES, CORPUS, PROCS...
+             **settings:object
             )->str: # Text of the notebook
     "The train notebook and the package as one self-contained notebook"
     root = Path(root)
@@ -191,18 +199,22 @@ _SEAL = 'hifigan_ruslan' # Its place in the notebook's metadata
 
 def _notebook(cells):
     "JSON as nbformat writes it"
-    cells = [c | dict(id=id or f'cell-{i}', source=c['source'].splitlines(keepends=True)) for i,(id,c) in enumerate(cells)]
-    spec = dict(kernelspec=dict(display_name='python3', language='python', name='python3'), language_info=dict(name='python'))
+    cells = [c | dict(id=id or f'cell-{i}', source=c['source'].splitlines(keepends=True))
+             for i,(id,c) in enumerate(cells)]
+    python = dict(display_name='python3', language='python', name='python3')
+    spec = dict(kernelspec=python, language_info=dict(name='python'))
     nb = dict(cells=cells, metadata=spec, nbformat=4, nbformat_minor=5)
     spec[_SEAL] = _checksum(nb)
     return json.dumps(nb, ensure_ascii=False, indent=1, sort_keys=True)+'\n'
 
-def _checksum(nb): return hashlib.sha256(json.dumps([[c['cell_type'], _lasting(c)] for c in nb['cells']]).encode()).hexdigest()
+def _checksum(nb):
+    whole = json.dumps([[c['cell_type'], _lasting(c)] for c in nb['cells']])
+    return hashlib.sha256(whole.encode()).hexdigest()
 
 _BEGIN, _END = "PACKAGE = '''\n", "\n'''\n" # Kernels once had the package as a zip in base64, between these
 
 def _lasting(cell):
-    "Source of a cell; for the zip of such a kernel the digest of what is in it, as two versions of zlib pack it into other bytes"
+    "Source of a cell; of such a zip the digest of what is in it, as two versions of zlib pack it into other bytes"
     src = _source(cell)
     if cell.get('id')!='package' or _BEGIN not in src: return src
     head, _, rest = src.partition(_BEGIN)
@@ -236,13 +248,14 @@ def stale(root:str|Path='.' # A clone of the repository
 
 # %% ../../nbs/71_kernel.ipynb #445104e4
 def _is_ours(path):
-    "Is it a kernel as `build` left it? One of version 0.1 has no checksum; of one that a merge has torn the first line tells"
+    "Is it a kernel as `build` left it? Of one that a merge has torn the first line tells"
     text = path.read_text(encoding='utf-8', errors='replace')
     try:
         nb = _read_kernel(text)
         seal, checksum = nb.get('metadata', {}).get(_SEAL), _checksum(nb)
     except (ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile): return _MADE in text
-    return seal==checksum if seal else all(_source(c)==_MADE for c in nb['cells'][:1]) # without cells there is nothing to lose
+    if seal: return seal==checksum
+    return all(_source(c)==_MADE for c in nb['cells'][:1]) # of version 0.1; without cells there is nothing to lose
 
 def build(root:str|Path='.' # A clone of the repository
          )->Path: # The kernel

@@ -201,7 +201,9 @@ def processes(wanted:int|None=None, # None = one for each GPU
     if n<=1: return 1, {}
     for env in ({}, dict(NCCL_P2P_DISABLE='1')):
         code, words = _meet(n, timeout, env)
-        if code==0: say(f'{n} processes can train together' + (', with NCCL_P2P_DISABLE=1' if env else '')); return n, env
+        if code==0:
+            say(f'{n} processes can train together' + (', with NCCL_P2P_DISABLE=1' if env else ''))
+            return n, env
         late = ', no answer in time' if code==-signal.SIGKILL else ''
         say(f'{n} processes could not work together (exit code {code}{late}): {words}')
     say('one process trains alone')
@@ -327,7 +329,8 @@ def _table(found):
     if not found: return ''
     columns = [(k, w) for k in _SCORES if k in found['now'] for w in ('start', 'now')]
     def row(name, scores):
-        return f'<tr><td>{html.escape(name)}</td>' + ''.join(f'<td>{scores[w][k]:.3f}</td>' for k,w in columns) + '</tr>'
+        values = ''.join(f'<td>{scores[w][k]:.3f}</td>' for k,w in columns)
+        return f'<tr><td>{html.escape(name)}</td>{values}</tr>'
     head = ''.join(f'<th>{_SCORES[k]}, {w}</th>' for k,w in columns)
     body = ''.join(row(r['id'], r) for r in found['rows']) + row('mean', found)
     return f'<h2>Start and now</h2><table><tr><th>utterance</th>{head}</tr>{body}</table>'
@@ -392,7 +395,7 @@ def _machine():
 def _free(folder): return f'{shutil.disk_usage(folder).free/2**30:.1f} GiB free'
 
 # %% ../../nbs/70_session.ipynb #4bdb5cb4
-_RESERVE = 16 # MiB kept free in `working` until the end, without which Kaggle could not write the notebook itself to a full disk
+_NOT_IN_TRAIN = 'cannot stand in TRAIN: PRESET, INIT, HOURS, PROCS and CONFIG say that'
 
 class Session:
     "What the cells of the train notebook do, one method each"
@@ -404,7 +407,9 @@ class Session:
                  train:str='', # More options of hifigan-train, such as '--precision fp32'
                  config:dict|None=None, # Other numbers than the preset's, such as dict(batch_size=8)
                  root:str|Path='/kaggle', # Has input/ and working/
-                 init:str|None=None, # Weights to start from, as in `find_set`; None = those that are attached; 'scratch' = none
+                 # Weights to start from, as in `find_set`: a name, or a path;
+                 # None = those that are attached, if any; 'scratch' = none
+                 init:str|None=None,
                  started:float|None=None # time.monotonic() from which the time counts; None = now
                 ):
         self.began, self.root, self.preset = started or time.monotonic(), Path(root), preset
@@ -413,7 +418,7 @@ class Session:
         if not self.seconds>0:
             raise ValueError(f'The time of a session must be above 0, found {minutes if self.short else hours}')
         self.both = _both_numbers(preset, config)
-        self.train_options = train_words(train, 'cannot stand in TRAIN: PRESET, INIT, HOURS, PROCS and CONFIG say that')
+        self.train_options = train_words(train, _NOT_IN_TRAIN)
         self.input, self.working = self.root/'input', self.root/'working'
         self.run = self.working/'run'
         self.init = None if init=='scratch' else find_set(self.input, init)
@@ -429,12 +434,16 @@ class Session:
         return self.began+self.seconds-time.monotonic()
 
 # %% ../../nbs/70_session.ipynb #279bfeb7
+# MiB kept free in `working` until the end, without which Kaggle could not write the notebook itself to a full disk
+_RESERVE = 16
+
 @patch
 def _open(self:Session, asked):
     "Take the folders, and say what there is"
     self.working.mkdir(parents=True, exist_ok=True)
     self.scratch = _scratch(self.root)
-    with self.trouble('nothing was lost'), new_file(self.working/'.reserve') as part: part.write_bytes(bytes(_RESERVE*2**20))
+    with self.trouble('nothing was lost'), new_file(self.working/'.reserve') as part:
+        part.write_bytes(bytes(_RESERVE*2**20))
     length = f'{"a try of" if self.short else "a session of"} {self.seconds/3600:.3g} h'
     print(f'hifigan_ruslan {__version__}, Python {platform.python_version()}, torch {torch.__version__}\n{_machine()}\n'
           f'{self.working}: {_free(self.working)}; {self.scratch}: {_free(self.scratch)}\n'
@@ -528,7 +537,7 @@ def train(self:Session, data:SpeechData # From `prepare`
     "Train until the time is over but for what the end needs; in child processes, with one process if several fail"
     self.utterances = len(data.split('train'))
     self.resume(data)
-    self._config = Path(tempfile.mkdtemp(prefix='hifigan-'))/'config.json' # a config.json in `scratch` may be the user's
+    self._config = Path(tempfile.mkdtemp(prefix='hifigan-'))/'config.json' # one in `scratch` may be the user's
     save_config(self.cfg, self._config)
     n, env = processes(self.procs)
     code = self._fit(data, n, env)
@@ -561,7 +570,8 @@ def _train_command(self:Session, data, n, hours):
 def _line(self:Session, line):
     "A line of the log"
     if line.strip(): self._words = line
-    if os.environ.get('KAGGLE_KERNEL_RUN_TYPE')!='Interactive' or not line.startswith('step '): return print(line, flush=True)
+    in_editor = os.environ.get('KAGGLE_KERNEL_RUN_TYPE')=='Interactive'
+    if not in_editor or not line.startswith('step '): return print(line, flush=True)
     if not self._shown: self._plot, self._text = (display(o, display_id=True) for o in (self.curves(), line))
     elif time.monotonic()-self._shown>30:
         self._plot.update(self.curves())
@@ -646,15 +656,20 @@ def summary(self:Session)->str: # A sentence
 def page(self:Session, texts:dict|None=None # id -> text of the corpus
         ):
     "Write a page to listen to, index.html"
-    words = [f'Preset {self.preset}, {self.outcome}. {self.summary()}', *filter(None, [self.compared().get('said')]), *self.problems,
-             'RUSLAN is under CC BY-NC-SA 4.0: recordings here and weights trained on them are not for commercial use.']
-    text = run_page(self.run, words, texts or {})
+    text = run_page(self.run, self._paragraphs(), texts or {})
     here = claim(self.working)
     names = 'index.html', *(f'index-{i}.html' for i in range(2, 1000))
     name = next(n for n in names if not here.foreign(n)) # one of the user's stays
     with self.trouble('the page is missing, the checkpoints are not'):
         with here.writing(name), new_file(self.working/name) as part: part.write_text(text, encoding='utf-8')
         print(f'a page to listen to: {self.working/name}')
+
+@patch
+def _paragraphs(self:Session):
+    "The words of the page"
+    bought = [said] if (said := self.compared().get('said')) else []
+    return [f'Preset {self.preset}, {self.outcome}. {self.summary()}', *bought, *self.problems,
+            'RUSLAN is under CC BY-NC-SA 4.0: recordings here and weights trained on them are not for commercial use.']
 
 @patch
 def end(self:Session):
@@ -668,7 +683,8 @@ def end(self:Session):
     files = sorted((self.run/'checkpoints').glob('*.pt'), key=lambda p: p.name)
     print('\n'.join(f'{p}: {p.stat().st_size/2**20:,.0f} MiB' for p in files) or 'no checkpoint was written')
     if 'steps_per_s' in facts and self.outcome=='trained': print(self._budget(facts))
-    if files: print(f'Next: hifigan-kaggle pull brings the results to you, {self._next_command(facts)} trains on from here.')
+    if not files: return
+    print(f'Next: hifigan-kaggle pull brings the results to you, {self._next_command(facts)} trains on from here.')
 
 # %% ../../nbs/70_session.ipynb #40f77d3c
 @patch
