@@ -43,11 +43,12 @@ class Config:
     resblock_kernel_sizes:tuple=(3,7,11) # Kernels of the parallel residual blocks of a stage
     resblock_dilation_sizes:tuple=((1,3,5),(1,3,5),(1,3,5)) # Dilations inside each of them
     # discriminators
-    disc:str='mpd+msd' # 'mpd+msd' (official), or 'mpd+mrd': multi-resolution spectrograms in place of the multi-scale waves
+    discriminators:tuple=('mpd','msd') # Their names in `DISCRIMINATORS`; official: 'mpd', 'msd'. 'mrd' hears spectrograms
     mpd_periods:tuple=(2,3,5,7,11) # Periods of the multi-period discriminator, samples
     msd_scales:int=3 # Scales of the multi-scale discriminator, each at half the rate of the one before
     disc_shrink:int=1 # Divides the channels of every discriminator layer; 1 = official
-    # losses
+    # losses: the weight `lambda_<name>` of each in `LOSSES`
+    lambda_gen:float=1. # Weight of the adversarial loss
     lambda_fm:float=2. # Weight of the feature matching loss
     lambda_mel:float=45. # Weight of the mel loss
     mel_loss:str='mel' # 'mel' (official, one resolution) or 'multiscale' (seven; weigh it with some 6.5 instead of 45)
@@ -94,7 +95,7 @@ def _check(c:Config):
     for k in 'lr_g lr_d lr_decay'.split():
         v = getattr(c, k)
         _need(isinstance(v, (int,float)) and v>0, f'{k} must be above 0, found {v!r}')
-    for k in 'lambda_fm lambda_mel weight_decay random_gain_db'.split():
+    for k in [f.name for f in fields(c) if f.name.startswith('lambda_')] + ['weight_decay', 'random_gain_db']:
         v = getattr(c, k)
         _need(isinstance(v, (int,float)) and v>=0, f'{k} must not be negative, found {v!r}')
     for k in 'cosine_steps keep_epochs'.split():
@@ -137,7 +138,9 @@ def _check_generator(c):
     _need(all(len(d)==n for d in c.resblock_dilation_sizes), f'resblock {c.resblock} takes {n} dilations per kernel, found {c.resblock_dilation_sizes}')
 
 def _check_discriminators(c):
-    _need(c.disc in ('mpd+msd','mpd+mrd'), f"disc must be 'mpd+msd' or 'mpd+mrd', found {c.disc!r}")
+    names = c.discriminators
+    _need(isinstance(names, tuple) and names and all(isinstance(k, str) for k in names) and len(set(names))==len(names),
+          f"discriminators must be names, each once, such as ('mpd','msd'), found {names!r}")
     _need(c.mpd_periods and all(isinstance(p, int) and p>0 for p in c.mpd_periods), f'mpd_periods must be whole numbers above 0, found {c.mpd_periods}')
     _need(c.disc_shrink in (1,2,4,8,16,32), f'disc_shrink must be a power of two from 1 to 32, found {c.disc_shrink}')
 
@@ -174,16 +177,21 @@ def fine_tuning_steps(hours:float # Of speech to train on, h
     return int(min(max(500*60*hours, 5_000), 200_000))
 
 # %% ../nbs/01_config.ipynb #0c897306
+_DISC = {'mpd+msd': ('mpd','msd'), 'mpd+mrd': ('mpd','mrd')} # What `disc` was in version 0.1, as `discriminators`
+_SINCE = ('discriminators', 'lambda_gen') # Fields that version 0.1 does not know
+
 def config_dict(cfg:Config # What to save
                )->dict: # Plain types only, ready for JSON or a checkpoint
     "The fields of `cfg` as a plain dict"
-    return json.loads(json.dumps(asdict(cfg)))
+    d = json.loads(json.dumps(asdict(cfg)))
+    return {k: v for k,v in d.items() if k not in _SINCE or getattr(cfg, k)!=getattr(Config, k)}
 
 def config_from_dict(d:dict # From `config_dict`, or the content of an official config.json
                     )->Config: # The checked configuration
     "A `Config` from a dict with our keys or with the official ones"
     if not isinstance(d, dict): raise ValueError(f'Config: expected an object with named values, found {type(d).__name__}')
     if 'sampling_rate' in d: return _from_official(d)
+    if 'disc' in d: d = _from_0_1(d)
     known = [f.name for f in fields(Config)]
     for k in d:
         if k in known: continue
@@ -191,6 +199,13 @@ def config_from_dict(d:dict # From `config_dict`, or the content of an official 
         raise ValueError(f'Config: unknown key {k!r}' + (f'; did you mean {near[0]!r}?' if near else ''))
     try: return Config(**d)
     except TypeError as e: raise ValueError(f'Config: a value has the wrong type ({e})') from e
+
+def _from_0_1(d):
+    "The dict of version 0.1 with `discriminators` in place of `disc`"
+    rest = {k: v for k,v in d.items() if k!='disc'}
+    _need('discriminators' not in d, 'disc and discriminators are both there: leave out disc, which is the older name')
+    _need(d['disc'] in _DISC, f"disc must be 'mpd+msd' or 'mpd+mrd', found {d['disc']!r}; `discriminators` takes any names")
+    return rest | dict(discriminators=_DISC[d['disc']])
 
 # %% ../nbs/01_config.ipynb #d20dded0
 def _from_official(d):
