@@ -247,6 +247,7 @@ def _loop(s, data, out, total, budget, log_every, save_minutes, view, on_log):
 
 # %% ../nbs/33_train.ipynb #918e9330
 def _check_run(data, cfg, **limits):
+    log_columns(cfg) # an unknown discriminator, or a loss without a weight, is found here
     for k,v in limits.items():
         if v is not None and not v>0: raise ValueError(f'{k} must be above 0, found {v}')
     if data.sample_rate!=cfg.sample_rate:
@@ -273,9 +274,10 @@ def _start(data, out, cfg, resume, init, disc_warmup, where):
     else:
         s = new_state(cfg, **where)
         taken = init_weights(s, init) if init else ()
-        if init: ranks.say(f'starting from the weights of {name}: {", ".join(taken)}' + ('' if 'mpd' in taken else f'; the discriminators start anew{_no_pair(name)}'))
+        with_d = bool({*taken} & {*s.discriminators})
+        if init: ranks.say(f'starting from the weights of {name}: {", ".join(taken)}' + ('' if with_d else f'; the discriminators start anew{_no_pair(name)}'))
         if init: s.start = math.nan
-        s.hold_g = disc_warmup if disc_warmup is not None else 500 if init and 'mpd' not in taken else 0
+        s.hold_g = disc_warmup if disc_warmup is not None else 500 if init and not with_d else 0
         if s.hold_g: ranks.say(f'only the discriminators learn until step {s.hold_g}: fresh ones have nothing to teach a trained generator yet')
         if init and (other := _other_mel(init, cfg)): ranks.say(f'warning: {name} was trained on another mel ({other}): what it has learnt belongs to other bands, and must be learnt anew')
     ranks.check_same([*s.generator.parameters(), *s.disc_params()])
@@ -314,7 +316,7 @@ def _continue(s, rest, path, data, cfg):
 
 def _warn_if_full(s, folder):
     "Weights twice (G) and two moments of each make a checkpoint; during a save there are the old and the new one, and best.pt"
-    size = 4*(4*count_params(s.generator) + 3*count_params(s.mpd) + 3*count_params(s.msd))
+    size = 4*(4*count_params(s.generator) + 3*count_params(s.discriminators))
     free = shutil.disk_usage(folder).free
     if free<4*size: print(f'warning: the disk of {folder} has {free/2**20:,.0f} MiB free, and a checkpoint takes about {size/2**20:,.0f} MiB; last, best and the one being written need three times that', flush=True)
 
