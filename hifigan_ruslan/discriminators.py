@@ -39,7 +39,8 @@ class DiscriminatorP(nn.Module):
         super().__init__()
         self.period = period
         ch = [1] + [c//shrink for c in (32,128,512,1024,1024)]
-        self.convs = nn.ModuleList(weight_norm(nn.Conv2d(i, o, (5,1), (s,1), padding=(2,0))) for i,o,s in zip(ch, ch[1:], (3,3,3,3,1)))
+        layers = zip(ch, ch[1:], (3,3,3,3,1))
+        self.convs = nn.ModuleList(weight_norm(nn.Conv2d(i, o, (5,1), (s,1), padding=(2,0))) for i,o,s in layers)
         self.conv_post = weight_norm(nn.Conv2d(ch[-1], 1, (3,1), padding=(1,0)))
 
     def forward(self,
@@ -82,7 +83,7 @@ class MultiPeriodDiscriminator(nn.Module):
 
 # %% ../nbs/22_discriminators.ipynb #4e3e34ef
 class SpectralNorm(nn.Module):
-    "Divides a weight by its largest singular value, estimated one step further at each forward in training, in the official order: v, then u"
+    "Divides a weight by its largest singular value, estimated one step further at each forward in training: v, then u"
     def __init__(self,
                  weight:Tensor # Of the layer
                 ):
@@ -110,7 +111,8 @@ class _SpectralConv1d(nn.Conv1d):
     "Its weight is computed at each use, also inside `weights_once`: each is one power iteration"
     weight_changes = True # `weights_once` leaves it alone
     def forward(self, x):
-        return F.conv1d(x, self.parametrizations.weight(), self.bias, self.stride, self.padding, self.dilation, self.groups)
+        weight = self.parametrizations.weight()
+        return F.conv1d(x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 def spectral_norm(conv:nn.Module # A layer with a weight
                  )->nn.Module: # The same layer
@@ -127,7 +129,8 @@ class DiscriminatorS(nn.Module):
                 ):
         super().__init__()
         ch = [1] + [c//shrink for c in (128,128,256,512,1024,1024,1024)]
-        layers, conv = zip(ch, ch[1:], (15,41,41,41,41,41,5), (1,2,2,4,4,1,1), (1,4,16,16,16,16,1)), _SpectralConv1d if norm is spectral_norm else nn.Conv1d
+        layers = zip(ch, ch[1:], (15,41,41,41,41,41,5), (1,2,2,4,4,1,1), (1,4,16,16,16,16,1))
+        conv = _SpectralConv1d if norm is spectral_norm else nn.Conv1d
         self.convs = nn.ModuleList(norm(conv(i, o, k, s, padding=k//2, groups=min(g, i))) for i,o,k,s,g in layers)
         self.conv_post = norm(conv(ch[-1], 1, 3, padding=1))
 
@@ -145,7 +148,8 @@ class MultiScaleDiscriminator(nn.Module):
                  cfg:Config # msd_scales and disc_shrink are used
                 ):
         super().__init__()
-        self.discriminators = nn.ModuleList(DiscriminatorS(weight_norm if i else spectral_norm, cfg.disc_shrink) for i in range(cfg.msd_scales))
+        norms = [weight_norm if i else spectral_norm for i in range(cfg.msd_scales)]
+        self.discriminators = nn.ModuleList(DiscriminatorS(norm, cfg.disc_shrink) for norm in norms)
         self.pool = nn.AvgPool1d(4, 2, padding=2)
 
     def forward(self,
@@ -196,6 +200,7 @@ class DiscriminatorR(nn.Module):
             spec = torch.stft(x, n_fft, hop, win, self.window, center=False, return_complex=True)
             return (torch.view_as_real(spec).pow(2).sum(-1)+1e-9).sqrt()
 
+# %% ../nbs/22_discriminators.ipynb #165239df
 @discriminator('mrd')
 class MultiResolutionDiscriminator(nn.Module):
     "One `DiscriminatorR` per resolution"
@@ -222,7 +227,8 @@ def disc_classes(cfg:Config # discriminators is used
                 )->dict: # Name -> class, in the order of the configuration
     "The classes that the configuration names; ValueError for a name that is not in `DISCRIMINATORS`"
     unknown = [k for k in cfg.discriminators if k not in DISCRIMINATORS]
-    if unknown: raise ValueError(f'There is no discriminator {unknown[0]!r}; the known ones are {", ".join(DISCRIMINATORS)}')
+    known = ', '.join(DISCRIMINATORS)
+    if unknown: raise ValueError(f'There is no discriminator {unknown[0]!r}; the known ones are {known}')
     return {k: DISCRIMINATORS[k] for k in cfg.discriminators}
 
 def disc_names(cfg:Config # Names the discriminators, and has their numbers
@@ -240,7 +246,7 @@ class Discriminators(nn.ModuleDict):
 
     def forward(self,
                 wav:Tensor # (B, 1, T)
-               )->tuple: # Scores, and lists of feature maps: one entry per sub-discriminator, in the order of `disc_names`
+               )->tuple: # Scores, and lists of feature maps: an entry for each of `disc_names`
         "What all of them say of a wave"
         scores, fmaps = zip(*(d(wav) for d in self.values()))
         return tuple(chain(*scores)), tuple(chain(*fmaps))

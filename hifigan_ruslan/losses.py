@@ -22,11 +22,13 @@ def disc_loss(scores_real:list, # Scores of real waves, one tensor (B, N) per su
              )->Tensor: # Scalar
     "Least-squares loss of the discriminators: real to 1, fake to 0"
     _same(scores_real, scores_fake)
-    return sum((1-at_least_fp32(r)).pow(2).mean() + at_least_fp32(f).pow(2).mean() for r,f in zip(scores_real, scores_fake))
+    pairs = ((at_least_fp32(r), at_least_fp32(f)) for r,f in zip(scores_real, scores_fake))
+    return sum((1-r).pow(2).mean() + f.pow(2).mean() for r,f in pairs)
 
 def _same(a, b):
     "Both lists belong to the same sub-discriminators"
-    if len(a)!=len(b): raise ValueError(f'{len(a)} sub-discriminators heard the real waves, {len(b)} the generated ones')
+    if len(a)==len(b): return
+    raise ValueError(f'{len(a)} sub-discriminators heard the real waves, {len(b)} the generated ones')
 
 # %% ../nbs/23_losses.ipynb #6f32e9cf
 @dataclass
@@ -68,18 +70,20 @@ def gen_loss(scores_fake:list # Scores of generated waves, one tensor per sub-di
 def _gen(turn): return gen_loss(turn.scores_fake)
 
 # %% ../nbs/23_losses.ipynb #2cfbdb10
-def feature_loss(fmaps_real:list, # Per sub-discriminator, the list of its feature maps of the real waves; without gradient
+def feature_loss(fmaps_real:list, # Of each sub-discriminator the feature maps of the real waves; without gradient
                  fmaps_fake:list  # The same for the generated waves
                 )->Tensor: # Scalar
     "L1 distance between the feature maps of real and generated waves"
     _same(fmaps_real, fmaps_fake)
     pairs = [(r,f) for rs,fs in zip(fmaps_real, fmaps_fake) for r,f in zip(rs, fs)]
     bad = next(((r,f) for r,f in pairs if r.shape!=f.shape), None)
-    if bad: raise ValueError(f'feature_loss: maps of shape {tuple(bad[0].shape)} (real) and {tuple(bad[1].shape)} (generated): both waves must have the same length')
+    if bad: raise ValueError(f'feature_loss: {_shapes("maps", *bad)}: both waves must have the same length')
     return sum(F.l1_loss(at_least_fp32(f), at_least_fp32(r)) for r,f in pairs)
 
 @generator_loss('fm', needs_d=True, always=True)
 def _fm(turn): return feature_loss(turn.fmaps_real, turn.fmaps_fake)
+
+def _shapes(what, real, fake): return f'{what} of shape {tuple(real.shape)} (real) and {tuple(fake.shape)} (generated)'
 
 # %% ../nbs/23_losses.ipynb #13f1dcce
 def mel_loss(logmel:LogMel|list, # The mel of the loss: up to cfg.fmax_loss; or several mels, whose distances are summed
@@ -87,19 +91,23 @@ def mel_loss(logmel:LogMel|list, # The mel of the loss: up to cfg.fmax_loss; or 
              wav_hat:Tensor # (B, 1, T) generated waves
             )->Tensor: # Scalar, natural-log units: .1 is 0.87 dB
     "L1 distance between the log-mels of two waves"
-    if wav.shape!=wav_hat.shape: raise ValueError(f'mel_loss: waves of shape {tuple(wav.shape)} (real) and {tuple(wav_hat.shape)} (generated)')
-    return sum(F.l1_loss(m(wav_hat), m(wav)) for m in ([logmel] if isinstance(logmel, LogMel) else logmel))
+    if wav.shape!=wav_hat.shape: raise ValueError(f'mel_loss: {_shapes("waves", wav, wav_hat)}')
+    logmels = [logmel] if isinstance(logmel, LogMel) else logmel
+    return sum(F.l1_loss(m(wav_hat), m(wav)) for m in logmels)
 
 @generator_loss('mel', always=True)
 def _mel(turn): return mel_loss(turn.logmel, turn.real, turn.fake)
 
 # %% ../nbs/23_losses.ipynb #87edad75
-MEL_SCALES = ((32,5), (64,10), (128,20), (256,40), (512,80), (1024,160), (2048,320)) # Window (samples) and bands of each
+# Window (samples) and bands of each
+MEL_SCALES = ((32,5), (64,10), (128,20), (256,40), (512,80), (1024,160), (2048,320))
 
 def multiscale_logmels(cfg:Config # sample_rate is used
                       )->nn.ModuleList: # Of `LogMel`s, for `mel_loss`
     "Seven full-band mels, from short windows with few bands to long ones with many"
-    def scale(n, bands): return SimpleNamespace(sample_rate=cfg.sample_rate, n_fft=n, win_length=n, hop_length=n//4, n_mels=bands, fmin=0., fmax=None)
+    def scale(n, bands):
+        return SimpleNamespace(sample_rate=cfg.sample_rate, n_fft=n, win_length=n, hop_length=n//4,
+                               n_mels=bands, fmin=0., fmax=None)
     return nn.ModuleList(LogMel(scale(n, bands)) for n,bands in MEL_SCALES)
 
 # %% ../nbs/23_losses.ipynb #bf8070e9
@@ -107,12 +115,16 @@ def loss_weights(cfg:Config # Its `lambda_*` are used
                 )->dict: # Name -> weight of each loss that is computed, in the order of the log
     "The weights of the losses; ValueError where one of them has no weight, or a weight no loss"
     weights = {k.removeprefix('lambda_'): v for k,v in vars(cfg).items() if k.startswith('lambda_')}
-    for k in LOSSES:
-        if k not in weights: raise ValueError(f'The loss {k!r} has no weight: add a field lambda_{k} to Config, in nbs/01_config.ipynb')
-    for k in weights:
-        if k not in LOSSES: raise ValueError(f'Config has lambda_{k}, but there is no loss {k!r} (there are {", ".join(LOSSES)}): '
-                                             f"add a function under @generator_loss('{k}'), in nbs/23_losses.ipynb, or take the field out")
+    for k in [*LOSSES, *weights]:
+        if k not in weights: raise ValueError(_no_weight(k))
+        if k not in LOSSES: raise ValueError(_no_loss(k))
     return {k: weights[k] for k,loss in LOSSES.items() if loss.always or weights[k]}
+
+def _no_weight(k): return f'The loss {k!r} has no weight: add a field lambda_{k} to Config, in nbs/01_config.ipynb'
+
+def _no_loss(k):
+    return (f'Config has lambda_{k}, but there is no loss {k!r} (there are {", ".join(LOSSES)}): '
+            f"add a function under @generator_loss('{k}'), in nbs/23_losses.ipynb, or take the field out")
 
 def turn_losses(turn:GeneratorTurn, # What the generator's turn has made
                 cfg:Config, # Has the weights
