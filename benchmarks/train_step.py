@@ -92,7 +92,8 @@ def parts(o, s, wav):
     def mel_ours(): fake = fake0.clone().requires_grad_(); s.logmel(wav); mel_loss(s.logmel_loss, wav, fake).backward()
     def opt_official(): o.optim_d.step(); o.optim_g.step()
     def opt_ours(): s.opt_d.step(); s.opt_g.step()
-    return {'generator': (g_official, g_ours), 'MPD': (lambda: d_official(o.mpd), lambda: d_ours(s.mpd)), 'MSD': (lambda: d_official(o.msd), lambda: d_ours(s.msd)),
+    mpd, msd = s.discriminators.values()
+    return {'generator': (g_official, g_ours), 'MPD': (lambda: d_official(o.mpd), lambda: d_ours(mpd)), 'MSD': (lambda: d_official(o.msd), lambda: d_ours(msd)),
             'mel': (mel_official, mel_ours), 'optimisers': (opt_official, opt_ours)}
 
 def peak_rss():

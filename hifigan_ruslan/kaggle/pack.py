@@ -46,8 +46,8 @@ def _pack_networks(source, folder):
     init = start_weights(source)
     if isinstance(init, dict): return ''
     s = new_state(open_checkpoint(source)[0])
-    if 'mpd' not in init_weights(s, init): return ''
-    networks = {k: getattr(s, k).state_dict() for k in ('generator', 'ema', 'mpd', 'msd')}
+    if not {*s.discriminators} & {*init_weights(s, init)}: return ''
+    networks = {k: m.state_dict() for k,m in s.networks().items()}
     whole = dict(format=FORMAT, version=VERSION, config=config_dict(s.cfg)) | networks
     with new_file(folder/START) as part: torch.save(whole, part)
     return ', with its discriminators'
