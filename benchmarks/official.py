@@ -91,7 +91,7 @@ class Official:
                   ):
         "Take over our weights, so that both do the same step"
         for name in ('generator', 'mpd', 'msd'):
-            getattr(self, name).load_state_dict(old_names(getattr(s, name).state_dict()))
+            getattr(self, name).load_state_dict(old_names(s.networks()[name].state_dict()))
         return self
 
     def step(self, wav, marks=None, autocast=None):

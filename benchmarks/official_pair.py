@@ -40,7 +40,8 @@ def compare(o, s, wav, what):
     theirs, ours = o.step(wav), train_step([wav], s)
     losses = max(abs(theirs[k].item()-ours[k].item())/max(1, abs(theirs[k].item())) for k in theirs)
     def flat(m): return torch.cat([p.detach().flatten() for p in m.parameters()])
-    weights = {k: (flat(getattr(o, k))-flat(getattr(s, k))).abs().max().item() for k in ('generator', 'mpd', 'msd')}
+    mine = s.networks()
+    weights = {k: (flat(getattr(o, k))-flat(mine[k])).abs().max().item() for k in ('generator', 'mpd', 'msd')}
     print(f'{what}: losses agree to {losses:.1e}, weights to ' + ', '.join(f'{k} {v:.1e}' for k,v in weights.items()))
     assert losses<1e-5 and max(weights.values())<1e-5, 'they do not agree'
 

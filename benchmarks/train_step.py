@@ -112,9 +112,10 @@ def parts(o, s, wav):
     def opt_ours():
         s.opt_d.step()
         s.opt_g.step()
+    mpd, msd = s.discriminators.values()
     return {'generator': (g_official, g_ours),
-            'MPD': (lambda: d_official(o.mpd), lambda: d_ours(s.mpd)),
-            'MSD': (lambda: d_official(o.msd), lambda: d_ours(s.msd)),
+            'MPD': (lambda: d_official(o.mpd), lambda: d_ours(mpd)),
+            'MSD': (lambda: d_official(o.msd), lambda: d_ours(msd)),
             'mel': (mel_official, mel_ours), 'optimisers': (opt_official, opt_ours)}
 
 def peak_rss():

@@ -32,7 +32,7 @@ python - "$work" <<'PY'
 import sys
 from hifigan_ruslan.checkpoint import load_checkpoint
 two, one = (load_checkpoint(f'{sys.argv[1]}/{o}/checkpoints/last.pt')[0] for o in ('run_two', 'run_one'))
-differ = {k: max((a-b).abs().max().item() for a,b in zip(getattr(two, k).state_dict().values(), getattr(one, k).state_dict().values())) for k in ('generator', 'ema', 'mpd', 'msd')}
+differ = {k: max((a-b).abs().max().item() for a,b in zip(two.networks()[k].state_dict().values(), m.state_dict().values())) for k,m in one.networks().items()}
 assert two.step==one.step==10 and all(d<1e-8 for d in differ.values()), differ
 print('two hosts, ten steps: the weights of one process with twice the batch, to', differ)
 PY

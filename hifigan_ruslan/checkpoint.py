@@ -8,6 +8,7 @@ __all__ = ['save_checkpoint', 'load_checkpoint', 'find_checkpoint', 'claim_run',
 # %% ../nbs/31_checkpoint.ipynb #2c3c5ef1
 import json, platform, re
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 import torch
 from . import __version__
@@ -19,20 +20,30 @@ from .model.weightset import DISC
 from .step import TrainState, new_state
 
 # %% ../nbs/31_checkpoint.ipynb #96e46621
-_PARTS = 'generator ema mpd msd opt_g opt_d scaler_g scaler_d'.split()
 _PLACE = 'step epoch seen best hold_g skipped skips_in_a_row'.split()
 _LATER = dict(start=None) # What older checkpoints do not have, and stands for it
+
+def _names(cfg):
+    "What of a checkpoint has a state of its own"
+    return ['generator', 'ema', *cfg.discriminators, 'opt_g', 'opt_d', 'scaler_g', 'scaler_d']
+
+def _parts(s):
+    "The same with the objects"
+    there = s.networks()
+    return {k: there[k] if k in there else getattr(s, k) for k in _names(s.cfg)}
 
 def save_checkpoint(s:TrainState, # What to save
                     path:str|Path, # The .pt file
                     data_sha256:str='' # `SpeechData.fingerprint` of the training data
                    ):
     "Write a checkpoint atomically; called by all ranks together, written by the first"
-    rng = s.ranks.gather(dict(cpu=torch.get_rng_state(), cuda=torch.cuda.get_rng_state(s.device) if s.device.type=='cuda' else None))
+    cuda = torch.cuda.get_rng_state(s.device) if s.device.type=='cuda' else None
+    rng = s.ranks.gather(dict(cpu=torch.get_rng_state(), cuda=cuda))
     if not s.ranks.first: return
-    ck = dict(format=FORMAT, version=VERSION, config=config_dict(s.cfg), data_sha256=data_sha256, precision=s.precision, rng=rng,
-              versions=dict(hifigan_ruslan=__version__, torch=str(torch.__version__), python=platform.python_version()))
-    ck |= {k: getattr(s, k) for k in (*_PLACE, *_LATER)} | {k: getattr(s, k).state_dict() for k in _PARTS}
+    versions = dict(hifigan_ruslan=__version__, torch=str(torch.__version__), python=platform.python_version())
+    ck = dict(format=FORMAT, version=VERSION, config=config_dict(s.cfg), data_sha256=data_sha256, precision=s.precision,
+              rng=rng, versions=versions)
+    ck |= {k: getattr(s, k) for k in (*_PLACE, *_LATER)} | {k: o.state_dict() for k,o in _parts(s).items()}
     with new_file(path) as part: torch.save(ck, part)
 
 # %% ../nbs/31_checkpoint.ipynb #f417dd30
@@ -44,18 +55,34 @@ def load_checkpoint(path:str|Path, # A training checkpoint of ours
     "A state to go on from; ValueError says why a file cannot be one"
     ck = read_checkpoint(path)
     cfg = checkpoint_config(ck, path)
-    if cfg is None or not {*_PARTS, *_PLACE} <= ck.keys():
-        raise ValueError(f'{path} is not a training checkpoint of this version of hifigan_ruslan (it has: {", ".join(map(str, list(ck)[:8]))}). A new run can start from its weights: --init')
-    s = new_state(cfg, device, precision or ck['precision'], ranks)
-    try:
-        for k in _PARTS:
-            if k.startswith('scaler') and not (ck[k] and getattr(s, k).is_enabled()): continue # it was, or is now, another precision than fp16
-            getattr(s, k).load_state_dict(ck[k])
-    except (RuntimeError, KeyError, ValueError) as e: raise ValueError(f'{path}: {k} does not fit its own configuration ({str(e).splitlines()[-1].strip()[:200]})') from e
+    if cfg: ck = _todays_names(ck, cfg)
+    if cfg is None or not {*_names(cfg), *_PLACE} <= ck.keys(): raise ValueError(_no_training_checkpoint(path, ck))
+    try: s = new_state(cfg, device, precision or ck['precision'], ranks)
+    except ValueError as e: raise ValueError(f'{path}: {e}') from e
+    _load_parts(s, ck, path)
     for k in _PLACE: setattr(s, k, ck[k])
     for k,v in _LATER.items(): setattr(s, k, ck.get(k, v))
     if s.ranks.rank<len(ck['rng']): _set_rng(ck['rng'][s.ranks.rank], s.device)
-    return s, {k: v for k,v in ck.items() if k not in _PARTS}
+    return s, {k: v for k,v in ck.items() if k not in _names(cfg)}
+
+def _todays_names(ck, cfg):
+    "The content of a checkpoint for `cfg`; of version 0.1, whose MRD is called msd, with the name of today"
+    if 'mrd' not in cfg.discriminators or 'msd' in cfg.discriminators or 'mrd' in ck or 'msd' not in ck: return ck
+    return {'mrd' if k=='msd' else k: v for k,v in ck.items()}
+
+def _no_training_checkpoint(path, ck):
+    return (f'{path} is not a training checkpoint of this version of hifigan_ruslan (it has: {", ".join(map(str, list(ck)[:8]))}). '
+            'A new run can start from its weights: --init')
+
+def _load_parts(s, ck, path):
+    "The networks, the optimisers and the scalers of a checkpoint"
+    try:
+        for k,part in _parts(s).items():
+            if k.startswith('scaler') and not (ck[k] and part.is_enabled()): continue # it was, or is now, not fp16
+            part.load_state_dict(ck[k])
+    except (RuntimeError, KeyError, ValueError) as e:
+        why = str(e).splitlines()[-1].strip()[:200]
+        raise ValueError(f'{path}: {k} does not fit its own configuration ({why})') from e
 
 def _set_rng(rng, device):
     torch.set_rng_state(rng['cpu'])
@@ -113,51 +140,81 @@ def why_other(ck:dict, # A training checkpoint's content, or the second result o
               fingerprint:str # `SpeechData.fingerprint` of the data with which it would
              )->str: # '' where it can go on
     "Why a checkpoint belongs to another run"
-    differ = differences(config_from_dict(ck['config']), cfg, [k for k in config_dict(cfg) if k not in _FREE])
+    differ = differences(config_from_dict(ck['config']), cfg, [f.name for f in fields(cfg) if f.name not in _FREE])
     if differ: return f'trained with other numbers ({differ})'
     return '' if ck['data_sha256'].split()[:1]==fingerprint.split()[:1] else 'trained on other data, or on another split of it'
 
 # %% ../nbs/31_checkpoint.ipynb #3b238d6c
 def init_weights(s:TrainState, # Fresh; changed in place
                  init:str|Path|dict # Our file, an official g_* with or without its do_*, or what `read_checkpoint` returned
-                )->list: # What was taken over: generator, ema, mpd, msd, opt_g, opt_d
+                )->list: # What was taken over: generator, ema, each discriminator, opt_g, opt_d
     "Weights from another run, and from an official pair the optimisers too; step and epoch start at 0"
     read = isinstance(init, dict)
     path = Path(init.get('name', 'the given weights') if read else init)
-    ck, beside = dict(init) if read else read_checkpoint(path), path.with_name(re.sub('^g_', 'do_', path.name))
+    ck = _todays_names(dict(init) if read else read_checkpoint(path), s.cfg)
     own = checkpoint_config(ck, path)
     official = own is None and not read
-    if official and path.name.startswith('do_'): raise ValueError(f'{path} holds the discriminators; give the generator file beside it, {path.with_name("g_"+path.name[3:])}')
-    if official and beside!=path and beside.is_file(): ck |= _from_official(read_checkpoint(beside), s)
+    if official: ck |= _beside(path, s)
     if 'generator' not in ck: raise ValueError(f'{path} has no generator (it has: {", ".join(map(str, list(ck)[:8]))})')
     ck.setdefault('ema', ck['generator'])
-    taken = ['generator','ema','mpd','msd'] + ['opt_g','opt_d']*official
-    for k in (taken := [k for k in taken if k in ck]):
-        try: getattr(s, k).load_state_dict(ck[k])
+    taken = ['generator', 'ema']
+    if any(k in ck for k in s.discriminators): taken += s.discriminators # all of them, or an error
+    taken += [k for k in ('opt_g','opt_d') if official and k in ck]
+    for k in taken:
+        try: _parts(s)[k].load_state_dict(ck[k])
         except (RuntimeError, KeyError, ValueError, AttributeError) as e:
-            names = _SHAPE_G if k in ('generator','ema') else DISC
-            other = own and differences(own, s.cfg, names) or str(e).splitlines()[-1].strip()[:200]
-            fits, asked = (next((n for n,p in PRESETS.items() if c and not differences(c, p, names)), '') for c in (own, s.cfg))
-            which = f'it is a {fits}, {asked} was asked for: ' if fits and asked else ''
-            raise ValueError(f'{path}: {k} does not fit this configuration ({which}{other}). ' + (f'Use --preset {fits}' if fits else 'Use the preset or config that it was trained with')) from e
+            raise ValueError(f'{path}: {k} {_no_fit(k, own, s.cfg, e)}') from e
     return taken
 
 # What the sizes of the weights depend on
-_SHAPE_G = 'n_mels resblock upsample_rates upsample_kernel_sizes upsample_initial_channel resblock_kernel_sizes resblock_dilation_sizes'.split()
+_SHAPE_G = ('n_mels resblock upsample_rates upsample_kernel_sizes upsample_initial_channel resblock_kernel_sizes '
+            'resblock_dilation_sizes').split()
+
+def _no_fit(part, own, cfg, error):
+    "Why the weights of a part do not go into a model of `cfg`, and what to do; `own` is their configuration, or None"
+    names = _SHAPE_G if part in ('generator','ema') else DISC
+    other = own and differences(own, cfg, names) or str(error).splitlines()[-1].strip()[:200]
+    fits, asked = (next((n for n,p in PRESETS.items() if c and not differences(c, p, names)), '') for c in (own, cfg))
+    which = f'it is a {fits}, {asked} was asked for: ' if fits and asked else ''
+    use = f'Use --preset {fits}' if fits else 'Use the preset or config that it was trained with'
+    return f'does not fit this configuration ({which}{other}). {use}'
+
+# %% ../nbs/31_checkpoint.ipynb #901a33b8
+def _beside(path, s):
+    "The content of the do_* file beside an official g_* file; {} where there is none"
+    beside = path.with_name(re.sub('^g_', 'do_', path.name))
+    if path.name.startswith('do_'):
+        generator = path.with_name('g_'+path.name[3:])
+        raise ValueError(f'{path} holds the discriminators; give the generator file beside it, {generator}')
+    return _from_official(read_checkpoint(beside), s) if beside!=path and beside.is_file() else {}
 
 def _from_official(do, s):
     "The parts of a do_* file, with its optimisers in our order of parameters"
-    if not {'mpd','msd','optim_g','optim_d'} <= do.keys(): raise ValueError(f'The official do_* file must hold mpd, msd, optim_g and optim_d; this one has: {", ".join(map(str, list(do)[:8]))}')
-    m, n = (len(list(d.parameters())) for d in (s.msd, s.mpd))
+    do, known = _todays_names(do, s.cfg), list(s.discriminators)
+    if not {*known, 'optim_g', 'optim_d'} <= do.keys():
+        raise ValueError(f'The official do_* file must hold {", ".join(known)}, optim_g and optim_d; '
+                         f'this one has: {", ".join(map(str, list(do)[:8]))}')
     def state(opt, saved, order): # our groups: their learning rate is set at each step
-        return dict(param_groups=opt.state_dict()['param_groups'], state={i: saved['state'][j] for i,j in enumerate(order) if j in saved['state']})
-    return dict(mpd=do['mpd'], msd=_new_names(do['msd']), opt_g=state(s.opt_g, do['optim_g'], range(len(list(s.generator.parameters())))),
-                opt_d=state(s.opt_d, do['optim_d'], [*range(m, m+n), *range(m)]))
+        moments = {i: saved['state'][j] for i,j in enumerate(order) if j in saved['state']}
+        return dict(param_groups=opt.state_dict()['param_groups'], state=moments)
+    order_g = range(len(list(s.generator.parameters())))
+    return {k: _new_names(do[k]) for k in known} | dict(opt_g=state(s.opt_g, do['optim_g'], order_g),
+                                                        opt_d=state(s.opt_d, do['optim_d'], _official_order(s)))
 
+def _official_order(s):
+    "The place in the official optimiser, whose last discriminator comes first, of each of our parameters"
+    places, first = {}, 0
+    for k in list(s.discriminators)[::-1]:
+        n = len(list(s.discriminators[k].parameters()))
+        places[k], first = range(first, first+n), first+n
+    return [i for k in s.discriminators for i in places[k]]
+
+# %% ../nbs/31_checkpoint.ipynb #046e7556
 def _new_names(state):
     "Names of the older spectral norm translated; those of the older weight norm torch translates itself"
     spectral = {k.removesuffix('weight_orig') for k in state if k.endswith('weight_orig')}
-    names = dict(weight_orig='parametrizations.weight.original', weight_u='parametrizations.weight.0._u', weight_v='parametrizations.weight.0._v')
+    where = 'parametrizations.weight'
+    names = dict(weight_orig=f'{where}.original', weight_u=f'{where}.0._u', weight_v=f'{where}.0._v')
     def new(k):
         conv, _, last = k.rpartition('.')
         return f'{conv}.{names[last]}' if conv+'.' in spectral and last in names else k
@@ -168,18 +225,23 @@ def save_official(s:TrainState, # What to save
                   folder:str|Path # Where to write
                  )->Path: # The g_* file
     "Write g_*, do_* and config.json with which the official code goes on"
-    if s.cfg.disc!='mpd+msd' or s.cfg.disc_shrink!=1: print('note: the official code knows only its own discriminators (mpd+msd at full size); it will not load these')
-    folder, m, n = Path(folder), *(len(list(d.parameters())) for d in (s.msd, s.mpd))
-    names = f'do_{s.step:08d}', f'g_{s.step:08d}', 'config.json'
+    if s.cfg.discriminators!=('mpd','msd') or s.cfg.disc_shrink!=1:
+        print('note: the official code knows only its own discriminators (mpd+msd at full size); it will not load these')
+    folder, names = Path(folder), (f'do_{s.step:08d}', f'g_{s.step:08d}', 'config.json')
     claim(folder).check(*names)
-    def optim(opt, order, lr):
-        o = opt.state_dict()
-        groups = [{k: v for k,v in g.items() if k!='fused'} | dict(initial_lr=lr) for g in o['param_groups']] # initial_lr: for the official scheduler
-        return dict(state={i: o['state'][j] for i,j in enumerate(order) if j in o['state']}, param_groups=groups)
-    do = dict(mpd=old_names(s.mpd.state_dict()), msd=old_names(s.msd.state_dict()), steps=s.step, epoch=s.epoch,
-              optim_g=optim(s.opt_g, range(len(list(s.generator.parameters()))), s.cfg.lr_g), optim_d=optim(s.opt_d, [*range(n, n+m), *range(n)], s.cfg.lr_d))
+    order = _official_order(s) # of ours; and the other way round:
+    optim_d = _official_optimiser(s.opt_d, sorted(range(len(order)), key=order.__getitem__), s.cfg.lr_d)
+    optim_g = _official_optimiser(s.opt_g, range(len(list(s.generator.parameters()))), s.cfg.lr_g)
+    do = {k: old_names(d.state_dict()) for k,d in s.discriminators.items()}
+    do |= dict(steps=s.step, epoch=s.epoch, optim_g=optim_g, optim_d=optim_d)
     with claim(folder).writing(*names):
         with new_file(folder/names[0]) as part: torch.save(do, part)
         with new_file(folder/'config.json') as part: part.write_text(json.dumps(official_dict(s.cfg), indent=1))
         with new_file(folder/names[1]) as part: torch.save(dict(generator=old_names(s.generator.state_dict())), part)
-    return folder/f'g_{s.step:08d}'
+    return folder/names[1]
+
+def _official_optimiser(opt, order, lr):
+    "The state of an optimiser, its parameters in this order; initial_lr is for the official scheduler"
+    o = opt.state_dict()
+    groups = [{k: v for k,v in g.items() if k!='fused'} | dict(initial_lr=lr) for g in o['param_groups']]
+    return dict(state={i: o['state'][j] for i,j in enumerate(order) if j in o['state']}, param_groups=groups)

@@ -194,9 +194,9 @@ def _check_given(given):
 
 def _check_train(options):
     "ValueError for options that hifigan-train would refuse"
-    from hifigan_ruslan.kaggle.session import _more
+    from hifigan_ruslan.kaggle.session import train_words
     from hifigan_ruslan.training.command import train_cli
-    words = _more(options, 'cannot stand in --train: the session sets it. See --preset, --init, --hours '
+    words = train_words(options, 'cannot stand in --train: the session sets it. See --preset, --init, --hours '
                            'and CONFIG in the first cell of the notebook')
     said = io.StringIO()
     try:

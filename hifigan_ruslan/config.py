@@ -13,9 +13,10 @@ from pathlib import Path
 
 # %% ../nbs/01_config.ipynb #8a250486
 # official HiFi-GAN key -> ours; every other official key that we use has the same name on both sides
-_OFFICIAL = dict(sampling_rate='sample_rate', hop_size='hop_length', win_size='win_length', num_mels='n_mels', fmax_for_loss='fmax_loss')
-_OFFICIAL_SAME = ('n_fft fmin fmax resblock upsample_rates upsample_kernel_sizes upsample_initial_channel resblock_kernel_sizes '
-                  'resblock_dilation_sizes segment_size batch_size lr_decay seed').split()
+_OFFICIAL = dict(sampling_rate='sample_rate', hop_size='hop_length', win_size='win_length', num_mels='n_mels',
+                 fmax_for_loss='fmax_loss')
+_OFFICIAL_SAME = ('n_fft fmin fmax resblock upsample_rates upsample_kernel_sizes upsample_initial_channel '
+                  'resblock_kernel_sizes resblock_dilation_sizes segment_size batch_size lr_decay seed').split()
 
 def _tuple(x): return tuple(_tuple(o) for o in x) if isinstance(x, (list, tuple)) else x
 
@@ -34,7 +35,7 @@ class Config:
     n_mels:int=80 # Mel bands
     fmin:float=0. # Lowest frequency of the mel bands, Hz
     fmax:float|None=8000. # Highest frequency of the generator's input mel, Hz; None = sample_rate/2
-    fmax_loss:float|None=None # The same for the mel of the loss; None = sample_rate/2, so that all of the band is trained
+    fmax_loss:float|None=None # The same for the mel of the loss; None = sample_rate/2: all of the band is trained
     # generator
     resblock:str='1' # Residual block: '1' (V1, V2) or '2' (V3)
     upsample_rates:tuple=(8,8,2,2) # Stride of each transposed convolution; their product is hop_length
@@ -43,11 +44,12 @@ class Config:
     resblock_kernel_sizes:tuple=(3,7,11) # Kernels of the parallel residual blocks of a stage
     resblock_dilation_sizes:tuple=((1,3,5),(1,3,5),(1,3,5)) # Dilations inside each of them
     # discriminators
-    disc:str='mpd+msd' # 'mpd+msd' (official), or 'mpd+mrd': multi-resolution spectrograms in place of the multi-scale waves
+    discriminators:tuple=('mpd','msd') # Names of the register; official: mpd, msd. mrd hears spectrograms
     mpd_periods:tuple=(2,3,5,7,11) # Periods of the multi-period discriminator, samples
     msd_scales:int=3 # Scales of the multi-scale discriminator, each at half the rate of the one before
     disc_shrink:int=1 # Divides the channels of every discriminator layer; 1 = official
-    # losses
+    # losses: the weight `lambda_<name>` of each in `LOSSES`
+    lambda_gen:float=1. # Weight of the adversarial loss
     lambda_fm:float=2. # Weight of the feature matching loss
     lambda_mel:float=45. # Weight of the mel loss
     mel_loss:str='mel' # 'mel' (official, one resolution) or 'multiscale' (seven; weigh it with some 6.5 instead of 45)
@@ -61,9 +63,9 @@ class Config:
     betas:tuple=(.8,.99) # Of AdamW, both optimisers
     weight_decay:float=.01 # Of AdamW, both optimisers
     lr_decay:float=.999 # Factor on both learning rates after each epoch
-    cosine_steps:int|None=None # In place of lr_decay: both rates fall along a cosine, to a hundredth at this step; None = lr_decay
+    cosine_steps:int|None=None # In place of lr_decay: both rates fall along a cosine, to 1/100 at this step
     mel_warmup:int=0 # First steps with the mel loss alone, the discriminators idle
-    adv_ramp:int=0 # Steps over which the adversarial and the feature matching loss come in, once G meets D; 0 = at once, as official
+    adv_ramp:int=0 # Steps over which what D says comes in, once G meets D; 0 = at once, as official
     ema_decay:float=.999 # Of the generator's moving average, which is what one deploys; 0 = no average
     grad_clip:float|None=None # Largest norm of the gradients of G, and of D; None = no clipping, as official
     random_gain_db:float=0. # Each segment is scaled by a random gain within +- this, dB: wave and mel together
@@ -74,9 +76,7 @@ class Config:
     valid_clips:int=50 # Utterances of one validation, spread evenly over the validation part
     seed:int=1234 # Of weights, order and crops
 
-    def __post_init__(self):
-        for f in fields(self): object.__setattr__(self, f.name, _tuple(getattr(self, f.name)))
-        _check(self)
+    def __post_init__(self): _settle(self)
 
     @property
     def batch_total(self)->int: # Segments
@@ -84,62 +84,98 @@ class Config:
         return self.batch_size*self.grad_accum
 
 # %% ../nbs/01_config.ipynb #deb6063c
-def _check(c:Config):
-    "Raise ValueError with the numbers for a combination that cannot work"
-    counts = ('sample_rate n_fft win_length hop_length n_mels upsample_initial_channel msd_scales disc_shrink batch_size grad_accum '
-              'segment_size epochs save_every_epochs valid_every valid_clips').split()
-    for k in counts:
-        v = getattr(c, k)
-        _need(isinstance(v, int) and not isinstance(v, bool) and v>0, f'{k} must be a whole number above 0, found {v!r}')
-    for k in 'lr_g lr_d lr_decay'.split():
-        v = getattr(c, k)
-        _need(isinstance(v, (int,float)) and v>0, f'{k} must be above 0, found {v!r}')
-    for k in 'lambda_fm lambda_mel weight_decay random_gain_db'.split():
-        v = getattr(c, k)
-        _need(isinstance(v, (int,float)) and v>=0, f'{k} must not be negative, found {v!r}')
-    for k in 'cosine_steps keep_epochs'.split():
-        v = getattr(c, k)
-        _need(v is None or isinstance(v, int) and v>0, f'{k} must be a whole number above 0, or None, found {v!r}')
-    for k in 'mel_warmup adv_ramp'.split():
-        v = getattr(c, k)
-        _need(isinstance(v, int) and not isinstance(v, bool) and v>=0, f'{k} must be a whole number of steps, found {v!r}')
+def _settle(c:Config):
+    "Lists, as JSON has them, become tuples; ValueError with the numbers for a combination that cannot work"
+    for f in fields(c): object.__setattr__(c, f.name, _tuple(getattr(c, f.name)))
+    _check_kinds(c)
+    _check_training(c)
+    _check_mel(c)
+    _check_generator(c)
+    _check_discriminators(c)
+
+_COUNTS = ('sample_rate n_fft win_length hop_length n_mels upsample_initial_channel msd_scales disc_shrink batch_size '
+           'grad_accum segment_size epochs save_every_epochs valid_every valid_clips').split()
+
+def _whole(v): return isinstance(v, int) and not isinstance(v, bool)
+
+def _check_kinds(c):
+    "Each number by itself"
+    def each(names, ok, must):
+        for k in names:
+            v = getattr(c, k)
+            _need(ok(v), f'{k} must {must}, found {v!r}')
+    weights = [f.name for f in fields(c) if f.name.startswith('lambda_')]
+    each(_COUNTS, lambda v: _whole(v) and v>0, 'be a whole number above 0')
+    each(('lr_g','lr_d','lr_decay'), lambda v: isinstance(v, (int,float)) and v>0, 'be above 0')
+    each([*weights, 'weight_decay', 'random_gain_db'], lambda v: isinstance(v, (int,float)) and v>=0, 'not be negative')
+    each(('cosine_steps','keep_epochs'), lambda v: v is None or isinstance(v, int) and v>0,
+         'be a whole number above 0, or None')
+    each(('mel_warmup','adv_ramp'), lambda v: _whole(v) and v>=0, 'be a whole number of steps')
+
+def _check_training(c):
     _need(0<=c.ema_decay<1, f'ema_decay must lie in [0, 1), found {c.ema_decay!r}')
     _need(c.mel_loss in ('mel','multiscale'), f"mel_loss must be 'mel' or 'multiscale', found {c.mel_loss!r}")
     _need(len(c.betas)==2 and all(0<=b<1 for b in c.betas), f'betas must be two numbers in [0, 1), found {c.betas}')
-    _need(c.grad_clip is None or c.grad_clip>0, f'grad_clip must be above 0, or None for no clipping, found {c.grad_clip!r}')
-    _check_mel(c); _check_generator(c); _check_discriminators(c)
+    _need(c.grad_clip is None or c.grad_clip>0,
+          f'grad_clip must be above 0, or None for no clipping, found {c.grad_clip!r}')
 
+# %% ../nbs/01_config.ipynb #095932d0
 def _check_mel(c):
-    nyquist = c.sample_rate/2
     _need(c.win_length<=c.n_fft, f'win_length {c.win_length} is longer than n_fft {c.n_fft}')
-    _need(c.hop_length<=c.win_length, f'hop_length {c.hop_length} is longer than win_length {c.win_length}: samples would be skipped')
-    _need((c.n_fft-c.hop_length)%2==0, f'n_fft - hop_length = {c.n_fft-c.hop_length} must be even, it is padded half on each side')
+    _need(c.hop_length<=c.win_length,
+          f'hop_length {c.hop_length} is longer than win_length {c.win_length}: samples would be skipped')
+    _need((c.n_fft-c.hop_length)%2==0,
+          f'n_fft - hop_length = {c.n_fft-c.hop_length} must be even, it is padded half on each side')
+    _check_bands(c, nyquist=c.sample_rate/2)
+    _check_segment(c)
+
+def _check_bands(c, nyquist):
     for k in ('fmax','fmax_loss'):
         v = getattr(c, k)
-        _need(v is None or 0<=c.fmin<v<=nyquist, f'{k} {v} must lie between fmin {c.fmin} and sample_rate/2 = {nyquist:g}')
+        _need(v is None or 0<=c.fmin<v<=nyquist,
+              f'{k} {v} must lie between fmin {c.fmin} and sample_rate/2 = {nyquist:g}')
     _need(0<=c.fmin<nyquist, f'fmin {c.fmin} must lie in [0, sample_rate/2 = {nyquist:g})')
-    _need(c.segment_size%c.hop_length==0, f'segment_size {c.segment_size} is not a multiple of hop_length {c.hop_length}; '
-          f'nearest: {max(1, round(c.segment_size/c.hop_length))*c.hop_length}')
-    _need(c.segment_size>(c.n_fft-c.hop_length)//2, f'segment_size {c.segment_size} is too short for the mel: it must exceed (n_fft-hop_length)/2 = {(c.n_fft-c.hop_length)//2}')
 
+def _check_segment(c):
+    nearest, least = max(1, round(c.segment_size/c.hop_length))*c.hop_length, (c.n_fft-c.hop_length)//2
+    _need(c.segment_size%c.hop_length==0,
+          f'segment_size {c.segment_size} is not a multiple of hop_length {c.hop_length}; nearest: {nearest}')
+    _need(c.segment_size>least, f'segment_size {c.segment_size} is too short for the mel: '
+                                f'it must exceed (n_fft-hop_length)/2 = {least}')
+
+# %% ../nbs/01_config.ipynb #11250a54
 def _check_generator(c):
-    rates, kernels = c.upsample_rates, c.upsample_kernel_sizes
-    _need(math.prod(rates)==c.hop_length, f'upsample_rates {rates} multiply to {math.prod(rates)}, but hop_length is {c.hop_length}: each mel frame must become hop_length samples')
-    _need(len(rates)==len(kernels), f'{len(rates)} upsample_rates {rates} but {len(kernels)} upsample_kernel_sizes {kernels}')
-    for u,k in zip(rates, kernels):
-        _need(k>=u, f'upsample kernel {k} is smaller than its rate {u}: samples would get no input')
-        _need((k-u)%2==0, f'upsample kernel {k} minus rate {u} is odd: the output could not be exactly rate times longer')
-    _need(c.upsample_initial_channel%2**len(rates)==0, f'upsample_initial_channel {c.upsample_initial_channel} cannot be halved {len(rates)} times')
+    rates, kernels, halvings = c.upsample_rates, c.upsample_kernel_sizes, len(c.upsample_rates)
+    _need(math.prod(rates)==c.hop_length, f'upsample_rates {rates} multiply to {math.prod(rates)}, but hop_length is '
+                                          f'{c.hop_length}: each mel frame must become hop_length samples')
+    _need(len(rates)==len(kernels),
+          f'{len(rates)} upsample_rates {rates} but {len(kernels)} upsample_kernel_sizes {kernels}')
+    for u,k in zip(rates, kernels): _check_stage(u, k)
+    _need(c.upsample_initial_channel%2**halvings==0,
+          f'upsample_initial_channel {c.upsample_initial_channel} cannot be halved {halvings} times')
+    _check_resblocks(c, c.resblock_kernel_sizes, c.resblock_dilation_sizes)
+
+def _check_stage(u, k):
+    _need(k>=u, f'upsample kernel {k} is smaller than its rate {u}: samples would get no input')
+    _need((k-u)%2==0, f'upsample kernel {k} minus rate {u} is odd: the output could not be exactly rate times longer')
+
+def _check_resblocks(c, kernels, dilations):
     _need(c.resblock in ('1','2'), f"resblock must be '1' or '2' (a string), found {c.resblock!r}")
-    _need(len(c.resblock_kernel_sizes)==len(c.resblock_dilation_sizes), f'{len(c.resblock_kernel_sizes)} resblock_kernel_sizes but {len(c.resblock_dilation_sizes)} resblock_dilation_sizes')
-    _need(all(k%2 for k in c.resblock_kernel_sizes), f'resblock_kernel_sizes must be odd to keep the length, found {c.resblock_kernel_sizes}')
+    _need(len(kernels)==len(dilations),
+          f'{len(kernels)} resblock_kernel_sizes but {len(dilations)} resblock_dilation_sizes')
+    _need(all(k%2 for k in kernels), f'resblock_kernel_sizes must be odd to keep the length, found {kernels}')
     n = dict(zip('12', (3,2)))[c.resblock]
-    _need(all(len(d)==n for d in c.resblock_dilation_sizes), f'resblock {c.resblock} takes {n} dilations per kernel, found {c.resblock_dilation_sizes}')
+    _need(all(len(d)==n for d in dilations),
+          f'resblock {c.resblock} takes {n} dilations per kernel, found {dilations}')
 
 def _check_discriminators(c):
-    _need(c.disc in ('mpd+msd','mpd+mrd'), f"disc must be 'mpd+msd' or 'mpd+mrd', found {c.disc!r}")
-    _need(c.mpd_periods and all(isinstance(p, int) and p>0 for p in c.mpd_periods), f'mpd_periods must be whole numbers above 0, found {c.mpd_periods}')
-    _need(c.disc_shrink in (1,2,4,8,16,32), f'disc_shrink must be a power of two from 1 to 32, found {c.disc_shrink}')
+    names = c.discriminators
+    _need(isinstance(names, tuple) and names and all(isinstance(k, str) for k in names) and len(set(names))==len(names),
+          f"discriminators must be names, each once, such as ('mpd','msd'), found {names!r}")
+    _need(c.mpd_periods and all(isinstance(p, int) and p>0 for p in c.mpd_periods),
+          f'mpd_periods must be whole numbers above 0, found {c.mpd_periods}')
+    _need(c.disc_shrink in (1,2,4,8,16,32),
+          f'disc_shrink must be a power of two from 1 to 32, found {c.disc_shrink}')
 
 # %% ../nbs/01_config.ipynb #d765c661
 V1 = Config()
@@ -147,10 +183,12 @@ V2 = replace(V1, upsample_initial_channel=128)
 V3 = replace(V1, resblock='2', upsample_rates=(8,8,4), upsample_kernel_sizes=(16,16,8), upsample_initial_channel=256,
              resblock_kernel_sizes=(3,5,7), resblock_dilation_sizes=((1,2),(2,6),(3,12)))
 SEED = replace(V1, batch_size=4, grad_accum=2, epochs=50, grad_clip=1., save_every_epochs=5)
-V1_44K = replace(V1, sample_rate=44100, n_fft=2048, win_length=2048, hop_length=512, n_mels=128, fmax=None, upsample_rates=(8,8,2,2,2),
-                 upsample_kernel_sizes=(16,16,4,4,4), segment_size=16384, mpd_periods=(3,5,7,11,17,23,37))
-TINY = replace(V3, upsample_initial_channel=64, resblock_kernel_sizes=(3,5), resblock_dilation_sizes=((1,2),(2,6)), disc_shrink=16,
-               batch_size=4, segment_size=4096, lr_g=1e-3, lr_d=5e-4, epochs=100, valid_every=100, valid_clips=4)
+V1_44K = replace(V1, sample_rate=44100, n_fft=2048, win_length=2048, hop_length=512, n_mels=128, fmax=None,
+                 upsample_rates=(8,8,2,2,2), upsample_kernel_sizes=(16,16,4,4,4), segment_size=16384,
+                 mpd_periods=(3,5,7,11,17,23,37))
+TINY = replace(V3, upsample_initial_channel=64, resblock_kernel_sizes=(3,5), resblock_dilation_sizes=((1,2),(2,6)),
+               disc_shrink=16, batch_size=4, segment_size=4096, lr_g=1e-3, lr_d=5e-4, epochs=100, valid_every=100,
+               valid_clips=4)
 PRESETS = dict(V1=V1, V2=V2, V3=V3, SEED=SEED, V1_44K=V1_44K, TINY=TINY) # The names that the commands take
 
 # %% ../nbs/01_config.ipynb #9a63743d
@@ -161,7 +199,8 @@ def preset(name:str # One of V1, V2, V3, SEED, V1_44K, TINY; upper or lower case
     except KeyError: raise ValueError(f'There is no preset {name!r}; choose one of {", ".join(PRESETS)}') from None
 
 # %% ../nbs/01_config.ipynb #c0f16a01
-_TRANSFER = dict(lr_g=1e-4, lr_d=2e-4, lr_decay=.999, cosine_steps=None, mel_warmup=0, adv_ramp=500) # Measured in nbs/34_fine_tune.ipynb
+# Measured in nbs/34_fine_tune.ipynb
+_TRANSFER = dict(lr_g=1e-4, lr_d=2e-4, lr_decay=.999, cosine_steps=None, mel_warmup=0, adv_ramp=500)
 
 def fine_tuning(cfg:Config # The model that is trained on, such as V1
                )->Config: # The same model and batch, other learning rates
@@ -174,41 +213,57 @@ def fine_tuning_steps(hours:float # Of speech to train on, h
     return int(min(max(500*60*hours, 5_000), 200_000))
 
 # %% ../nbs/01_config.ipynb #0c897306
+_DISC = {'mpd+msd': ('mpd','msd'), 'mpd+mrd': ('mpd','mrd')} # What `disc` was in version 0.1, as `discriminators`
+_SINCE = ('discriminators', 'lambda_gen') # Fields that version 0.1 does not know
+
 def config_dict(cfg:Config # What to save
                )->dict: # Plain types only, ready for JSON or a checkpoint
     "The fields of `cfg` as a plain dict"
-    return json.loads(json.dumps(asdict(cfg)))
+    d = json.loads(json.dumps(asdict(cfg)))
+    return {k: v for k,v in d.items() if k not in _SINCE or getattr(cfg, k)!=getattr(Config, k)}
 
 def config_from_dict(d:dict # From `config_dict`, or the content of an official config.json
                     )->Config: # The checked configuration
     "A `Config` from a dict with our keys or with the official ones"
-    if not isinstance(d, dict): raise ValueError(f'Config: expected an object with named values, found {type(d).__name__}')
+    _need(isinstance(d, dict), f'expected an object with named values, found {type(d).__name__}')
     if 'sampling_rate' in d: return _from_official(d)
+    if 'disc' in d: d = _from_0_1(d)
     known = [f.name for f in fields(Config)]
     for k in d:
         if k in known: continue
         near = difflib.get_close_matches(str(k), known, 1)
         raise ValueError(f'Config: unknown key {k!r}' + (f'; did you mean {near[0]!r}?' if near else ''))
-    try: return Config(**d)
+    return _config(d)
+
+def _config(kw):
+    "`Config(**kw)`; ValueError for a value of a type with which nothing can be computed"
+    try: return Config(**kw)
     except TypeError as e: raise ValueError(f'Config: a value has the wrong type ({e})') from e
+
+def _from_0_1(d):
+    "The dict of version 0.1 with `discriminators` in place of `disc`"
+    rest, old = {k: v for k,v in d.items() if k!='disc'}, d['disc']
+    _need('discriminators' not in d, 'disc and discriminators are both there: leave out disc, which is the older name')
+    _need(old in list(_DISC), f"disc must be 'mpd+msd' or 'mpd+mrd', found {old!r}; `discriminators` takes other names")
+    return rest | dict(discriminators=_DISC[old])
 
 # %% ../nbs/01_config.ipynb #d20dded0
 def _from_official(d):
     "Translate the content of an official config.json"
-    if d.get('num_mels') is None: raise ValueError('Config: the official keys are there (sampling_rate) but num_mels is missing')
+    _need(d.get('num_mels') is not None, 'the official keys are there (sampling_rate) but num_mels is missing')
     kw = {ours: d[k] for k,ours in _OFFICIAL.items() if k in d} | {k: d[k] for k in _OFFICIAL_SAME if k in d}
     if 'learning_rate' in d: kw |= dict(lr_g=d['learning_rate'], lr_d=d['learning_rate'])
     if 'adam_b1' in d and 'adam_b2' in d: kw['betas'] = (d['adam_b1'], d['adam_b2'])
-    try: return Config(**kw)
-    except TypeError as e: raise ValueError(f'Config: a value has the wrong type ({e})') from e
+    return _config(kw)
 
 def official_dict(cfg:Config # What to translate
                  )->dict: # What the official code's `AttrDict(json.load(f))` expects
     "The content of an official config.json for this model"
     d = config_dict(cfg)
-    return ({k: d[ours] for k,ours in _OFFICIAL.items()} | {k: d[k] for k in _OFFICIAL_SAME} |
-            dict(num_freq=cfg.n_fft+1, num_gpus=0, num_workers=4, learning_rate=cfg.lr_g, adam_b1=cfg.betas[0], adam_b2=cfg.betas[1],
-                 dist_config=dict(dist_backend='nccl', dist_url='tcp://localhost:54321', world_size=1)))
+    theirs = dict(num_freq=cfg.n_fft+1, num_gpus=0, num_workers=4,
+                  learning_rate=cfg.lr_g, adam_b1=cfg.betas[0], adam_b2=cfg.betas[1],
+                  dist_config=dict(dist_backend='nccl', dist_url='tcp://localhost:54321', world_size=1))
+    return {k: d[ours] for k,ours in _OFFICIAL.items()} | {k: d[k] for k in _OFFICIAL_SAME} | theirs
 
 # %% ../nbs/01_config.ipynb #c5c530d7
 def save_config(cfg:Config, # What to save
@@ -222,13 +277,15 @@ def _must_be_config(path):
     "ValueError for a file that holds something else, and would be lost"
     try: load_config(path)
     except (ValueError, FileNotFoundError, RecursionError) as e:
-        raise ValueError(f'{path} is there already, it holds no configuration and would be lost ({str(e)[:200]}). Give another name') from None
+        raise ValueError(f'{path} is there already, it holds no configuration and would be lost ({str(e)[:200]}). '
+                         'Give another name') from None
 
 def load_config(path:str|Path # A config.json of ours or of the official repository
                )->Config: # The checked configuration
     "Read a configuration; ValueError names the file and what is wrong in it"
     path = Path(path)
-    if not path.is_file(): raise FileNotFoundError(f'No configuration at {path}: give the config.json that belongs to the checkpoint')
+    if not path.is_file():
+        raise FileNotFoundError(f'No configuration at {path}: give the config.json that belongs to the checkpoint')
     try: d = json.loads(path.read_text(encoding='utf-8-sig'))
     except (json.JSONDecodeError, UnicodeDecodeError) as e: raise ValueError(f'{path} is not JSON: {e}') from e
     try: return config_from_dict(d)

@@ -8,7 +8,6 @@ __all__ = ['TrainState', 'new_state', 'train_step', 'update_ema', 'set_lr', 'adv
 # %% ../nbs/30_step.ipynb #5d24cf89
 import copy, math
 from dataclasses import dataclass
-from itertools import chain
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
@@ -17,9 +16,8 @@ from .config import Config
 from .base.hardware import DTYPES, Ranks
 from .mel import LogMel, at_least_fp32
 from .generator import Generator, weights_once
-from .discriminators import (
-    MultiPeriodDiscriminator, MultiResolutionDiscriminator, MultiScaleDiscriminator, disc_names)
-from .losses import disc_loss, feature_loss, gen_loss, mel_loss, multiscale_logmels
+from .discriminators import Discriminators, disc_names
+from .losses import GeneratorTurn, LOSSES, disc_loss, loss_weights, multiscale_logmels, turn_losses, weighted_sum
 
 # %% ../nbs/30_step.ipynb #9f7add15
 @dataclass
@@ -31,10 +29,9 @@ class TrainState:
     ranks:Ranks # The processes that train together
     generator:Generator # Mel to wave
     ema:Generator # Its moving average: what one deploys
-    mpd:MultiPeriodDiscriminator # Listens by period
-    msd:MultiScaleDiscriminator|MultiResolutionDiscriminator # Listens by scale, or by resolution (cfg.disc)
+    discriminators:Discriminators # By name, in the order of cfg.discriminators
     opt_g:torch.optim.Optimizer # Of the generator
-    opt_d:torch.optim.Optimizer # Of both discriminators
+    opt_d:torch.optim.Optimizer # Of all discriminators
     scaler_g:torch.amp.GradScaler # Keeps the gradients of G in the range of fp16; idle in other precisions
     scaler_d:torch.amp.GradScaler # The same for D
     logmel:LogMel # The generator's input
@@ -44,7 +41,7 @@ class TrainState:
     seen:int=0 # Utterances of this epoch that all ranks have seen
     best:float=math.inf # Lowest full-band mel L1 in validation
     hold_g:int=0 # Until this step only the discriminators learn
-    start:float|None=None # Validated mel L1 of the weights that the run started from; NaN = not yet validated, None = it started from nothing
+    start:float|None=None # Validated mel L1 of the first weights; NaN = not yet validated, None = it started from nothing
     skipped:int=0 # Steps in which an update was left out, because a loss or a gradient was not finite
     skips_in_a_row:int=0 # Of these, the last ones without a good step between
     stopped:bool=False # Did a signal end the training?
@@ -57,27 +54,40 @@ class TrainState:
                      wav:Tensor # (B, 1, T)
                     )->tuple: # Scores and feature maps of all sub-discriminators
         "What all discriminators say of a wave"
-        with self.autocast(): return tuple(p+s for p,s in zip(self.mpd(wav), self.msd(wav)))
+        with self.autocast(): return self.discriminators(wav)
 
     def disc_params(self)->list: # Tensors
-        "Parameters of both discriminators"
-        return list(chain(self.mpd.parameters(), self.msd.parameters()))
+        "Parameters of all discriminators"
+        return list(self.discriminators.parameters())
 
+    def networks(self)->dict: # Name -> module: generator, ema, and each discriminator
+        "All that has weights, by its name in a checkpoint"
+        return dict(generator=self.generator, ema=self.ema, **self.discriminators)
+
+# %% ../nbs/30_step.ipynb #9c3f03d1
 def new_state(cfg:Config, # All numbers
               device:str|torch.device='cpu', # Where to put the models
               precision:str='fp32', # fp32, bf16, fp16 or fp64
               ranks:Ranks|None=None # The processes that train together; None = this one alone
              )->TrainState: # At step 0
     "Fresh models and optimisers; the same seed gives the same weights"
+    loss_weights(cfg)
     torch.manual_seed(cfg.seed)
     device, dtype = torch.device(device), torch.float64 if precision=='fp64' else torch.float32
-    second = MultiScaleDiscriminator if cfg.disc=='mpd+msd' else MultiResolutionDiscriminator
-    g, mpd, msd = (m(cfg).to(device, dtype) for m in (Generator, MultiPeriodDiscriminator, second))
-    def adam(params, lr): return torch.optim.AdamW(params, lr, betas=cfg.betas, weight_decay=cfg.weight_decay, fused=True)
-    def scaler(): return torch.amp.GradScaler(device.type, enabled=precision=='fp16')
-    logmel_loss = LogMel(cfg, fmax=cfg.fmax_loss) if cfg.mel_loss=='mel' else multiscale_logmels(cfg)
-    return TrainState(cfg, device, precision, ranks or Ranks(), g, copy.deepcopy(g).requires_grad_(False), mpd, msd, adam(g.parameters(), cfg.lr_g),
-                      adam(chain(mpd.parameters(), msd.parameters()), cfg.lr_d), scaler(), scaler(), LogMel(cfg).to(device, dtype), logmel_loss.to(device, dtype))
+    g, d = (m(cfg).to(device, dtype) for m in (Generator, Discriminators))
+    ema = copy.deepcopy(g).requires_grad_(False)
+    logmel, logmel_loss = (m.to(device, dtype) for m in (LogMel(cfg), _logmel_loss(cfg)))
+    opt_g, opt_d = _adam(g, cfg.lr_g, cfg), _adam(d, cfg.lr_d, cfg)
+    scaler_g, scaler_d = (torch.amp.GradScaler(device.type, enabled=precision=='fp16') for _ in range(2))
+    return TrainState(cfg, device, precision, ranks or Ranks(), g, ema, d, opt_g, opt_d, scaler_g, scaler_d, logmel, logmel_loss)
+
+def _logmel_loss(cfg):
+    "The mel of the loss, or several"
+    return LogMel(cfg, fmax=cfg.fmax_loss) if cfg.mel_loss=='mel' else multiscale_logmels(cfg)
+
+def _adam(network, lr, cfg):
+    "An optimiser of all parameters of a network"
+    return torch.optim.AdamW(network.parameters(), lr, betas=cfg.betas, weight_decay=cfg.weight_decay, fused=True)
 
 # %% ../nbs/30_step.ipynb #a7f391cd
 def train_step(wavs:list, # `grad_accum` batches of real waves, each (B, 1, segment_size), on the state's device
@@ -89,25 +99,27 @@ def train_step(wavs:list, # `grad_accum` batches of real waves, each (B, 1, segm
     set_lr(s)
     alone, held = s.step<cfg.mel_warmup, s.step<s.hold_g  # no discriminators yet; or only they learn
     with weights_once(s.generator), torch.set_grad_enabled(not held): fakes = [_generate(wav, s) for wav in wavs]
-    sound = True
+    finite = True
 
     if not alone: # the discriminators' turn
         s.opt_d.zero_grad(set_to_none=True)        # clean before D's backward, whatever anyone left there
-        with weights_once(s.mpd, s.msd):
-            for i,(wav,fake) in enumerate(zip(wavs, fakes), 1): _disc_backward(wav, fake.detach(), s, logs, len(wavs), last=i==len(wavs))
-        sound &= _update(s, s.opt_d, s.scaler_d, s.disc_params(), logs, 'norm_d')
+        with weights_once(s.discriminators):
+            for i,(wav,fake) in enumerate(zip(wavs, fakes), 1):
+                _disc_backward(wav, fake.detach(), s, logs, len(wavs), last=i==len(wavs))
+        finite &= _update(s, s.opt_d, s.scaler_d, s.disc_params(), logs, 'norm_d')
 
     if not held: # the generator's turn, past discriminators that hold still
         for p in s.disc_params(): p.requires_grad_(False)
         s.opt_g.zero_grad(set_to_none=True)
-        with weights_once(s.mpd, s.msd):
-            for i,wav in enumerate(wavs, 1): _gen_backward(wav, fakes.pop(0), s, logs, len(wavs), last=i==len(wavs), weight=adv_weight(s))
+        with weights_once(s.discriminators):
+            for i,wav in enumerate(wavs, 1):
+                _gen_backward(wav, fakes.pop(0), s, logs, len(wavs), last=i==len(wavs))
         for p in s.disc_params(): p.requires_grad_(True)
         if _update(s, s.opt_g, s.scaler_g, list(s.generator.parameters()), logs, 'norm_g'): update_ema(s)
-        else: sound = False
+        else: finite = False
 
     s.step += 1
-    s.skipped, s.skips_in_a_row = s.skipped + (not sound), 0 if sound else s.skips_in_a_row+1
+    s.skipped, s.skips_in_a_row = s.skipped + (not finite), 0 if finite else s.skips_in_a_row+1
     return dict(logs)
 
 # %% ../nbs/30_step.ipynb #951893c1
@@ -122,30 +134,31 @@ def _disc_backward(real, fake, s, logs, n, last):
     s.scaler_d.scale(disc/n).backward(retain_graph=not last) # the weights were computed once for all batches
     logs.add(n, disc=disc, **_score_logs(s.cfg, real_scores, fake_scores))
 
-def _gen_backward(real, fake, s, logs, n, last, weight):
+def _gen_backward(real, fake, s, logs, n, last):
     "Losses and gradients of the generator for one of `n` batches"
-    cfg, mel = s.cfg, mel_loss(s.logmel_loss, real, fake)
-    total = cfg.lambda_mel*mel
+    turn, weight = GeneratorTurn(real, fake, s.logmel_loss), adv_weight(s)
+    losses = turn_losses(turn, s.cfg, needs_d=False)
+    total = weighted_sum(losses, s.cfg)
     if weight:
-        with torch.no_grad(): real_fmaps = s.discriminate(real)[1]
-        fake_scores, fake_fmaps = s.discriminate(fake)
-        gen, fm = gen_loss(fake_scores), feature_loss(real_fmaps, fake_fmaps)
-        total = total + weight*(gen + cfg.lambda_fm*fm)
-        logs.add(n, gen=gen, fm=fm)
+        with torch.no_grad(): turn.scores_real, turn.fmaps_real = s.discriminate(real)
+        turn.scores_fake, turn.fmaps_fake = s.discriminate(fake)
+        adversarial = turn_losses(turn, s.cfg, needs_d=True)
+        total = total + weight*weighted_sum(adversarial, s.cfg)
+        losses |= adversarial
     s.scaler_g.scale(total/n).backward(retain_graph=not last)
-    logs.add(n, mel=mel, total=total)
+    logs.add(n, **{k: losses[k] for k in LOSSES if k in losses}, total=total)
 
 def _update(s, opt, scaler, params, logs, name):
     "One optimiser step with the mean gradient of all ranks, unless it is not finite; says whether it was"
     s.ranks.average_grads(params)
     scaler.unscale_(opt)
     norm = get_total_norm(p.grad for p in params)
-    sound = bool(norm.isfinite())
-    if s.cfg.grad_clip and sound: clip_grads_with_norm_(params, s.cfg.grad_clip, norm)
-    if sound: scaler.step(opt)
+    finite = bool(norm.isfinite())
+    if s.cfg.grad_clip and finite: clip_grads_with_norm_(params, s.cfg.grad_clip, norm)
+    if finite: scaler.step(opt)
     scaler.update()
     logs.add(1, **{name: norm})
-    return sound
+    return finite
 
 @torch.no_grad()
 def update_ema(s:TrainState # Its generator has just learnt
@@ -162,8 +175,9 @@ class _Sums(dict):
 
 def _score_logs(cfg, real, fake):
     "Mean score of each sub-discriminator on real and on fake"
-    names = disc_names(cfg)
-    return {f'real_{k}': r.float().mean() for k,r in zip(names, real)} | {f'fake_{k}': f.float().mean() for k,f in zip(names, fake)}
+    def means(kind, scores):
+        return {f'{kind}_{k}': o.float().mean() for k,o in zip(disc_names(cfg), scores, strict=True)}
+    return means('real', real) | means('fake', fake)
 
 # %% ../nbs/30_step.ipynb #df1f5d96
 def set_lr(s:TrainState # Its optimisers are told

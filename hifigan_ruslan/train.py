@@ -415,6 +415,7 @@ def _contact(ranks):
 # %% ../nbs/33_train.ipynb #918e9330
 def _check_asked(data, cfg, **limits):
     "ValueError for what cannot be: limits of nothing, data of another rate, or none"
+    log_columns(cfg) # an unknown discriminator, or a loss without a weight, is found here
     for k,v in limits.items():
         if v is not None and not v>0: raise ValueError(f'{k} must be above 0, found {v}')
     if data.sample_rate!=cfg.sample_rate:
@@ -487,7 +488,8 @@ def _begin(cfg, init, disc_warmup, where):
     "A new state, with given weights if there are any"
     s = new_state(cfg, **where)
     taken = _take_weights(s, init) if init else ()
-    s.hold_g = disc_warmup if disc_warmup is not None else 500 if init and 'mpd' not in taken else 0
+    alone = init and not _with_discriminators(s, taken)
+    s.hold_g = disc_warmup if disc_warmup is not None else 500 if alone else 0
     if s.hold_g:
         s.ranks.say(f'only the discriminators learn until step {s.hold_g}: '
                     'fresh ones have nothing to teach a trained generator yet')
@@ -499,10 +501,14 @@ def _begin(cfg, init, disc_warmup, where):
 def _take_weights(s, init):
     "Names of the parts that were given; the run will be compared with its start"
     name, taken = _name(init), init_weights(s, init)
-    anew = '' if 'mpd' in taken else f'; the discriminators start anew{_no_pair(name)}'
+    anew = '' if _with_discriminators(s, taken) else f'; the discriminators start anew{_no_pair(name)}'
     s.ranks.say(f'starting from the weights of {name}: {", ".join(taken)}{anew}')
     s.start = math.nan
     return taken
+
+def _with_discriminators(s, taken):
+    "Is one of them among the parts?"
+    return bool({*taken} & {*s.discriminators})
 
 def _no_pair(name):
     "Of an official generator: that its discriminators do not lie beside it"
@@ -526,7 +532,7 @@ def _prepare_folder(s, ours):
 
 def _warn_if_full(s, folder):
     "Weights twice (G) and two moments of each make a checkpoint"
-    size = 4*(4*count_params(s.generator) + 3*count_params(s.mpd) + 3*count_params(s.msd))
+    size = 4*(4*count_params(s.generator) + 3*count_params(s.discriminators))
     free = shutil.disk_usage(folder).free
     if free>=4*size: return
     print(f'warning: the disk of {folder} has {free/2**20:,.0f} MiB free, and a checkpoint takes about '

@@ -20,8 +20,10 @@ _OLDEST = (2,2) # kaggle before 1.8.4 leaves machine_shape out, without a word
 
 def _start(*args):
     "The `kaggle` command of this Python, started"
-    return subprocess.Popen([sys.executable, '-P', '-m', 'kaggle', '-W', *map(str, args)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                            text=True, encoding='utf-8', errors='replace', env=os.environ|{'PYTHONUTF8': '1', 'PYTHONUNBUFFERED': '1'})
+    command = [sys.executable, '-P', '-m', 'kaggle', '-W', *map(str, args)]
+    env = os.environ | {'PYTHONUTF8': '1', 'PYTHONUNBUFFERED': '1'}
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                            text=True, encoding='utf-8', errors='replace', env=env)
 
 def _cli(*args):
     "The exit code of the `kaggle` command, and its words"
@@ -33,7 +35,8 @@ def _tool_problems():
     except PackageNotFoundError: found = None
     how = f'{sys.executable} -m pip install "kaggle>={".".join(map(str, _OLDEST))}"'
     if found is None: yield f'The command kaggle is not installed in this Python: {how}'
-    elif tuple(map(int, re.findall(r'\d+', found)[:2]))<_OLDEST: yield f'kaggle {found} is too old, it may leave out the field that asks for the T4: {how}'
+    elif tuple(map(int, re.findall(r'\d+', found)[:2]))<_OLDEST:
+        yield f'kaggle {found} is too old, it may leave out the field that asks for the T4: {how}'
 
 # %% ../../nbs/73_client.ipynb #5be05684
 def _config_folder():
@@ -58,15 +61,19 @@ def _has_token():
 def _login():
     "Is there a login, and the user name where it is known"
     if _has_token(): return True, None
-    key = {k: os.environ.get(f'KAGGLE_{k.upper()}', _json(_config_folder()/'kaggle.json').get(k)) for k in ('username', 'key')}
-    if all(key.values()): return True, key['username']
+    kept = _json(_config_folder()/'kaggle.json')
+    user, key = (os.environ.get(f'KAGGLE_{k.upper()}', kept.get(k)) for k in ('username', 'key'))
+    if user and key: return True, user
     web = _json(Path.home()/'.kaggle'/'credentials.json')
     return bool(web.get('refresh_token')), web.get('username')
 
 def _login_problems():
     if _login()[0]: return
-    yield (f'No login for Kaggle: neither KAGGLE_API_TOKEN nor {Path.home()/".kaggle"/"access_token"} is there, nor a kaggle.json with username and key in {_config_folder()}. '
-           'Make a token at https://www.kaggle.com/settings/api and save it in that access_token file, or run: kaggle auth login')
+    token = Path.home()/'.kaggle'/'access_token'
+    yield (f'No login for Kaggle: neither KAGGLE_API_TOKEN nor {token} is there, '
+           f'nor a kaggle.json with username and key in {_config_folder()}. '
+           'Make a token at https://www.kaggle.com/settings/api and save it in that access_token file, '
+           'or run: kaggle auth login')
 
 # %% ../../nbs/73_client.ipynb #be244f70
 _META, _PLACEHOLDER = 'kernel-metadata.json', 'INSERT_KAGGLE_USERNAME'
@@ -74,19 +81,30 @@ _META, _PLACEHOLDER = 'kernel-metadata.json', 'INSERT_KAGGLE_USERNAME'
 def _metadata(root):
     "What kernel-metadata.json says"
     path = Path(root)/_META
-    if not path.is_file(): raise FileNotFoundError(f'There is no {_META} in {Path(root).resolve()}: run this in the root of a clone of the repository, or name that folder with --root')
+    if not path.is_file():
+        raise FileNotFoundError(f'There is no {_META} in {Path(root).resolve()}: run this in the root of a clone '
+                                'of the repository, or name that folder with --root')
     try: meta = json.loads(path.read_text(encoding='utf-8'))
-    except ValueError as e: raise ValueError(f'{path} is not JSON ({e}): mend it, or take it back with git checkout {_META}') from None
-    if not isinstance(meta, dict): raise ValueError(f'{path} holds a {type(meta).__name__}, expected {{"id": ..., "title": ...}}: take it back with git checkout {_META}')
+    except ValueError as e:
+        raise ValueError(f'{path} is not JSON ({e}): mend it, or take it back with git checkout {_META}') from None
+    if not isinstance(meta, dict):
+        raise ValueError(f'{path} holds a {type(meta).__name__}, expected {{"id": ..., "title": ...}}: '
+                         f'take it back with git checkout {_META}')
     return meta
 
 def _id_problems(meta):
     "Of the id alone"
     id, user = str(meta.get('id', '')), _login()[1]
-    owner, _, slug = id.partition('/')
-    if not re.fullmatch(r'[\w-]+/[\w-]+', id): yield f'id is {id!r}, expected OWNER/NAME, such as {user or "YOUR_KAGGLE_NAME"}/hifigan-ruslan-train: change it in {_META}'
-    elif owner==_PLACEHOLDER: yield f'id is {id!r}: put your Kaggle user name{f", {user}," if user else ""} in place of {_PLACEHOLDER} in {_META}'
-    elif user and owner.lower()!=user.lower(): yield f'The owner in id {id!r} is not the user who is logged in, {user}: change it in {_META}, or log in as {owner}'
+    owner = id.partition('/')[0]
+    if not re.fullmatch(r'[\w-]+/[\w-]+', id):
+        example = f'{user or "YOUR_KAGGLE_NAME"}/hifigan-ruslan-train'
+        yield f'id is {id!r}, expected OWNER/NAME, such as {example}: change it in {_META}'
+    elif owner==_PLACEHOLDER:
+        name = f', {user},' if user else ''
+        yield f'id is {id!r}: put your Kaggle user name{name} in place of {_PLACEHOLDER} in {_META}'
+    elif user and owner.lower()!=user.lower():
+        yield (f'The owner in id {id!r} is not the user who is logged in, {user}: '
+               f'change it in {_META}, or log in as {owner}')
 
 def _id(root):
     "The kernel's id"
@@ -95,39 +113,59 @@ def _id(root):
     return meta['id']
 
 # %% ../../nbs/73_client.ipynb #eca16735
-_SHAPES = {'': 'without it Kaggle chooses, and it used to choose a P100, on which the torch of its image does not run',
-           'NvidiaTeslaP100': 'the torch of the image does not run on a P100',
-           **{f'Nvidia{n}': 'only competitions and Kaggle itself may use it' for n in ('TeslaT4Highmem', 'TeslaA100', 'L4', 'L4X1', 'H100', 'RtxPro6000')},
-           **{n: 'this package does not train on a TPU' for n in ('TpuV38', 'Tpu1VmV38', 'TpuV5E8', 'TpuV6E8')}}
-_KNOWN = dict(is_private=bool, enable_gpu=bool, enable_tpu=bool, enable_internet=bool, keywords=list, dataset_sources=list, kernel_sources=list,
-              competition_sources=list, model_sources=list)
-
 def _title_problems(meta):
     title, slug = str(meta.get('title', '')), str(meta.get('id', '')).partition('/')[2]
     for name,text in (('title', title), ('name in id', slug)):
         if len(text)<5: yield f'The {name} is {text!r}, expected at least 5 characters: lengthen it in {_META}'
-    if not title.isascii(): yield f'The title is {title!r}, expected Latin letters without accents: Kaggle refuses others for a new kernel'
-    if slug[:1].isdigit(): yield f'The name in id, {slug!r}, begins with a digit, which Kaggle refuses: begin with a letter, in id and title'
+    if not title.isascii():
+        yield f'The title is {title!r}, expected Latin letters without accents: Kaggle refuses others for a new kernel'
+    if slug[:1].isdigit():
+        yield (f'The name in id, {slug!r}, begins with a digit, which Kaggle refuses: '
+               'begin with a letter, in id and title')
+    yield from _slug_problems(title, slug)
+
+def _slug_problems(title, slug):
     try: from slugify import slugify # comes with kaggle
     except ImportError: return
-    if slug!=slugify(title): yield f'The title {title!r} gives the name {slugify(title)!r}, but the id has {slug!r}: make them agree in {_META}, else Kaggle refuses a new kernel or makes a second one'
+    if slug!=slugify(title):
+        yield (f'The title {title!r} gives the name {slugify(title)!r}, but the id has {slug!r}: '
+               f'make them agree in {_META}, else Kaggle refuses a new kernel or makes a second one')
+
+# %% ../../nbs/73_client.ipynb #8caa895d
+_SHAPES = {'': 'without it Kaggle chooses, and it used to choose a P100, on which the torch of its image does not run',
+           'NvidiaTeslaP100': 'the torch of the image does not run on a P100',
+           **{f'Nvidia{n}': 'only competitions and Kaggle itself may use it'
+              for n in ('TeslaT4Highmem', 'TeslaA100', 'L4', 'L4X1', 'H100', 'RtxPro6000')},
+           **{n: 'this package does not train on a TPU' for n in ('TpuV38', 'Tpu1VmV38', 'TpuV5E8', 'TpuV6E8')}}
+_KNOWN = dict(is_private=bool, enable_gpu=bool, enable_tpu=bool, enable_internet=bool, keywords=list,
+              dataset_sources=list, kernel_sources=list, competition_sources=list, model_sources=list)
 
 def _field_problems(meta):
     for k,v in dict(language='python', kernel_type='notebook').items():
         if meta.get(k)!=v: yield f'{k} is {meta.get(k)!r}, expected {v!r}'
     for k,kind in _KNOWN.items():
-        if k in meta and not isinstance(meta[k], kind): yield f'{k} is {meta[k]!r}, expected {"true or false" if kind is bool else "a list, in [ ]"}'
-    if 'enable_internet' not in meta: yield 'enable_internet is not given, and the command then asks for the internet, which needs a verified phone: write "enable_internet": false'
+        expected = 'true or false' if kind is bool else 'a list, in [ ]'
+        if k in meta and not isinstance(meta[k], kind): yield f'{k} is {meta[k]!r}, expected {expected}'
+    if 'enable_internet' not in meta:
+        yield ('enable_internet is not given, and the command then asks for the internet, '
+               'which needs a verified phone: write "enable_internet": false')
+    yield from _machine_problems(meta)
+    if meta.get('dataset_sources') in ([], None):
+        yield ('dataset_sources is empty: the kernel would have no recordings; '
+               'write "dataset_sources": ["freezerainml/ruslan"]')
+
+def _machine_problems(meta):
     shape = meta.get('machine_shape')
-    if meta.get('enable_gpu') is True and shape!='NvidiaTeslaT4':
-        yield (f'machine_shape is {shape!r}, expected "NvidiaTeslaT4", which is the machine with two T4s: '
-               f'{_SHAPES.get(str(shape or ""), "Kaggle has no such machine that we know of, and the command sends whatever it finds")}')
-    if meta.get('dataset_sources') in ([], None): yield 'dataset_sources is empty: the kernel would have no recordings; write "dataset_sources": ["freezerainml/ruslan"]'
+    if meta.get('enable_gpu') is not True or shape=='NvidiaTeslaT4': return
+    unknown = 'Kaggle has no such machine that we know of, and the command sends whatever it finds'
+    yield (f'machine_shape is {shape!r}, expected "NvidiaTeslaT4", which is the machine with two T4s: '
+           f'{_SHAPES.get(str(shape or ""), unknown)}')
 
 def _source_problems(meta):
     for k in ('dataset_sources', 'kernel_sources'):
         for s in meta[k] if isinstance(meta.get(k), list) else ():
-            if not re.fullmatch(r'[\w-]+/[\w-]+(/\d+)?', str(s)): yield f'{k} has {s!r}, expected OWNER/NAME, as in the address of its page on Kaggle'
+            if not re.fullmatch(r'[\w-]+/[\w-]+(/\d+)?', str(s)):
+                yield f'{k} has {s!r}, expected OWNER/NAME, as in the address of its page on Kaggle'
 
 # %% ../../nbs/73_client.ipynb #5b9d6641
 _LIMIT = 1_000_000 # Bytes
@@ -147,12 +185,18 @@ def _code_problems(root, meta):
     try: words = stale(root)
     except (ValueError, OSError) as e: words = str(e)
     if words: yield words
-    if not (root/KERNEL).is_file(): return
-    try: text = sent((root/KERNEL).read_text(encoding='utf-8'))
+    if (root/KERNEL).is_file(): yield from _kernel_problems(root/KERNEL)
+
+def _kernel_problems(path):
+    try: text = sent(path.read_text(encoding='utf-8'))
     except (ValueError, KeyError): return # said by `stale`
     size, spec = len(text), json.loads(text).get('metadata', {}).get('kernelspec')
-    if size>=_LIMIT: yield f'{root/KERNEL} is {size:,} bytes as it is sent, and Kaggle takes less than {_LIMIT:,}: make nbs/74_train_kernel.ipynb or the package smaller'
-    if not spec: yield f'{root/KERNEL} has no kernelspec in its metadata, and would not start on Kaggle: hifigan-kaggle build makes it anew'
+    if size>=_LIMIT:
+        yield (f'{path} is {size:,} bytes as it is sent, and Kaggle takes less than {_LIMIT:,}: '
+               'make nbs/74_train_kernel.ipynb or the package smaller')
+    if not spec:
+        yield (f'{path} has no kernelspec in its metadata, and would not start on Kaggle: '
+               'hifigan-kaggle build makes it anew')
 
 def check(root:str='.' # The root of a clone of the repository
          )->list[str]: # One sentence or two for each; [] = all is well
@@ -160,66 +204,84 @@ def check(root:str='.' # The root of a clone of the repository
     found = [*_tool_problems(), *_login_problems()]
     try: meta = _metadata(root)
     except (ValueError, OSError) as e: return [*found, str(e)]
-    return [*found, *_id_problems(meta), *_title_problems(meta), *_field_problems(meta), *_source_problems(meta), *_code_problems(root, meta)]
+    for problems in (_id_problems, _title_problems, _field_problems, _source_problems): found += problems(meta)
+    return [*found, *_code_problems(root, meta)]
 
 # %% ../../nbs/73_client.ipynb #146e8ce7
 _ANSWERS = ( # words of the command -> what they mean, and what to do
     (r'batch GPU session count of (\d+)',
-     '{1} sessions with a GPU are running already, and Kaggle allows no more at once. Wait until one ends, or stop one at '
-     'https://www.kaggle.com/{owner}/code, then push again'),
+     '{1} sessions with a GPU are running already, and Kaggle allows no more at once. '
+     'Wait until one ends, or stop one at https://www.kaggle.com/{owner}/code, then push again'),
     (r'weekly GPU quota of ([\d.]+)',
-     'the {1} GPU hours of this week are used up. "kaggle quota" and https://www.kaggle.com/settings tell when there are new ones; push '
-     'again then'),
+     'the {1} GPU hours of this week are used up. '
+     '"kaggle quota" and https://www.kaggle.com/settings tell when there are new ones; push again then'),
     (r'(?:Notebook|Kernel) not found',
-     'Kaggle found no kernel of that name and made none. The title must give the name in id, in Latin letters; a kernel that was begun on '
-     'the site must have been saved there once; the owner must be you. Look at id ({id}) and title in kernel-metadata.json'),
+     'Kaggle found no kernel of that name and made none. The title must give the name in id, in Latin letters; '
+     'a kernel that was begun on the site must have been saved there once; the owner must be you. '
+     'Look at id ({id}) and title in kernel-metadata.json'),
     (r'less than 1 megabytes',
-     'the kernel is 1 MB or more as it is sent. "hifigan-kaggle check" tells its size; make nbs/74_train_kernel.ipynb or the package smaller'),
+     'the kernel is 1 MB or more as it is sent. "hifigan-kaggle check" tells its size; '
+     'make nbs/74_train_kernel.ipynb or the package smaller'),
     (r'phone|(?:account|identity)[\w ]* verif|verify your',
-     'Kaggle wants a verified account for GPUs and the internet. Verify your phone at https://www.kaggle.com/settings, then push again'),
+     'Kaggle wants a verified account for GPUs and the internet. '
+     'Verify your phone at https://www.kaggle.com/settings, then push again'),
     (r'CERTIFICATE_VERIFY_FAILED|SSLError',
-     'no secure connection to Kaggle: something between here and there, such as a proxy, shows a certificate of its own. Try another network'),
-    (r'Max retries exceeded|Failed to (?:establish|resolve)|NameResolution|ProxyError|Connection (?:refused|aborted|reset)|timed out',
+     'no secure connection to Kaggle: something between here and there, such as a proxy, '
+     'shows a certificate of its own. Try another network'),
+    (r'Max retries exceeded|Failed to (?:establish|resolve)|NameResolution|ProxyError'
+     r'|Connection (?:refused|aborted|reset)|timed out',
      'no connection to Kaggle. Look at the network and at http_proxy/https_proxy, then try again'),
     (r'Authentication required|401 Client Error|Unauthenticated|Unauthorized',
-     'Kaggle does not accept the login, or there is none. Make a token at https://www.kaggle.com/settings/api and save it in '
-     '~/.kaggle/access_token, or run: kaggle auth login'),
+     'Kaggle does not accept the login, or there is none. Make a token at https://www.kaggle.com/settings/api '
+     'and save it in ~/.kaggle/access_token, or run: kaggle auth login'),
     (r'40[034] Client Error[^\n]*for url: (?!\S*(?:api\.kaggle\.com|/api/v1/))',
      'a file could not be downloaded, perhaps as its address is too old. Nothing was changed: pull again'),
     (r"403 Client Error|Forbidden|Permission '.*?' was denied|404 Client Error",
-     'Kaggle has no kernel {id} that you may use. The owner, {owner}, must be the user name of your login (change it in '
-     'kernel-metadata.json), and status, logs, pull and continue need a push before them'),
+     'Kaggle has no kernel {id} that you may use. The owner, {owner}, must be the user name of your login '
+     '(change it in kernel-metadata.json), and status, logs, pull and continue need a push before them'))
+
+# %% ../../nbs/73_client.ipynb #ceb864a0
+_ANSWERS += (
     (r'Metadata file not found',
-     'kernel-metadata.json is not there. Run this in the root of a clone of the repository, or name that folder with --root'),
+     'kernel-metadata.json is not there. '
+     'Run this in the root of a clone of the repository, or name that folder with --root'),
     (r'Source file not found|source file must be specified',
-     'the file that code_file in kernel-metadata.json names is not there, expected kernel/train.ipynb. hifigan-kaggle build makes it'),
+     'the file that code_file in kernel-metadata.json names is not there, expected kernel/train.ipynb. '
+     'hifigan-kaggle build makes it'),
     (r'at least five characters', 'title and name in kernel-metadata.json need at least 5 characters. Lengthen them'),
     (r'Dataset must be specified|Invalid dataset specification',
-     'a data set in dataset_sources has no owner, expected OWNER/NAME as in the address of its page on Kaggle. Change it in '
-     'kernel-metadata.json'),
+     'a data set in dataset_sources has no owner, expected OWNER/NAME as in the address of its page on Kaggle. '
+     'Change it in kernel-metadata.json'),
     (r'Kernel must be specified in the form',
-     'a kernel in id or kernel_sources has no owner, expected OWNER/NAME as in the address of its page on Kaggle. Change it in '
-     'kernel-metadata.json'),
-    (r'Invalid boolean value', 'a switch in kernel-metadata.json is neither true nor false. "hifigan-kaggle check" tells which'),
+     'a kernel in id or kernel_sources has no owner, expected OWNER/NAME as in the address of its page on Kaggle. '
+     'Change it in kernel-metadata.json'),
+    (r'Invalid boolean value',
+     'a switch in kernel-metadata.json is neither true nor false. "hifigan-kaggle check" tells which'),
     (r'429 Client Error|Too Many Requests', 'Kaggle was asked too often. Wait some minutes, then try again'),
-    (r'5\d\d Server Error', 'Kaggle itself has trouble. Wait some minutes, then try again; https://www.kaggle.com shows if it is up'))
+    (r'5\d\d Server Error',
+     'Kaggle itself has trouble. Wait some minutes, then try again; https://www.kaggle.com shows if it is up'))
 
 def meaning(text:str, # Words of the `kaggle` command
             id:str='OWNER/NAME' # The kernel
            )->str: # What was found and what to do, with the command's own words below
     "What an unhappy answer of the command means"
     for words,say in _ANSWERS:
-        if m := re.search(words, text, re.I): return f'{say.format(m[0], *m.groups(), id=id, owner=id.split("/")[0])}\nThe command said:\n{_tail(text, 5)}'
-    return f'an answer of the kaggle command that is not known here. It may tell itself what to do; if not, look at https://www.kaggle.com/code/{id}. ' \
-           f'The command said:\n{text.strip() or "nothing"}'
+        if m := re.search(words, text, re.I):
+            say = say.format(m[0], *m.groups(), id=id, owner=id.split('/')[0])
+            return f'{say}\nThe command said:\n{_tail(text, 5)}'
+    return ('an answer of the kaggle command that is not known here. It may tell itself what to do; '
+            f'if not, look at https://www.kaggle.com/code/{id}. The command said:\n{text.strip() or "nothing"}')
 
 def _tail(text, n): return '\n'.join(f'  {l}' for l in text.strip().splitlines()[-n:])
 
 # %% ../../nbs/73_client.ipynb #c6c0e475
 _LOST = r'not valid (\w+) sources and could not be added to the kernel: (.*)'
-_REASONS = dict(dataset='A data set must be public, or shared with your account: open https://www.kaggle.com/datasets/OWNER/NAME while logged in. Then push again',
-                kernel='The output of a kernel can be used once a version of it has ended well. See "hifigan-kaggle status", then push again',
-                competition='The rules of a competition must be accepted on its page first. Then push again')
+_REASONS = dict(
+    dataset=('A data set must be public, or shared with your account: '
+             'open https://www.kaggle.com/datasets/OWNER/NAME while logged in. Then push again'),
+    kernel=('The output of a kernel can be used once a version of it has ended well. '
+            'See "hifigan-kaggle status", then push again'),
+    competition='The rules of a competition must be accepted on its page first. Then push again')
 
 def verdict(code:int, # Exit code of `kaggle kernels push`; 0 for many failures
             text:str, # Its words
@@ -230,11 +292,14 @@ def verdict(code:int, # Exit code of `kaggle kernels push`; 0 for many failures
     lost = re.findall(_LOST, text)
     if not lost: return ''
     named = '; '.join(f'without the {kind} sources {names.strip()}' for kind,names in lost)
-    return (f'Pushed and started, but {named}: it cannot do what it should, and it uses your GPU hours. Stop it: open https://www.kaggle.com/code/{id}, '
-            f'View Active Events in the menu at the left, Stop. {" ".join(_REASONS.get(kind, "") for kind in dict.fromkeys(k for k,_ in lost)).strip()}')
+    reasons = ' '.join(_REASONS.get(kind, '') for kind in dict.fromkeys(k for k,_ in lost)).strip()
+    return (f'Pushed and started, but {named}: it cannot do what it should, and it uses your GPU hours. '
+            f'Stop it: open https://www.kaggle.com/code/{id}, '
+            f'View Active Events in the menu at the left, Stop. {reasons}')
 
 # %% ../../nbs/73_client.ipynb #5ad3762e
 _PAUSE = 5. # Between questions while Kaggle takes a dataset in, s
+_NOT_YOURS = r"403 Client Error|Forbidden|Permission '.*?' was denied|404 Client Error|Not found"
 
 def _user(root):
     "Whose dataset it will be: the login's name, the kernel's owner, or what the command says"
@@ -249,20 +314,23 @@ def _user(root):
 
 def _refusal(text, id):
     "What an unhappy answer of `kaggle datasets` means"
-    if re.search(r'already in use', text, re.I): return f'Kaggle has a dataset of the name of {id} already, or one with that title: give another name with --name.\nThe command said:\n{_tail(text, 3)}'
-    if re.search(r'Upload unsuccessful', text): return f'the upload broke off, and nothing was made of it: try again.\nThe command said:\n{_tail(text, 3)}'
-    if re.search(_NOT_YOURS, text): return f'Kaggle lets this login make or change no dataset {id}: the owner must be the user of the login.\nThe command said:\n{_tail(text, 3)}'
-    return meaning(text, id)
-
-_NOT_YOURS = r"403 Client Error|Forbidden|Permission '.*?' was denied|404 Client Error|Not found"
+    if re.search(r'already in use', text, re.I):
+        say = f'Kaggle has a dataset of the name of {id} already, or one with that title: give another name with --name'
+    elif re.search(r'Upload unsuccessful', text): say = 'the upload broke off, and nothing was made of it: try again'
+    elif re.search(_NOT_YOURS, text):
+        say = f'Kaggle lets this login make or change no dataset {id}: the owner must be the user of the login'
+    else: return meaning(text, id)
+    return f'{say}.\nThe command said:\n{_tail(text, 3)}'
 
 def _dataset_state(id):
-    "ready, failed, deleted, or a word of Kaggle's for its work; '' = there is no such dataset, or none that this login may see"
+    """ready, failed, deleted, or a word of Kaggle's for its work;
+    '' = there is no such dataset, or none that this login may see"""
     code, text = _cli('datasets', 'status', id)
     if not code: return text.strip().split('\n')[-1].strip().lower()
     if re.search(_NOT_YOURS, text): return ''
     raise ValueError(f'No answer about the dataset {id}: {_refusal(text, id)}')
 
+# %% ../../nbs/73_client.ipynb #063ec184
 def _there(id):
     "The marker of what is in the dataset now; None where it cannot be read"
     from hifigan_ruslan.model.weightset import MARKER, read_marker
@@ -275,10 +343,16 @@ def _there(id):
             except ValueError: continue
     return None
 
+def _is_ours(id):
+    "Does the list of the dataset's files name our marker?"
+    from hifigan_ruslan.model.weightset import MARKER
+    return MARKER in _cli('datasets', 'files', id)[1]
+
 # %% ../../nbs/73_client.ipynb #c343f040
 def weights(voice:str='universal', # A voice, a run, a folder of hifigan-export, or a checkpoint file
             name:str=None, # Of the weights, in place of that of the voice or the folder
-            root:str='.', # The root of a clone of the repository: its kernel-metadata.json knows you where the login does not
+            # The root of a clone of the repository: its kernel-metadata.json knows you where the login does not
+            root:str='.',
             minutes:float=15. # How long to wait for Kaggle to take the files in
            )->str: # OWNER/NAME of the dataset
     "Make a private Kaggle dataset of trained weights, or bring it up to date; sessions start from them"
@@ -298,43 +372,68 @@ def _upload(mine, owner, minutes=15.):
     "See that the user's dataset has these weights"
     id = f'{owner}/hifigan-ruslan-weights-{mine.name}'
     state, end = _dataset_state(id), time.monotonic()+60*minutes
-    if state not in ('', 'ready', 'failed', 'deleted'): print(f'{id} is there, and Kaggle is still at work on it ({state})', flush=True); _taken_in(id, end)
+    if state not in ('', 'ready', 'failed', 'deleted'):
+        print(f'{id} is there, and Kaggle is still at work on it ({state})', flush=True)
+        _taken_in(id, end)
     there = _there(id) if state and state!='deleted' else None
-    if there and there['digest']==mine.digest: print(f'{id} has the weights {mine.words} already: nothing is uploaded'); return id
-    if state and not there and not _is_ours(id):
-        raise ValueError(f'You have a dataset {id}{" that was deleted" if state=="deleted" else ""}, in which there are no weights that hifigan-kaggle packed. It is left as it is: give another name with --name')
-    size = sum(p.stat().st_size for p in mine.folder.iterdir())
-    print(f'uploading the weights {mine.words}, {size/1e6:.1f} MB, as {"a new version of " if state else "the private dataset "}{id}', flush=True)
-    _describe(mine, id)
-    code, text = _cli('datasets', *(('version', '-m', f'SHA-256 {mine.digest[:12]}') if state else ('create',)), '-p', mine.folder, '--quiet')
-    if code or 'is being created' not in text: raise ValueError(f'Nothing was uploaded: {_refusal(text, id)}')
+    if there and there['digest']==mine.digest:
+        print(f'{id} has the weights {mine.words} already: nothing is uploaded')
+        return id
+    if state and not there and not _is_ours(id): raise ValueError(_of_somebody_else(id, state))
+    _send(mine, id, bool(state))
     _taken_in(id, end, mine.digest, bool(state))
     print(f'{id} is ready')
     return id
 
-def _is_ours(id):
-    "Does the list of the dataset's files name our marker?"
-    from hifigan_ruslan.model.weightset import MARKER
-    return MARKER in _cli('datasets', 'files', id)[1]
+def _of_somebody_else(id, state):
+    deleted = ' that was deleted' if state=='deleted' else ''
+    return (f'You have a dataset {id}{deleted}, in which there are no weights that hifigan-kaggle packed. '
+            'It is left as it is: give another name with --name')
+
+# %% ../../nbs/73_client.ipynb #5a7492d7
+def _send(mine, id, again):
+    "Make the dataset, or a new version of it"
+    size = sum(p.stat().st_size for p in mine.folder.iterdir())
+    what = 'a new version of' if again else 'the private dataset'
+    print(f'uploading the weights {mine.words}, {size/1e6:.1f} MB, as {what} {id}', flush=True)
+    _describe(mine, id)
+    action = ('version', '-m', f'SHA-256 {mine.digest[:12]}') if again else ('create',)
+    code, text = _cli('datasets', *action, '-p', mine.folder, '--quiet')
+    if code or 'is being created' not in text: raise ValueError(f'Nothing was uploaded: {_refusal(text, id)}')
 
 def _describe(mine, id):
     "dataset-metadata.json for the command; private is what it makes where nothing else is asked for"
-    about = (f'Trained weights from which a session of the kernel hifigan-ruslan-train starts: {mine.words}. Made by hifigan-kaggle weights: {mine.origin}. '
+    about = (f'Trained weights from which a session of the kernel hifigan-ruslan-train starts: {mine.words}. '
+             f'Made by hifigan-kaggle weights: {mine.origin}. '
              'Terms as said there; README.md in the dataset is the model card.')
-    meta = dict(id=id, title=id.partition('/')[2].replace('-', ' '), licenses=[dict(name='other')], description=about) # other = said in the description
+    title, other = id.partition('/')[2].replace('-', ' '), [dict(name='other')] # other = said in the description
+    meta = dict(id=id, title=title, licenses=other, description=about)
     (mine.folder/'dataset-metadata.json').write_text(json.dumps(meta, indent=1), encoding='utf-8')
 
+# %% ../../nbs/73_client.ipynb #f89a8f83
 def _taken_in(id, end, digest=None, again=False):
     "Wait until Kaggle has the files, and after a new version (`again`) until they are the new ones"
     said = ''
     while True:
-        state, there = _dataset_state(id), None
-        if state=='ready' and again: there = _there(id)
-        if state=='ready' and not (there and there['digest']!=digest): return # where the marker cannot be read, Kaggle's word must do: the session proves the hash
-        if state in ('failed', 'deleted'): raise ValueError(f'Kaggle could not take in {id} ({state}): look at https://www.kaggle.com/datasets/{id}, then try again')
-        if state!=said: print(f'Kaggle is at work on {id} ({state or "not there yet"})' if state!='ready' else f'{id}: Kaggle still shows the version before', flush=True); said = state
-        if time.monotonic()>end: raise ValueError(f'Kaggle has not finished with {id} ({state or "not there yet"}) in the time that was given. It goes on by itself: run the same command again in some minutes')
+        state = _dataset_state(id)
+        there = _there(id) if state=='ready' and again else None
+        is_old = there and there['digest']!=digest
+        if state=='ready' and not is_old: return # without a marker Kaggle's word must do: the session proves the hash
+        if state in ('failed', 'deleted'): raise ValueError(_not_taken_in(id, state))
+        if state!=said: print(_at_work(id, state), flush=True); said = state
+        if time.monotonic()>end: raise ValueError(_too_slow(id, state))
         time.sleep(_PAUSE)
+
+def _at_work(id, state):
+    if state=='ready': return f'{id}: Kaggle still shows the version before'
+    return f'Kaggle is at work on {id} ({state or "not there yet"})'
+
+def _not_taken_in(id, state):
+    return f'Kaggle could not take in {id} ({state}): look at https://www.kaggle.com/datasets/{id}, then try again'
+
+def _too_slow(id, state):
+    return (f'Kaggle has not finished with {id} ({state or "not there yet"}) in the time that was given. '
+            'It goes on by itself: run the same command again in some minutes')
 
 # %% ../../nbs/73_client.ipynb #76d93a14
 _SPARE = 15 # Minutes on top of a short run's own, for preparing the corpus and for ending, after which Kaggle stops it
@@ -342,7 +441,8 @@ _SPARE = 15 # Minutes on top of a short run's own, for preparing the corpus and 
 def _settings(minutes, hours, preset, corpus, train):
     "Names in the kernel's settings cell -> values, of what was given"
     if minutes is not None and minutes<=0: raise ValueError(f'minutes must be above 0, found {minutes}')
-    if hours is not None and not 0<hours<=12: raise ValueError(f'hours must be above 0 and at most 12, when Kaggle ends a session, found {hours}')
+    if hours is not None and not 0<hours<=12:
+        raise ValueError(f'hours must be above 0 and at most 12, when Kaggle ends a session, found {hours}')
     if preset is not None: named(preset) # it would be refused on Kaggle too, after waiting for a machine
     given = dict(MINUTES=minutes, HOURS=hours, PRESET=preset, CORPUS=corpus, TRAIN=train)
     return {k: v for k,v in given.items() if v is not None}
@@ -351,19 +451,22 @@ def _settings(minutes, hours, preset, corpus, train):
 def _folder(root, settings, sources, datasets=()):
     "A temporary folder to push: a kernel of these settings, with more sources"
     meta = _metadata(root)
-    there = dict(kernel_sources=[*dict.fromkeys([*meta.get('kernel_sources', []), *sources])], dataset_sources=[*dict.fromkeys([*meta.get('dataset_sources', []), *datasets])])
+    there = dict(kernel_sources=_joined(meta.get('kernel_sources', []), sources),
+                 dataset_sources=_joined(meta.get('dataset_sources', []), datasets))
     for p in _source_problems(there): raise ValueError(p)
     with tempfile.TemporaryDirectory(prefix='hifigan-') as d:
         (Path(d)/'train.ipynb').write_text(compiled(root, **settings), encoding='utf-8')
         (Path(d)/_META).write_text(json.dumps(meta|there|dict(code_file='train.ipynb')), encoding='utf-8')
         yield Path(d)
 
+def _joined(a, b): return [*dict.fromkeys([*a, *b])]
+
 def _ready(root):
     "Build the kernel if it is stale, then check; ValueError with all that is not right"
     if (Path(root)/_META).is_file() and (words := stale(root)): print(f'{words}: building it'); build(root)
     if found := check(root): raise ValueError('\n- '.join(['Nothing was pushed, as this is not right:', *found]))
 
-# %% ../../nbs/73_client.ipynb #090e72fa
+# %% ../../nbs/73_client.ipynb #59489f16
 _MOUNTED = '/kaggle/input/' # Weights below it are on Kaggle already
 
 @contextmanager
@@ -373,13 +476,31 @@ def _start_of(root, init, from_scratch, preset):
     if from_scratch or (init or '').startswith(_MOUNTED): yield None; return
     try:
         with _packed(init or 'universal') as mine:
-            from hifigan_ruslan.model.weightset import why_unfit
-            here = defaults(root)
-            asked = preset or here.get('PRESET')
-            if why := why_unfit(mine, replace(named(asked), **here.get('CONFIG') or {}), asked): raise ValueError(f'Nothing was pushed: {why}; --init names other weights, and --from-scratch starts without any')
+            if why := _why_unfit(mine, root, preset):
+                raise ValueError(f'Nothing was pushed: {why}; '
+                                 '--init names other weights, and --from-scratch starts without any')
             yield mine
-    except FileNotFoundError as e: raise FileNotFoundError(f'Nothing was pushed. {e}. --from-scratch starts without trained weights') from None
+    except FileNotFoundError as e:
+        raise FileNotFoundError(f'Nothing was pushed. {e}. --from-scratch starts without trained weights') from None
 
+def _why_unfit(mine, root, preset):
+    "Why the kernel cannot start from these weights; '' if it can"
+    from hifigan_ruslan.model.weightset import why_unfit
+    here = defaults(root)
+    asked = preset or here.get('PRESET')
+    return why_unfit(mine, replace(named(asked), **here.get('CONFIG') or {}), asked)
+
+def _asked(mine, init, from_scratch):
+    "INIT of the kernel"
+    if mine: return f'{mine.name}@{mine.digest[:12]}'
+    return 'scratch' if from_scratch else init
+
+def _begins(mine, dataset, init, from_scratch):
+    "What a new run starts from, in words"
+    if mine: return f'from the weights {mine.words}, mounted from {dataset}'
+    return 'from scratch' if from_scratch else f'from the weights in {init}'
+
+# %% ../../nbs/73_client.ipynb #090e72fa
 def push(root:str='.', # The root of a clone of the repository
          minutes:float=None, # A short run: train for so many minutes, to try everything at little cost
          hours:float=None, # Length of the session, h; default: the kernel's, which leaves Kaggle time to save
@@ -387,33 +508,50 @@ def push(root:str='.', # The root of a clone of the repository
          corpus:str=None, # Folder of the recordings on Kaggle; default: found under /kaggle/input
          train:str=None, # More options of hifigan-train, as one string
          sources:str='', # Kernels whose output is mounted too, OWNER/NAME, with commas between them
-         init:str=None, # Start from these weights, uploaded if need be: a voice, a run, a folder of hifigan-export, a checkpoint, or a path below /kaggle/input; default: universal
+         # Start from these weights, uploaded if need be: a voice, a run, a folder of hifigan-export,
+         # a checkpoint, or a path below /kaggle/input; default: universal
+         init:str=None,
          from_scratch:bool=False # Start from nothing, as the paper did
         )->str: # Address of the session
     "Send the kernel to Kaggle and start it; a run of its own, from trained weights"
-    settings, kernels = _settings(minutes, hours, preset, corpus, train), [s.strip() for s in sources.split(',') if s.strip()]
+    settings = _settings(minutes, hours, preset, corpus, train)
+    kernels = [s.strip() for s in sources.split(',') if s.strip()]
     _ready(root)
-    id, limit = _id(root), ['-t', int((minutes+_SPARE)*60)] if minutes is not None else []
+    id = _id(root)
     with _start_of(root, init, from_scratch, preset) as mine:
-        datasets = [_upload(mine, id.partition('/')[0])] if mine else []
-        asked = f'{mine.name}@{mine.digest[:12]}' if mine else 'scratch' if from_scratch else init
-        with _folder(root, dict(INIT=asked)|settings, kernels, datasets) as folder: code, text = _cli('kernels', 'push', '-p', folder, *limit)
+        dataset = _upload(mine, id.partition('/')[0]) if mine else None
+        settings = dict(INIT=_asked(mine, init, from_scratch)) | settings
+        with _folder(root, settings, kernels, [dataset] if dataset else []) as folder:
+            address = _pushed(folder, id, minutes)
+    goes_on = id in [*kernels, *_metadata(root).get('kernel_sources', [])]
+    _say_next(goes_on, _begins(mine, dataset, init, from_scratch))
+    return address
+
+def _pushed(folder, id, minutes):
+    "Address of the session that Kaggle has started"
+    limit = ['-t', int((minutes+_SPARE)*60)] if minutes is not None else []
+    code, text = _cli('kernels', 'push', '-p', folder, *limit)
     if problem := verdict(code, text, id): raise ValueError(problem)
     print(text.strip())
-    if limit: print(f'It trains for {minutes:g} minutes; Kaggle stops it after {minutes+_SPARE:g} if it has not ended by itself')
-    goes_on = id in [*kernels, *_metadata(root).get('kernel_sources', [])]
-    begins = f'from the weights {mine.words}, mounted from {datasets[0]}' if mine else 'from scratch' if from_scratch else f'from the weights in {init}'
-    print(f'It goes on from the checkpoint of an earlier session; were there none, it would start {begins}' if goes_on else f'It starts {begins}; hifigan-kaggle continue is the way to go on from an earlier session')
-    print('hifigan-kaggle status tells how it is, hifigan-kaggle logs --follow what it does')
+    if limit: print(f'It trains for {minutes:g} minutes; '
+                    f'Kaggle stops it after {minutes+_SPARE:g} if it has not ended by itself')
     return re.search(r'progress at (\S+)', text)[1]
 
+def _say_next(goes_on, begins):
+    if goes_on: print(f'It goes on from the checkpoint of an earlier session; were there none, it would start {begins}')
+    else: print(f'It starts {begins}; hifigan-kaggle continue is the way to go on from an earlier session')
+    print('hifigan-kaggle status tells how it is, hifigan-kaggle logs --follow what it does')
+
 # %% ../../nbs/73_client.ipynb #13df368b
-_STATES = dict(QUEUED='waits for a machine; ask again in a few minutes', RUNNING='is running; hifigan-kaggle logs --follow shows what it does',
-               COMPLETE='has ended well; hifigan-kaggle pull brings the results, hifigan-kaggle continue trains on from them',
-               ERROR='has ended with an error; hifigan-kaggle logs shows it, hifigan-kaggle pull brings what there is',
-               CANCEL_REQUESTED='is being stopped; ask again in a few minutes',
-               CANCEL_ACKNOWLEDGED='was stopped, by hand or at a time limit; hifigan-kaggle pull brings what there is, which may be nothing',
-               NEW_SCRIPT='was saved and not run; hifigan-kaggle push runs it')
+_STATES = dict(
+    QUEUED='waits for a machine; ask again in a few minutes',
+    RUNNING='is running; hifigan-kaggle logs --follow shows what it does',
+    COMPLETE='has ended well; hifigan-kaggle pull brings the results, hifigan-kaggle continue trains on from them',
+    ERROR='has ended with an error; hifigan-kaggle logs shows it, hifigan-kaggle pull brings what there is',
+    CANCEL_REQUESTED='is being stopped; ask again in a few minutes',
+    CANCEL_ACKNOWLEDGED=('was stopped, by hand or at a time limit; '
+                         'hifigan-kaggle pull brings what there is, which may be nothing'),
+    NEW_SCRIPT='was saved and not run; hifigan-kaggle push runs it')
 
 def _lines(id, *args):
     "The lines of the `kaggle` command as they come; ValueError with the meaning of them if it fails"
@@ -427,15 +565,18 @@ def _lines(id, *args):
 def _state(id):
     "A name of `_STATES`, and Kaggle's message, if there is one"
     text = ''.join(_lines(id, 'kernels', 'status', id))
-    state, failure = re.search(r'has status "(?:\w+\.)?(\w+)"', text), re.search(r'Failure message: "(.*)"', text, re.S)
+    state = re.search(r'has status "(?:\w+\.)?(\w+)"', text)
+    failure = re.search(r'Failure message: "(.*)"', text, re.S)
     if not state: raise ValueError(f'No status of {id}: {meaning(text, id)}')
     return state[1], failure[1] if failure else ''
 
 def status(root:str='.' # The root of a clone of the repository
           )->str: # A sentence, with what to do next
     "How the last session is"
-    id = _id(root); state, message = _state(id)
-    return f'{id} {_STATES.get(state, "is in a state that is not known here; see https://www.kaggle.com/code/"+id)} ({state})' + (f'. Kaggle says: {message}' if message else '')
+    id = _id(root)
+    state, message = _state(id)
+    unknown = f'is in a state that is not known here; see https://www.kaggle.com/code/{id}'
+    return f'{id} {_STATES.get(state, unknown)} ({state})' + (f'. Kaggle says: {message}' if message else '')
 
 # %% ../../nbs/73_client.ipynb #3b2fa1f0
 def _log_text(text):
@@ -451,17 +592,20 @@ def logs(root:str='.', # The root of a clone of the repository
         )->str|None: # The text; None where it was printed
     "What the session has written"
     id = _id(root)
-    if not follow: return _log_text(''.join(_lines(id, 'kernels', 'logs', id))) or f'There is no log yet. {status(root)}'
+    if not follow:
+        text = _log_text(''.join(_lines(id, 'kernels', 'logs', id)))
+        return text or f'There is no log yet. {status(root)}'
     for line in _lines(id, 'kernels', 'logs', '-f', id): print(line, end='', flush=True)
 
 # %% ../../nbs/73_client.ipynb #443d912c
-_WANTED = (r'^(run/(checkpoints/(best|last)\.pt|log\.csv|curves\.png|config\.json|start\.json|\.hifigan_ruslan\.json|samples/.+|compare/.+)'
-           r'|index(-\d+)?\.html|session\.json)$')
+_WANTED = (r'^(run/(checkpoints/(best|last)\.pt|log\.csv|curves\.png|config\.json|start\.json|\.hifigan_ruslan\.json'
+           r'|samples/.+|compare/.+)|index(-\d+)?\.html|session\.json)$')
 
 def _rows(folder):
     "The log of the run in a folder, line by line"
     try:
-        with open(folder/'run'/'log.csv', encoding='utf-8', newline='') as f: return [r for r in csv.DictReader(f) if (r.get('step') or '').isdecimal()]
+        with open(folder/'run'/'log.csv', encoding='utf-8', newline='') as f:
+            return [r for r in csv.DictReader(f) if (r.get('step') or '').isdecimal()]
     except (OSError, ValueError, csv.Error): return []
 
 def _goes_on(new, old):
@@ -470,20 +614,25 @@ def _goes_on(new, old):
     return int(new[-1]['step'])>=int(old[-1]['step']) and all(new[0].get(k, v)==v for k,v in old[0].items())
 
 def _place(new, out):
-    "`out`, or `out`-2, -3...: the first that holds no other run, nor more of this one, nor anything of the user's that would be lost"
+    """`out`, or `out`-2, -3...: the first that holds no other run, nor more of this one,
+    nor anything of the user's that would be lost"""
     n, place, first = 1, out, ''
-    while why := _refused(new, place): n, first = n+1, first or why; place = out.with_name(f'{out.name}-{n}')
+    while why := _refused(new, place):
+        n, first = n+1, first or why
+        place = out.with_name(f'{out.name}-{n}')
     if first: print(f'{first}, and is left as it is: this goes to {place}')
     return place
 
 def _refused(new, place):
     "Why the files of `new` cannot go there"
     rows, old = _rows(new), _rows(place)
-    if not _goes_on(rows, old): return f'{place} holds another run, or more of this one, up to step {int(old[-1]["step"]):,}'
+    if not _goes_on(rows, old):
+        return f'{place} holds another run, or more of this one, up to step {int(old[-1]["step"]):,}'
     try: _results(place).check(*(n for n in _coming(new, place) if Path(n).name!=MARKER))
     except ValueError as e: return f'{place} holds something of the user ({e})'
     return ''
 
+# %% ../../nbs/73_client.ipynb #b931a8ea
 def _results(place):
     "A folder of results, to write into"
     return claim(place, 'results', 'give it a folder of its own with --out', lambda: _old_results(place))
@@ -498,7 +647,8 @@ def _old_results(place):
 def _coming(new, out):
     "Names of the files of folder `new` that are not in `out` already, but for the marker of the place where they were"
     names = [p.relative_to(new).as_posix() for p in sorted(new.rglob('*')) if p.is_file()]
-    return [n for n in names if n!=MARKER and not ((out/n).is_file() and filecmp.cmp(new/n, out/n, shallow=False))]
+    def is_there(n): return (out/n).is_file() and filecmp.cmp(new/n, out/n, shallow=False)
+    return [n for n in names if n!=MARKER and not is_there(n)]
 
 def _move(new, out):
     "Put the files of folder `new` into `out`, where they are not there already; those that were put, relative to `out`"
@@ -522,15 +672,20 @@ def pull(root:str='.', # The root of a clone of the repository
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix='.hifigan-', dir=out.parent) as d:
         new = Path(d)
-        wanted = [] if all else ['--file-pattern', _WANTED]
-        for line in _lines(id, 'kernels', 'output', id, '-p', new, '--page-size', 200, *wanted): print(_downloaded(line, new), end='', flush=True)
-        broken = [p.relative_to(new) for p in new.rglob('*.pt') if not zipfile.is_zipfile(p)]
-        if broken: raise ValueError(f'{", ".join(map(str, broken))}: what came is no whole checkpoint. Nothing was changed: pull again, '
-                                    f'and if that does not help look at the files at https://www.kaggle.com/code/{id}/output')
+        _download(id, new, [] if all else ['--file-pattern', _WANTED])
         place = _place(new, out)
         print(_arrived(place, new, _move(new, place)))
     if not [*place.glob('run/checkpoints/*.pt')]: print(f'There is no checkpoint among them. {status(root)}')
     return place
+
+def _download(id, new, wanted):
+    "The output of the session, into the folder `new`; ValueError if a checkpoint has not come whole"
+    for line in _lines(id, 'kernels', 'output', id, '-p', new, '--page-size', 200, *wanted):
+        print(_downloaded(line, new), end='', flush=True)
+    broken = [str(p.relative_to(new)) for p in new.rglob('*.pt') if not zipfile.is_zipfile(p)]
+    if not broken: return
+    raise ValueError(f'{", ".join(broken)}: what came is no whole checkpoint. Nothing was changed: pull again, '
+                     f'and if that does not help look at the files at https://www.kaggle.com/code/{id}/output')
 
 def _downloaded(line, new):
     "A line of the command, without the temporary folder; its progress bars only for a terminal"
@@ -542,10 +697,11 @@ def _downloaded(line, new):
 def _arrived(place, new, put):
     "What has come, in words"
     session = _json(place/'session.json')
-    sizes = [f'{p.as_posix()} ({(place/p).stat().st_size/2**20:,.1f} MiB)' for p in put if p.suffix=='.pt']
-    other = len(put)-len(sizes)
-    head = f'{place}: {", ".join([*sizes, *([f"{other} other files"] if other else [])])} came anew' if put else f'{place}: nothing new'
-    return '\n'.join([head, *([f'The session: {session["outcome"]}, step {session.get("step", 0):,}'] if 'outcome' in session else []), *(f'PROBLEM: {p}' for p in session.get('problems', []))])
+    files = [f'{p.as_posix()} ({(place/p).stat().st_size/2**20:,.1f} MiB)' for p in put if p.suffix=='.pt']
+    if other := len(put)-len(files): files.append(f'{other} other files')
+    lines = [f'{place}: {", ".join(files)} came anew' if put else f'{place}: nothing new']
+    if 'outcome' in session: lines.append(f'The session: {session["outcome"]}, step {session.get("step", 0):,}')
+    return '\n'.join([*lines, *(f'PROBLEM: {p}' for p in session.get('problems', []))])
 
 # %% ../../nbs/73_client.ipynb #75e4d32c
 def proceed(root:str='.', # The root of a clone of the repository
@@ -560,11 +716,15 @@ def proceed(root:str='.', # The root of a clone of the repository
             from_scratch:bool=False # As in push
            )->str: # Address of the session
     "Start the next session, which goes on from the output of the last one that ended well"
-    id = _id(root); state, _ = _state(id)
-    if state in ('QUEUED', 'RUNNING', 'CANCEL_REQUESTED'): raise ValueError(f'{id} {_STATES[state]} ({state}). There is nothing to go on from before it has ended')
-    if state!='COMPLETE' and not anyway:
-        raise ValueError(f'The last session of {id} did not end well ({state}), and Kaggle mounts the output of the last one that did, if there is one: '
-                         'what the last session trained is not in it. '
-                         'If you want to go on from there, add --anyway; hifigan-kaggle logs shows what happened')
-    return push(root, minutes=minutes, hours=hours, preset=preset, corpus=corpus, train=train, init=init, from_scratch=from_scratch,
-                sources=','.join(filter(None, [id, sources])))
+    id = _id(root)
+    state, _ = _state(id)
+    if state in ('QUEUED', 'RUNNING', 'CANCEL_REQUESTED'):
+        raise ValueError(f'{id} {_STATES[state]} ({state}). There is nothing to go on from before it has ended')
+    if state!='COMPLETE' and not anyway: raise ValueError(_did_not_end_well(id, state))
+    return push(root, minutes=minutes, hours=hours, preset=preset, corpus=corpus, train=train,
+                init=init, from_scratch=from_scratch, sources=','.join(filter(None, [id, sources])))
+
+def _did_not_end_well(id, state):
+    return (f'The last session of {id} did not end well ({state}), and Kaggle mounts the output of the last one '
+            'that did, if there is one: what the last session trained is not in it. '
+            'If you want to go on from there, add --anyway; hifigan-kaggle logs shows what happened')

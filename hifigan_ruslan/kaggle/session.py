@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['EXPECTED', 'SOURCE', 'WARM', 'WARM_SOURCE', 'mounts', 'tree', 'find_speech', 'newest', 'adopt', 'run_child',
-           'processes', 'budget_table', 'Session']
+           'processes', 'budget_table', 'how_far', 'in_a_sentence', 'health_of', 'start_of', 'comparison_of',
+           'pairs_of', 'samples_of', 'run_page', 'train_words', 'Session']
 
 # %% ../../nbs/70_session.ipynb #ead8132c
 import html, io, json, math, os, platform, shlex, shutil, signal, subprocess, sys, tempfile, threading, time
@@ -14,12 +15,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 import numpy as np, torch
+from fastcore.basics import patch
 from IPython.display import HTML, Audio, Image, display
 from .. import __version__
 from ..config import Config, fine_tuning, preset as named, save_config
 from ..base.files import claim, new_file
 from ..dataset.corpus import Corpus, find_corpus
-from ..dataset.prepare import prepare
+from ..dataset.prepare import prepare as prepared
 from ..data import SpeechData
 from ..model.weights import read_checkpoint
 from ..model.weightset import find_set, why_unfit
@@ -28,13 +30,17 @@ from ..checkpoint import claim_run, why_other
 from ..training.logging import listening_page, plot_curves, read_log
 
 # %% ../../nbs/70_session.ipynb #85cd2e38
-_GROUPS = dict(datasets='*/*', notebooks='*/*', competitions='*', models='*/*') # Folders of the newer layout -> where mounts lie below them
+# Folders of the newer layout -> where mounts lie below them
+_GROUPS = dict(datasets='*/*', notebooks='*/*', competitions='*', models='*/*')
 
 def mounts(folder:str|Path # /kaggle/input
           )->list: # Folders, sorted
     "What is attached to the session, in either layout"
-    tops = sorted(p for p in Path(folder).glob('*') if p.is_dir())
-    return [m for p in tops for m in (sorted(q for q in p.glob(_GROUPS[p.name]) if q.is_dir()) if p.name in _GROUPS else [p])]
+    out = []
+    for p in sorted(p for p in Path(folder).glob('*') if p.is_dir()):
+        if p.name in _GROUPS: out += sorted(q for q in p.glob(_GROUPS[p.name]) if q.is_dir())
+        else: out.append(p)
+    return out
 
 def tree(folder:str|Path, # Where to look
          depth:int=5, # Levels
@@ -58,7 +64,9 @@ def _survey(mount):
     "Sound files below a folder, whether RUSLAN's metadata is there, and whether it is the output of a run"
     names = [Path(d, n) for d,_,ns in os.walk(mount, followlinks=True) for n in ns]
     sounds = sum(p.suffix.lower() in ('.wav','.flac') for p in names)
-    return sounds, any('ruslan' in p.name.lower() and p.suffix.lower()=='.csv' for p in names), any(p.parent.name=='checkpoints' and p.suffix=='.pt' for p in names)
+    ruslan = any('ruslan' in p.name.lower() and p.suffix.lower()=='.csv' for p in names)
+    run = any(p.parent.name=='checkpoints' and p.suffix=='.pt' for p in names)
+    return sounds, ruslan, run
 
 def find_speech(folder:str|Path, # /kaggle/input
                 where:str|None=None # The corpus, as a path or relative to `folder`; None = searched for
@@ -67,12 +75,17 @@ def find_speech(folder:str|Path, # /kaggle/input
     folder = Path(folder)
     if where: return folder/where
     seen = {m: _survey(m) for m in mounts(folder)}
-    found = sorted((m for m,(sounds,_,run) in seen.items() if sounds and not run), key=lambda m: (not seen[m][1], -seen[m][0]))
-    if not found: raise FileNotFoundError(f'No recordings are attached. Attach a dataset with .wav or .flac files, such as freezerainml/ruslan (dataset_sources in kernel-metadata.json, '
-                                          f'or Add Input in the editor), and see that its name is right: a wrong one is left out without an error. Found:\n{tree(folder)}')
-    others = ', '.join(str(m) for m in found[1:])
-    print(f'recordings: {found[0]} ({seen[found[0]][0]:,} sound files)' + (f'; not used: {others} (set CORPUS to choose)' if others else ''))
-    return found[0]
+    found = [m for m,(sounds,_,run) in seen.items() if sounds and not run]
+    if not found: raise FileNotFoundError(_no_recordings(folder))
+    first, *others = sorted(found, key=lambda m: (not seen[m][1], -seen[m][0]))
+    unused = f'; not used: {", ".join(map(str, others))} (set CORPUS to choose)' if others else ''
+    print(f'recordings: {first} ({seen[first][0]:,} sound files){unused}')
+    return first
+
+def _no_recordings(folder):
+    return ('No recordings are attached. Attach a dataset with .wav or .flac files, such as freezerainml/ruslan '
+            '(dataset_sources in kernel-metadata.json, or Add Input in the editor), and see that its name is right: '
+            f'a wrong one is left out without an error. Found:\n{tree(folder)}')
 
 # %% ../../nbs/70_session.ipynb #c1b36fbc
 def newest(folders:list, # Where runs may lie, at any depth
@@ -83,44 +96,54 @@ def newest(folders:list, # Where runs may lie, at any depth
     "The valid checkpoint of this run with the most steps"
     found = []
     for p in sorted({p for f in folders for p in Path(f).rglob('checkpoints/*.pt')}):
-        try:
-            ck = read_checkpoint(p, whole=False)
-            known = {'config','data_sha256','step'} <= ck.keys()
-            why = _why_none(ck, cfg, data) if known else 'not written by a training run of ours'
+        try: step, why = _step_of(p, cfg, data)
         except ValueError as e: say(f'passed over: {e}'); continue
         if why: say(f'passed over: {p} was {why}')
-        else: found.append((ck['step'], p.name=='last.pt', p))
+        else: found.append((step, p.name=='last.pt', p))
     for step,_,p in sorted(found, key=lambda o: o[:2], reverse=True):
-        try: read_checkpoint(p); return p, step
-        except ValueError as e: say(f'passed over: {e}')
+        try: read_checkpoint(p)
+        except ValueError as e: say(f'passed over: {e}'); continue
+        return p, step
     return None, 0
 
-def _why_none(ck, cfgs, data):
-    "Why a checkpoint belongs to none of these configurations: the reason of the first"
-    reasons = [why_other(ck, c, data.fingerprint) for c in (cfgs if isinstance(cfgs, tuple) else (cfgs,))]
-    return reasons[0] if all(reasons) else ''
+def _step_of(path, cfg, data):
+    "Step of a checkpoint, and why it is not of this run; '' if it is"
+    ck = read_checkpoint(path, whole=False)
+    if not {'config','data_sha256','step'}<=ck.keys(): return None, 'not written by a training run of ours'
+    cfgs = cfg if isinstance(cfg, tuple) else (cfg,)
+    reasons = [why_other(ck, c, data.fingerprint) for c in cfgs]
+    return ck['step'], reasons[0] if all(reasons) else ''
 
 # %% ../../nbs/70_session.ipynb #1bfba38e
+_SMALL = ('config.json', 'curves.png', 'start.json') # Files of a run whose digests are kept in its marker
+
 def adopt(checkpoint:Path, # From `newest`, in checkpoints/ of its run
           run:Path, # Folder of the run here
           say:Callable=print # Called with a line for what is left behind
          ):
     "Copy a run, so that training goes on from the checkpoint"
     old = checkpoint.parent.parent
-    wanted = [p for n in ('config.json','log.csv','curves.png','start.json') if (p := old/n).is_file()]
-    wanted += [p for n in ('samples','tensorboard','compare') for p in (old/n).rglob('*') if p.is_file()]
-    names = {p.relative_to(old).as_posix(): p for p in wanted}
-    large = [n for n in names if n not in ('config.json','curves.png','start.json')] + ['checkpoints/best.pt', 'checkpoints/last.pt']
-    to, best = claim_run(run), checkpoint.parent/'best.pt'
+    names = _to_copy(old)
+    large = [n for n in names if n not in _SMALL] + ['checkpoints/best.pt', 'checkpoints/last.pt']
+    to = claim_run(run)
     to.check(*names, *large)
-    with to.writing(*set(names)-set(large)), to.writing(*large, digest=False): _adopt(checkpoint, run, names, best, say)
+    with to.writing(*set(names)-set(large)), to.writing(*large, digest=False):
+        for name in names: _copy(old/name, run/name)
+        _copy_checkpoints(checkpoint, run, say)
 
-def _adopt(checkpoint, run, names, best, say):
-    for name,p in names.items(): _copy(p, run/name)
-    if best.is_file() and best!=checkpoint:
+def _to_copy(run):
+    "Names of the files of a run that go along, but for its checkpoints"
+    wanted = [p for n in ('config.json','log.csv','curves.png','start.json') if (p := run/n).is_file()]
+    wanted += [p for n in ('samples','tensorboard','compare') for p in (run/n).rglob('*') if p.is_file()]
+    return [p.relative_to(run).as_posix() for p in wanted]
+
+def _copy_checkpoints(checkpoint, run, say):
+    "The best one if it is whole, and the one to go on from"
+    best = checkpoint.parent/'best.pt'
+    if best==checkpoint: _copy(best, run/'checkpoints'/'best.pt')
+    elif best.is_file():
         try: read_checkpoint(best); _copy(best, run/'checkpoints'/'best.pt')
         except ValueError as e: say(f'left behind: {e}')
-    if best==checkpoint: _copy(best, run/'checkpoints'/'best.pt')
     _copy(checkpoint, run/'checkpoints'/'last.pt')
 
 def _copy(a, b):
@@ -134,8 +157,10 @@ def run_child(command:list, # Program and arguments
               **env:str # Further environment variables
              )->int: # Exit code; below 0 = ended by a signal
     "Run a program in a process group of its own, line by line; SIGTERM and SIGINT are passed on as SIGTERM"
+    env = os.environ | dict(PYTHONUNBUFFERED='1') | env
     with tempfile.NamedTemporaryFile() as out, open(out.name, encoding='utf-8', errors='replace') as back:
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True, env=os.environ | dict(PYTHONUNBUFFERED='1') | env)
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
+                                 start_new_session=True, env=env)
         end, rest = time.monotonic()+timeout, ''
         with _passed_on(child):
             while True:
@@ -149,6 +174,7 @@ def run_child(command:list, # Program and arguments
 
 @contextmanager
 def _passed_on(child):
+    "Signals to this program go to the child, for the block"
     if threading.current_thread() is not threading.main_thread(): yield; return
     old = {n: signal.signal(n, lambda *_: child.terminate()) for n in (signal.SIGTERM, signal.SIGINT)}
     try: yield
@@ -159,7 +185,8 @@ def _passed_on(child):
 _MEET = '''import torch
 from hifigan_ruslan.base.hardware import Ranks
 ranks = Ranks.join(60)
-p = torch.nn.Parameter(torch.ones(4, device=torch.device('cuda', ranks.local_rank) if torch.cuda.is_available() else 'cpu'))
+device = torch.device('cuda', ranks.local_rank) if torch.cuda.is_available() else 'cpu'
+p = torch.nn.Parameter(torch.ones(4, device=device))
 p.grad = p.detach()*(ranks.rank+1)
 ranks.average_grads([p])
 assert p.grad.tolist()==[(ranks.world+1)/2]*4, p.grad
@@ -171,21 +198,37 @@ def processes(wanted:int|None=None, # None = one for each GPU
              )->tuple: # How many can train together, and the environment variables that this takes
     "How many processes to train with, tried out"
     n = wanted or max(1, torch.cuda.device_count())
-    for env in ({}, dict(NCCL_P2P_DISABLE='1')) if n>1 else ():
-        lines = []
-        code = run_child([sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', str(n), '--no-python', sys.executable, '-c', _MEET], lines.append, timeout, **env)
-        if code==0: say(f'{n} processes can train together' + (', with NCCL_P2P_DISABLE=1' if env else '')); return n, env
-        say(f'{n} processes could not work together (exit code {code}{", no answer in time" if code==-signal.SIGKILL else ""}): ' + ' / '.join(lines[-3:]))
-    if n>1: say('one process trains alone')
+    if n<=1: return 1, {}
+    for env in ({}, dict(NCCL_P2P_DISABLE='1')):
+        code, words = _meet(n, timeout, env)
+        if code==0:
+            say(f'{n} processes can train together' + (', with NCCL_P2P_DISABLE=1' if env else ''))
+            return n, env
+        late = ', no answer in time' if code==-signal.SIGKILL else ''
+        say(f'{n} processes could not work together (exit code {code}{late}): {words}')
+    say('one process trains alone')
     return 1, {}
 
+def _meet(n, timeout, env):
+    "Exit code and last words of processes that meet"
+    lines, torchrun = [], [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', str(n)]
+    code = run_child([*torchrun, '--no-python', sys.executable, '-c', _MEET], lines.append, timeout, **env)
+    return code, ' / '.join(lines[-3:])
+
 # %% ../../nbs/70_session.ipynb #0f1dadce
-EXPECTED = {100_000: (.30, 'the words are clear, a buzz is heard'), 200_000: (.27, 'good, little buzz'), 400_000: (.257, 'the buzz is nearly gone')} # Steps -> full-band mel L1, what is heard
+# Steps -> full-band mel L1, what is heard
+EXPECTED = {100_000: (.30, 'the words are clear, a buzz is heard'),
+            200_000: (.27, 'good, little buzz'),
+            400_000: (.257, 'the buzz is nearly gone')}
 SOURCE = 'validation curve of the official HiFi-GAN repository (V1, LJSpeech, batch 16)' # Of the mel L1 in `EXPECTED`
 
-WARM = {0: (.274, 'universal as it is: PESQ 2.67; from scratch this takes some 200,000 steps'), 5_000: (None, 'daft_exprt fine-tunes so long'),
-        50_000: (None, 'ParallelWaveGAN#151: for 100 utterances'), 200_000: (None, "NeMo's recipe for RUSLAN goes up to here")} # The same from the weights universal
-WARM_SOURCE = 'measured here on 12 held-out RUSLAN clips with nothing trained, another voice than the table above; the other lines are lengths that others use, their sound was not measured'
+# The same from the weights universal
+WARM = {0: (.274, 'universal as it is: PESQ 2.67; from scratch this takes some 200,000 steps'),
+        5_000: (None, 'daft_exprt fine-tunes so long'),
+        50_000: (None, 'ParallelWaveGAN#151: for 100 utterances'),
+        200_000: (None, "NeMo's recipe for RUSLAN goes up to here")}
+WARM_SOURCE = ('measured here on 12 held-out RUSLAN clips with nothing trained, another voice than the table above; '
+               'the other lines are lengths that others use, their sound was not measured')
 
 def budget_table(steps_per_s:float, # Measured
                  batch:int, # Segments in a step, of all processes together
@@ -196,288 +239,140 @@ def budget_table(steps_per_s:float, # Measured
     "Hours of an epoch; sessions and weeks of quota until some numbers of steps, from scratch and from trained weights"
     if not steps_per_s>0: raise ValueError(f'steps_per_s must be above 0, found {steps_per_s}')
     epoch = max(1, utterances//batch)
-    rows = [f'{steps_per_s:.2f} steps/s with {batch} segments a step: an epoch of {epoch:,} steps takes {epoch/steps_per_s/3600:.2f} h',
-            f'{"steps":>8}{"epochs":>8}{"hours":>8}{"sessions":>10}{"weeks":>7}  mel L1  what is heard']
-    for n,(mel,heard) in EXPECTED.items():
-        hours = n/steps_per_s/3600
-        rows.append(f'{n:>8,}{n/epoch:>8.0f}{hours:>8.1f}{math.ceil(hours/session_hours):>10}{hours/weekly_hours:>7.1f}  ~{mel:<5}  {heard}')
-    rows.append('from trained weights, as hifigan-kaggle push starts:')
-    for n,(mel,heard) in WARM.items():
-        hours = n/steps_per_s/3600
-        rows.append(f'{n:>8,}{n/epoch:>8.0f}{hours:>8.1f}{math.ceil(hours/session_hours):>10}{hours/weekly_hours:>7.1f}  {f"~{mel}" if mel else "?":<6}  {heard}')
-    return '\n'.join(rows + [f'a session: {session_hours:g} h, a week: {weekly_hours:g} h of quota; mel L1: {SOURCE}; from trained weights: {WARM_SOURCE}'])
+    def row(steps, mel, heard):
+        hours = steps/steps_per_s/3600
+        sessions, weeks = math.ceil(hours/session_hours), hours/weekly_hours
+        mel = f'~{mel}' if mel else '?'
+        return f'{steps:>8,}{steps/epoch:>8.0f}{hours:>8.1f}{sessions:>10}{weeks:>7.1f}  {mel:<6}  {heard}'
+    return '\n'.join([
+        f'{steps_per_s:.2f} steps/s with {batch} segments a step: '
+        f'an epoch of {epoch:,} steps takes {epoch/steps_per_s/3600:.2f} h',
+        f'{"steps":>8}{"epochs":>8}{"hours":>8}{"sessions":>10}{"weeks":>7}  mel L1  what is heard',
+        *(row(n, *o) for n,o in EXPECTED.items()),
+        'from trained weights, as hifigan-kaggle push starts:',
+        *(row(n, *o) for n,o in WARM.items()),
+        f'a session: {session_hours:g} h, a week: {weekly_hours:g} h of quota; '
+        f'mel L1: {SOURCE}; from trained weights: {WARM_SOURCE}'])
+
+# %% ../../nbs/70_session.ipynb #24eed244
+def how_far(run:Path # Folder of a run
+           )->dict: # step, epoch, steps_per_s, mel and best_mel (L1 on unseen utterances); what the log has
+    "How far a run is"
+    try: log = read_log(run/'log.csv')
+    except (OSError, ValueError): return {}
+    speeds, valid = _finite(log['steps_per_s'][-50:]), _finite(log['valid_ema'])
+    out = dict(step=int(log['step'][-1]), epoch=int(log['epoch'][-1]))
+    if len(speeds): out |= dict(steps_per_s=float(np.median(speeds))) # the row of a start from trained weights has none
+    if len(valid): out |= dict(mel=float(valid[-1]), best_mel=float(valid.min()))
+    return out
+
+def _finite(column): return column[np.isfinite(column)]
+
+def in_a_sentence(facts:dict # From `how_far`
+                 )->str:
+    "How far the training has come"
+    if not facts: return 'No step was trained.'
+    mel = f", mel L1 on unseen utterances {facts['mel']:.3f}, best {facts['best_mel']:.3f}." if 'mel' in facts else '.'
+    return f"Step {facts['step']:,}, epoch {facts['epoch']}{mel}"
+
+def health_of(run:Path # Folder of a run
+             )->str: # '' before there is anything to say
+    "How the discriminators were in the last rows of the log"
+    try: log = read_log(run/'log.csv')
+    except (OSError, ValueError): return ''
+    last = {k: _finite(v[-20:]) for k,v in log.items() if k in ('disc', 'fm') or k.startswith(('real_', 'fake_'))}
+    if not last or not all(len(v) for v in last.values()): return ''
+    return disc_health({k: float(v.mean()) for k,v in last.items()})[1]
+
+# %% ../../nbs/70_session.ipynb #81bf9739
+def _kept(path):
+    "What a JSON file holds; {} where there is none, or none that can be read"
+    try: return json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError): return {}
+
+def start_of(run:Path # Folder of a run
+            )->dict: # name, sha256 and origin; {} for a run from scratch
+    "The weights that the run was begun from"
+    return _kept(run/'start.json')
+
+def comparison_of(run:Path # Folder of a run
+                 )->dict: # As `compare` in compare gives it; {} where nothing was compared
+    "Start and now, measured"
+    found = _kept(run/'compare'/'scores.json')
+    return found if found.get('rows') else {}
+
+def pairs_of(run:Path # Folder of a run
+            )->list: # [(clip, [(label, sound)])], paths
+    "The recordings of the comparison, what the start made of them, and what is made of them now"
+    found = comparison_of(run)
+    start, now = f"the start, {start_of(run).get('name', '')}", f"now, step {found.get('step', 0):,}"
+    labels = dict(recording='recording', start=start, now=now)
+    return [(r['id'], [(label, run/'compare'/r['folder']/f'{k}.wav') for k,label in labels.items()])
+            for r in found.get('rows', ())]
+
+def samples_of(run:Path # Folder of a run
+              )->list: # [(clip, [(label, sound)])], paths
+    "The recording of each sample and what was generated at up to four moments of the training, the last among them"
+    out = []
+    for d in sorted(p for p in (run/'samples').glob('*') if p.is_dir()):
+        wavs = sorted(d.glob('step_*.wav'))
+        some = np.unique(np.linspace(0, len(wavs)-1, min(4, len(wavs))).round().astype(int))
+        generated = [(f'generated at step {int(wavs[i].stem[5:]):,}', wavs[i]) for i in some]
+        out.append((d.name, [('recording', d/'real.wav'), *generated]))
+    return out
+
+# %% ../../nbs/70_session.ipynb #20faf543
+_SCORES = dict(mel_l1='mel L1 (lower is better)', pesq='PESQ (higher is better)')
+
+def _table(found):
+    "Start and now, clip by clip, as HTML"
+    if not found: return ''
+    columns = [(k, w) for k in _SCORES if k in found['now'] for w in ('start', 'now')]
+    def row(name, scores):
+        values = ''.join(f'<td>{scores[w][k]:.3f}</td>' for k,w in columns)
+        return f'<tr><td>{html.escape(name)}</td>{values}</tr>'
+    head = ''.join(f'<th>{_SCORES[k]}, {w}</th>' for k,w in columns)
+    body = ''.join(row(r['id'], r) for r in found['rows']) + row('mean', found)
+    return f'<h2>Start and now</h2><table><tr><th>utterance</th>{head}</tr>{body}</table>'
+
+def run_page(run:Path, # Folder of a run, beside which the page will lie
+             words:list, # Paragraphs
+             texts:dict # id -> text of the corpus
+            )->str: # HTML
+    "A page to listen to"
+    def rel(p): return p.relative_to(run.parent).as_posix()
+    def picture(p): return rel(q) if (q := p.with_suffix('.png')).exists() else ''
+    rows = [(name, texts.get(name, ''), [(label, rel(p), picture(p)) for label,p in sounds])
+            for name,sounds in [*pairs_of(run), *samples_of(run)]]
+    text = listening_page('HiFi-GAN: a training session', words, rows, picture(run/'curves.png'))
+    return text.replace('<section>', _table(comparison_of(run))+'<section>', 1)
 
 # %% ../../nbs/70_session.ipynb #d1149293
-_OWN = '--preset --config --init --hours --procs --batch_size --grad_accum --lr --cosine_steps --mel_warmup --valid_every'.split() # Options of hifigan-train that a session sets itself
-_RESERVE = 16 # MiB kept free in `working` until the end, without which Kaggle could not write the notebook itself to a full disk
+# Options of hifigan-train that a session sets itself
+_OWN = ('--preset --config --init --hours --procs --batch_size --grad_accum '
+        '--lr --cosine_steps --mel_warmup --valid_every').split()
 
-def _more(options, refusal):
-    "The words of more options of hifigan-train; ValueError with `refusal` for one that a session sets itself"
+def train_words(options:str|None, # More options of hifigan-train, as one string
+                refusal:str # What is said of one that a session sets itself, after its name
+               )->list[str]: # Their words
+    "The words of more options of hifigan-train; ValueError for one that a session sets itself"
     words = shlex.split(options or '')
     for o in words:
         if o.split('=')[0] in _OWN: raise ValueError(f'{o} {refusal}')
     return words
 
-class Session:
-    "What the cells of the train notebook do, one method each"
-    def __init__(self,
-                 preset:str='SEED', # Model and training, a name of `PRESETS`
-                 hours:float=11., # Wall-clock time of the session, h
-                 minutes:float|None=None, # A short try instead, min: on 300 clips
-                 procs:int|None=None, # Training processes; None = one for each GPU
-                 train:str='', # More options of hifigan-train, such as '--precision fp32'
-                 config:dict|None=None, # Other numbers than the preset's, such as dict(batch_size=8)
-                 root:str|Path='/kaggle', # Has input/ and working/
-                 init:str|None=None, # Weights to start from, as in `find_set`: a name, or a path; None = those that are attached, if any; 'scratch' = none
-                 started:float|None=None # time.monotonic() from which the time counts; None = now
-                ):
-        self.began, self.root, self.preset, self.procs, self.short = started or time.monotonic(), Path(root), preset, procs, minutes is not None
-        self.seconds = 60*minutes if self.short else 3600*hours
-        if not self.seconds>0: raise ValueError(f'The time of a session must be above 0, found {minutes if self.short else hours}')
-        self.both = {warm: replace(fine_tuning(named(preset)) if warm else named(preset), **dict(keep_epochs=2) | (config or {})) for warm in (True, False)}
-        self.train_options = _more(train, 'cannot stand in TRAIN: PRESET, INIT, HOURS, PROCS and CONFIG say that')
-        self.input, self.working, self.run = self.root/'input', self.root/'working', self.root/'working'/'run'
-        self.init = None if init=='scratch' else find_set(self.input, init)
-        self.cfg = self.both[self.init is not None]
-        if self.init and (why := why_unfit(self.init, self.cfg, preset)): raise ValueError(f"The session was not begun: {why}. Or set INIT = 'scratch'")
-        self.working.mkdir(parents=True, exist_ok=True)
-        self.scratch, self.problems, self.outcome, self.used = _scratch(self.root), [], 'not trained', 1
-        with self.trouble('nothing was lost'), new_file(self.working/'.reserve') as part: part.write_bytes(bytes(_RESERVE*2**20))
-        print(f'hifigan_ruslan {__version__}, Python {platform.python_version()}, torch {torch.__version__}\n{_machine()}\n{self.working}: {_free(self.working)}; {self.scratch}: {_free(self.scratch)}\n'
-              f'preset {preset}, {"a try of" if self.short else "a session of"} {self.seconds/3600:.3g} h\n{self._begins(init)}')
+def _both_numbers(preset, config):
+    "Numbers of a run from trained weights (True), and from scratch (False)"
+    own = dict(keep_epochs=2) | (config or {})
+    return {warm: replace(fine_tuning(named(preset)) if warm else named(preset), **own) for warm in (True, False)}
 
-    def _begins(self, asked):
-        "From what a new run would start, in a line"
-        if self.init: return f'a new run starts from the weights {self.init.words} in {self.init.folder}' + ', which have no marker and are taken as they are'*(not self.init.digest)
-        return "a new run starts from scratch, as INIT = 'scratch' says" if asked=='scratch' else 'a new run starts from scratch: no weights are attached'
-
-    @property
-    def left(self)->float: # s
-        "Time until the session must have ended"
-        return self.began+self.seconds-time.monotonic()
-
-    def problem(self, text:str):
-        "Say that something went wrong, and keep it for session.json"
-        self.problems.append(text); print(f'PROBLEM: {text}', flush=True)
-
-    @contextmanager
-    def trouble(self, then:str # What this means for the user
-               ):
-        "The block may fail for reasons that lie in the machine; that is said, and the session goes on"
-        try: yield
-        except OSError as e: self.problem(f'{e}; {then}')
-
-    def find(self, where:str|None=None # Folder of the recordings, if not to be searched for
-            )->Corpus:
-        "Find the recordings among what is attached"
-        print(tree(self.input))
-        corpus = find_corpus(find_speech(self.input, where))
-        if not self.short or len(corpus.files)<=300: return corpus
-        keep = sorted(corpus.files)[::math.ceil(len(corpus.files)/300)]
-        print(f'a try: {len(keep)} of the {len(corpus.files):,} clips')
-        return replace(corpus, files={k: corpus.files[k] for k in keep})
-
-    def prepare(self, corpus:Corpus # From `find`
-               )->SpeechData:
-        "Resample once, into the temporary disk"
-        return prepare(corpus, self.scratch/('data_try' if self.short else 'data'), sample_rate=self.cfg.sample_rate)
-
-    def resume(self, data:SpeechData # From `prepare`
-              ):
-        "Bring the newest checkpoint of this run, wherever it is attached, into the working folder"
-        with self.trouble('the run could not be copied here'):
-            cfgs = self.cfg, self.both[self.cfg is self.both[False]] # a run goes on with the numbers that it was begun with
-            here, step = newest([self.run], cfgs, data)
-            there, more = newest(mounts(self.input), cfgs, data)
-            if self.run.exists() and not here and (any(self.run.rglob('*.pt')) or self._refused()): self._aside()
-            if more>step and self._refused(): self._aside()
-            if more>step: adopt(there, self.run, self.problem)
-            print(f'going on from {there}, step {more}' if more>step else f'going on from {here}, step {step}' if here else 'a new run: no checkpoint of it is attached')
-            if more or step: self._as_begun(there if more>step else here, data)
-            elif self.init: self._note_start()
-
-    def _as_begun(self, checkpoint, data):
-        "Take the numbers of the run that goes on"
-        ck = read_checkpoint(checkpoint, whole=False)
-        warm = bool(why_other(ck, self.both[False], data.fingerprint))
-        if self.both[warm]!=self.cfg: print(f'it was begun {"from trained weights" if warm else "from scratch"}, and goes on with the numbers of such a run')
-        self.cfg = self.both[warm]
-
-    def _note_start(self):
-        "Keep what the run starts from, for the sessions after this one"
-        facts = dict(name=self.init.name, sha256=self.init.digest, origin=self.init.origin)
-        with claim_run(self.run).writing('start.json'), new_file(self.run/'start.json') as part:
-            part.write_text(json.dumps(facts, indent=1)+'\n', encoding='utf-8')
-
-    def _refused(self):
-        "Is there something of somebody else's where the run goes?"
-        try: claim_run(self.run)
-        except ValueError as e: print(e); return True
-        return False
-
-    def _aside(self):
-        "Move a run that cannot go on out of the way"
-        to = next(p for i in range(1, 1000) if not (p := self.run.with_name(f'run_old{i}')).exists())
-        self.run.rename(to); print(f'{self.run} belongs to another run or cannot be read: it is in {to} now')
-
-    def train(self, data:SpeechData # From `prepare`
-             ):
-        "Train until the time is over but for what the end needs; in child processes, with one process if several fail"
-        self.utterances = len(data.split('train'))
-        self.resume(data)
-        self._config = Path(tempfile.mkdtemp(prefix='hifigan-'))/'config.json' # a config.json in `scratch` may be the user's
-        save_config(self.cfg, self._config)
-        n, env = processes(self.procs)
-        code = self._fit(data, n, env)
-        if code and n>1 and self.left>.1*self.seconds: self.problem(f'{n} processes failed; one goes on alone from the last checkpoint'); code = self._fit(data, 1, {})
-        self.outcome = 'trained' if code==0 else 'failed'
-        if code: self.problem(f'training ended with exit code {code}; its last words: {self._words}')
-
-    def _fit(self, data, n, env):
-        "hifigan-train as a child"
-        hours = (self.left-min(60., .05*self.seconds)-min(120., .15*self.seconds)*bool(self.start))/3600   # the rest is for the comparison and the page
-        if hours<=0: self.problem('no time was left to train'); return 0
-        self._words, self._shown, self.used = '', 0., n
-        command = [sys.executable, '-c', 'import sys; from hifigan_ruslan.cli import run; run(*sys.argv[1:])', 'train', str(data.path), str(self.run), '--config', str(self._config),
-                   '--hours', f'{hours:.6f}', '--procs', str(n), '--log_every', '10' if self.seconds<3600 else '100', '--with_parent', *self.train_options]
-        if self.init and not any((self.run/'checkpoints').glob('*.pt')): command += ['--init', str(self.init.init)]
-        return run_child(command, self._line, **env)
-
-    @property
-    def start(self)->dict: # name, sha256 and origin; {} for a run from scratch
-        "The weights that the run was begun from"
-        try: return json.loads((self.run/'start.json').read_text(encoding='utf-8'))
-        except (OSError, ValueError): return {}
-
-    def compare(self, data:SpeechData # From `prepare`
-               ):
-        "Measure the start and the best of now on the same held-out utterances, as long as there is time"
-        rest = self.left-min(30., .03*self.seconds)
-        if not self.start or not any((self.run/'checkpoints').glob('*.pt')): return
-        if rest<5: return print('no time was left to compare the run with its start')
-        there = self.init if self.init and self.init.digest==self.start['sha256'] else None
-        weights = '' if there is None else str(there.folder if there.digest else there.origin)
-        command = [sys.executable, '-c', 'import sys; from hifigan_ruslan.evaluation.compare import main; main(*sys.argv[1:])', str(data.path), str(self.run), weights, self.start['name'], self.health(), f'{.6*rest:.0f}']
-        lines = []
-        code = run_child(command, lambda line: (lines.append(line), print(line, flush=True)), rest)
-        if code==-signal.SIGKILL: print('the comparison with the start did not end in time, and was left')
-        elif code: self.problem(f'the run could not be compared with its start (exit code {code}): {lines[-1] if lines else ""}')
-
-    def compared(self)->dict: # As `compare` in compare gives it; {} where nothing was compared
-        "Start and now, measured"
-        try: found = json.loads((self.run/'compare'/'scores.json').read_text(encoding='utf-8'))
-        except (OSError, ValueError): return {}
-        return found if found.get('rows') else {}
-
-    def health(self)->str: # '' before there is anything to say
-        "How the discriminators were in the last rows of the log"
-        try: log = read_log(self.run/'log.csv')
-        except (OSError, ValueError): return ''
-        last = {k: v[-20:][np.isfinite(v[-20:])] for k,v in log.items() if k in ('disc', 'fm') or k.startswith(('real_', 'fake_'))}
-        return disc_health({k: float(v.mean()) for k,v in last.items()})[1] if last and all(len(v) for v in last.values()) else ''
-
-    def _line(self, line):
-        "A line of the log; in Kaggle's editor a plot that is drawn anew each half minute"
-        if line.strip(): self._words = line
-        if os.environ.get('KAGGLE_KERNEL_RUN_TYPE')!='Interactive' or not line.startswith('step '): return print(line, flush=True)
-        if not self._shown: self._plot, self._text = display(self.curves(), display_id=True), display(line, display_id=True)
-        elif time.monotonic()-self._shown>30: self._plot.update(self.curves()); self._text.update(line)
-        else: return
-        self._shown = time.monotonic()
-
-    def curves(self)->Image|None:
-        "The learning curves so far"
-        picture = io.BytesIO()
-        try: plot_curves(self.run/'log.csv').savefig(picture, dpi=70, format='png')
-        except (OSError, ValueError) as e: return print(f'no curves: {e}')
-        return Image(picture.getvalue(), metadata=dict(alt=f'learning curves. {self.summary()}'))
-
-    def listen(self, clips:int=2 # How many
-              ):
-        "Players for some recordings, for what the start made of them, and for what is made of them now"
-        pairs = self._pairs()
-        for name,sounds in (pairs or [(name, [sounds[0], sounds[-1]]) for name,sounds in self.samples()])[:clips]:
-            for label,path in sounds: display(HTML(f'<div>{html.escape(name)}: {label}</div>{Audio(filename=str(path))._repr_html_()}'))
-
-    def samples(self)->list: # [(clip, [(label, sound)])], paths
-        "The recording of each sample and what was generated at up to four moments of the training, the last among them"
-        out = []
-        for d in sorted(p for p in (self.run/'samples').glob('*') if p.is_dir()):
-            wavs = sorted(d.glob('step_*.wav'))
-            some = [wavs[i] for i in np.unique(np.linspace(0, len(wavs)-1, min(4, len(wavs))).round().astype(int))]
-            out.append((d.name, [('recording', d/'real.wav')] + [(f'generated at step {int(p.stem[5:]):,}', p) for p in some]))
-        return out
-
-    def _pairs(self):
-        "The sounds of the comparison, as `samples` gives those of the validations"
-        found = self.compared()
-        labels = dict(recording='recording', start=f"the start, {self.start.get('name', '')}", now=f"now, step {found.get('step', 0):,}")
-        return [(r['id'], [(label, self.run/'compare'/r['folder']/f'{k}.wav') for k,label in labels.items()]) for r in found.get('rows', ())]
-
-    def _table(self):
-        "Start and now, clip by clip, as HTML"
-        found, esc = self.compared(), html.escape
-        if not found: return ''
-        keys = [k for k in ('mel_l1', 'pesq') if k in found['now']]
-        title = dict(mel_l1='mel L1 (lower is better)', pesq='PESQ (higher is better)')
-        rows = [(r['id'], r) for r in found['rows']] + [('mean', found)]
-        head = ''.join(f'<th>{title[k]}, {w}</th>' for k in keys for w in ('start', 'now'))
-        body = ''.join(f'<tr><td>{esc(name)}</td>' + ''.join(f'<td>{r[w][k]:.3f}</td>' for k in keys for w in ('start', 'now')) + '</tr>' for name,r in rows)
-        return f'<h2>Start and now</h2><table><tr><th>utterance</th>{head}</tr>{body}</table>'
-
-    def page(self, texts:dict|None=None # id -> text of the corpus
-            ):
-        "Write a page to listen to, index.html"
-        def rel(p): return p.relative_to(self.working).as_posix()
-        def picture(p): return rel(q) if (q := p.with_suffix('.png')).exists() else ''
-        rows = [(name, (texts or {}).get(name, ''), [(label, rel(p), picture(p)) for label,p in sounds]) for name,sounds in [*self._pairs(), *self.samples()]]
-        here = claim(self.working)
-        name = next(n for n in ('index.html', *(f'index-{i}.html' for i in range(2, 1000))) if not here.foreign(n)) # one of the user's stays
-        words = [f'Preset {self.preset}, {self.outcome}. {self.summary()}', *filter(None, [self.compared().get('said')]), *self.problems, 'RUSLAN is under CC BY-NC-SA 4.0: recordings here and weights trained on them are not for commercial use.']
-        with self.trouble('the page is missing, the checkpoints are not'):
-            with here.writing(name), new_file(self.working/name) as part:
-                text = listening_page('HiFi-GAN: a training session', words, rows, 'run/curves.png' if (self.run/'curves.png').exists() else '')
-                part.write_text(text.replace('<section>', self._table()+'<section>', 1), encoding='utf-8')
-            print(f'a page to listen to: {self.working/name}')
-
-    def facts(self)->dict: # step, epoch, mel L1 (last and best), steps_per_s; what the log has
-        "How far the run is"
-        try: log = read_log(self.run/'log.csv')
-        except (OSError, ValueError): return {}
-        valid = log['valid_ema'][np.isfinite(log['valid_ema'])]
-        speeds = log['steps_per_s'][-50:]
-        speeds = speeds[np.isfinite(speeds)] # the row of a start from trained weights has none
-        out = dict(step=int(log['step'][-1]), epoch=int(log['epoch'][-1])) | (dict(steps_per_s=float(np.median(speeds))) if len(speeds) else {})
-        return out | (dict(mel=float(valid[-1]), best_mel=float(valid.min())) if len(valid) else {})
-
-    def summary(self)->str: # A sentence
-        "How far the training has come"
-        f = self.facts()
-        if not f: return 'No step was trained.'
-        return f"Step {f['step']:,}, epoch {f['epoch']}" + (f", mel L1 on unseen utterances {f['mel']:.3f}, best {f['best_mel']:.3f}." if 'mel' in f else '.')
-
-    def end(self):
-        "Say what there is and what to do next; session.json for hifigan-kaggle"
-        (self.working/'.reserve').unlink(missing_ok=True)
-        facts = dict(outcome=self.outcome, preset=self.preset, short=self.short, version=__version__, batch=self.cfg.batch_total*self.used, hours=(time.monotonic()-self.began)/3600, problems=self.problems) | self.facts()
-        facts |= {k: v for k,v in dict(start=self.start, compared={k: v for k,v in self.compared().items() if k!='rows'}).items() if v}
-        here = claim(self.working)
-        if why := here.foreign('session.json'): self.problem(f'{self.working/"session.json"} {why}: it is kept, and hifigan-kaggle will not find the facts of this session')
-        else:
-            with self.trouble('the checkpoints are there all the same'), here.writing('session.json'), new_file(self.working/'session.json') as part:
-                part.write_text(json.dumps(facts, indent=1)+'\n', encoding='utf-8')
-        print(f'{self.outcome}: {self.summary()} {facts["hours"]:.2f} h of {self.seconds/3600:.2f} h')
-        if said := self.compared().get('said'): print(said)
-        for p in self.problems: print(f'PROBLEM: {p}')
-        files = sorted((p for p in (self.run/'checkpoints').glob('*.pt')), key=lambda p: p.name)
-        print('\n'.join(f'{p}: {p.stat().st_size/2**20:,.0f} MiB' for p in files) or 'no checkpoint was written')
-        if 'steps_per_s' in facts and self.outcome=='trained': print(budget_table(facts['steps_per_s'], facts['batch'], **{} if self.short else dict(utterances=self.utterances, session_hours=self.seconds/3600)))
-        if files: print(f'Next: hifigan-kaggle pull brings the results to you, {self._more(facts)} trains on from here.')
-
-    def _more(self, facts):
-        "The command of the next session; after the preset's last epoch it must ask for more of them"
-        if facts.get('epoch', 0)<self.cfg.epochs: return 'hifigan-kaggle continue'
-        return f"hifigan-kaggle continue --train '--epochs {2*self.cfg.epochs}' (as all {self.cfg.epochs} epochs of the preset are done)"
+def _begins(init, asked):
+    "From what a new run would start, in a line"
+    if init:
+        unproved = '' if init.digest else ', which have no marker and are taken as they are'
+        return f'a new run starts from the weights {init.words} in {init.folder}{unproved}'
+    if asked=='scratch': return "a new run starts from scratch, as INIT = 'scratch' says"
+    return 'a new run starts from scratch: no weights are attached'
 
 # %% ../../nbs/70_session.ipynb #919c12bc
 def _scratch(root):
@@ -490,9 +385,335 @@ def _scratch(root):
 
 def _machine():
     "GPUs, cores and memory in a line"
-    asked = subprocess.run(['nvidia-smi', '--query-gpu=name', '--format=csv,noheader'], capture_output=True, text=True).stdout if shutil.which('nvidia-smi') else '' # torch would take some of their memory
-    gpus = Counter(asked.split('\n')[:torch.cuda.device_count()])
+    ask = ['nvidia-smi', '--query-gpu=name', '--format=csv,noheader'] # torch would take some of their memory
+    names = subprocess.run(ask, capture_output=True, text=True).stdout if shutil.which('nvidia-smi') else ''
+    gpus = Counter(names.split('\n')[:torch.cuda.device_count()])
+    found = ', '.join(f'{n} x {name}' for name,n in gpus.items()) or 'no GPU (set the accelerator to GPU T4 x2)'
     memory = os.sysconf('SC_PAGE_SIZE')*os.sysconf('SC_PHYS_PAGES')/2**30
-    return ', '.join(f'{n} x {name}' for name,n in gpus.items()) + ('' if gpus else 'no GPU (set the accelerator to GPU T4 x2)') + f', {os.cpu_count()} CPU cores, {memory:.0f} GiB of memory'
+    return f'{found}, {os.cpu_count()} CPU cores, {memory:.0f} GiB of memory'
 
 def _free(folder): return f'{shutil.disk_usage(folder).free/2**30:.1f} GiB free'
+
+# %% ../../nbs/70_session.ipynb #4bdb5cb4
+_NOT_IN_TRAIN = 'cannot stand in TRAIN: PRESET, INIT, HOURS, PROCS and CONFIG say that'
+
+class Session:
+    "What the cells of the train notebook do, one method each"
+    def __init__(self,
+                 preset:str='SEED', # Model and training, a name of `PRESETS`
+                 hours:float=11., # Wall-clock time of the session, h
+                 minutes:float|None=None, # A short try instead, min: on 300 clips
+                 procs:int|None=None, # Training processes; None = one for each GPU
+                 train:str='', # More options of hifigan-train, such as '--precision fp32'
+                 config:dict|None=None, # Other numbers than the preset's, such as dict(batch_size=8)
+                 root:str|Path='/kaggle', # Has input/ and working/
+                 # Weights to start from, as in `find_set`: a name, or a path;
+                 # None = those that are attached, if any; 'scratch' = none
+                 init:str|None=None,
+                 started:float|None=None # time.monotonic() from which the time counts; None = now
+                ):
+        self.began, self.root, self.preset = started or time.monotonic(), Path(root), preset
+        self.procs, self.short = procs, minutes is not None
+        self.seconds = 60*minutes if self.short else 3600*hours
+        if not self.seconds>0:
+            raise ValueError(f'The time of a session must be above 0, found {minutes if self.short else hours}')
+        self.both = _both_numbers(preset, config)
+        self.train_options = train_words(train, _NOT_IN_TRAIN)
+        self.input, self.working = self.root/'input', self.root/'working'
+        self.run = self.working/'run'
+        self.init = None if init=='scratch' else find_set(self.input, init)
+        self.cfg = self.both[self.init is not None]
+        if self.init and (why := why_unfit(self.init, self.cfg, preset)):
+            raise ValueError(f"The session was not begun: {why}. Or set INIT = 'scratch'")
+        self.problems, self.outcome, self.used = [], 'not trained', 1
+        self._open(init)
+
+    @property
+    def left(self)->float: # s
+        "Time until the session must have ended"
+        return self.began+self.seconds-time.monotonic()
+
+# %% ../../nbs/70_session.ipynb #279bfeb7
+# MiB kept free in `working` until the end, without which Kaggle could not write the notebook itself to a full disk
+_RESERVE = 16
+
+@patch
+def _open(self:Session, asked):
+    "Take the folders, and say what there is"
+    self.working.mkdir(parents=True, exist_ok=True)
+    self.scratch = _scratch(self.root)
+    with self.trouble('nothing was lost'), new_file(self.working/'.reserve') as part:
+        part.write_bytes(bytes(_RESERVE*2**20))
+    length = f'{"a try of" if self.short else "a session of"} {self.seconds/3600:.3g} h'
+    print(f'hifigan_ruslan {__version__}, Python {platform.python_version()}, torch {torch.__version__}\n{_machine()}\n'
+          f'{self.working}: {_free(self.working)}; {self.scratch}: {_free(self.scratch)}\n'
+          f'preset {self.preset}, {length}\n{_begins(self.init, asked)}')
+
+@patch
+def problem(self:Session, text:str):
+    "Say that something went wrong, and keep it for session.json"
+    self.problems.append(text)
+    print(f'PROBLEM: {text}', flush=True)
+
+@patch
+@contextmanager
+def trouble(self:Session, then:str # What this means for the user
+           ):
+    "The block may fail for reasons that lie in the machine; that is said, and the session goes on"
+    try: yield
+    except OSError as e: self.problem(f'{e}; {then}')
+
+# %% ../../nbs/70_session.ipynb #fc3e3eec
+@patch
+def find(self:Session, where:str|None=None # Folder of the recordings, if not to be searched for
+        )->Corpus:
+    "Find the recordings among what is attached"
+    print(tree(self.input))
+    corpus = find_corpus(find_speech(self.input, where))
+    if not self.short or len(corpus.files)<=300: return corpus
+    keep = sorted(corpus.files)[::math.ceil(len(corpus.files)/300)]
+    print(f'a try: {len(keep)} of the {len(corpus.files):,} clips')
+    return replace(corpus, files={k: corpus.files[k] for k in keep})
+
+@patch
+def prepare(self:Session, corpus:Corpus # From `find`
+           )->SpeechData:
+    "Resample once, into the temporary disk"
+    return prepared(corpus, self.scratch/('data_try' if self.short else 'data'), sample_rate=self.cfg.sample_rate)
+
+# %% ../../nbs/70_session.ipynb #8a162906
+@patch
+def resume(self:Session, data:SpeechData # From `prepare`
+          ):
+    "Bring the newest checkpoint of this run, wherever it is attached, into the working folder"
+    with self.trouble('the run could not be copied here'):
+        cfgs = self.cfg, self.both[self.cfg is self.both[False]] # a run goes on with the numbers that it was begun with
+        here, step = newest([self.run], cfgs, data)
+        there, more = newest(mounts(self.input), cfgs, data)
+        if self.run.exists() and not here and (any(self.run.rglob('*.pt')) or self._refused()): self._aside()
+        if more>step:
+            if self._refused(): self._aside()
+            adopt(there, self.run, self.problem)
+            print(f'going on from {there}, step {more}')
+        else: print(f'going on from {here}, step {step}' if here else 'a new run: no checkpoint of it is attached')
+        if more or step: self._as_begun(there if more>step else here, data)
+        elif self.init: self._note_start()
+
+@patch
+def _refused(self:Session):
+    "Is there something of somebody else's where the run goes?"
+    try: claim_run(self.run)
+    except ValueError as e: print(e); return True
+    return False
+
+@patch
+def _aside(self:Session):
+    "Move a run that cannot go on out of the way"
+    to = next(p for i in range(1, 1000) if not (p := self.run.with_name(f'run_old{i}')).exists())
+    self.run.rename(to)
+    print(f'{self.run} belongs to another run or cannot be read: it is in {to} now')
+
+# %% ../../nbs/70_session.ipynb #74976173
+@patch
+def _as_begun(self:Session, checkpoint, data):
+    "Take the numbers of the run that goes on"
+    ck = read_checkpoint(checkpoint, whole=False)
+    warm = bool(why_other(ck, self.both[False], data.fingerprint))
+    begun = 'from trained weights' if warm else 'from scratch'
+    if self.both[warm]!=self.cfg: print(f'it was begun {begun}, and goes on with the numbers of such a run')
+    self.cfg = self.both[warm]
+
+@patch
+def _note_start(self:Session):
+    "Keep what the run starts from"
+    facts = dict(name=self.init.name, sha256=self.init.digest, origin=self.init.origin)
+    with claim_run(self.run).writing('start.json'), new_file(self.run/'start.json') as part:
+        part.write_text(json.dumps(facts, indent=1)+'\n', encoding='utf-8')
+
+# %% ../../nbs/70_session.ipynb #ff7d6c0e
+@patch
+def train(self:Session, data:SpeechData # From `prepare`
+         ):
+    "Train until the time is over but for what the end needs; in child processes, with one process if several fail"
+    self.utterances = len(data.split('train'))
+    self.resume(data)
+    self._config = Path(tempfile.mkdtemp(prefix='hifigan-'))/'config.json' # one in `scratch` may be the user's
+    save_config(self.cfg, self._config)
+    n, env = processes(self.procs)
+    code = self._fit(data, n, env)
+    if code and n>1 and self.left>.1*self.seconds:
+        self.problem(f'{n} processes failed; one goes on alone from the last checkpoint')
+        code = self._fit(data, 1, {})
+    self.outcome = 'trained' if code==0 else 'failed'
+    if code: self.problem(f'training ended with exit code {code}; its last words: {self._words}')
+
+@patch
+def _fit(self:Session, data, n, env):
+    "hifigan-train as a child"
+    to_compare = min(120., .15*self.seconds) if self.start else 0.
+    hours = (self.left-min(60., .05*self.seconds)-to_compare)/3600
+    if hours<=0: self.problem('no time was left to train'); return 0
+    self._words, self._shown, self.used = '', 0., n
+    return run_child(self._train_command(data, n, hours), self._line, **env)
+
+@patch
+def _train_command(self:Session, data, n, hours):
+    "hifigan-train, in words"
+    command = [sys.executable, '-m', 'hifigan_ruslan.training.command', str(data.path), str(self.run),
+               '--config', str(self._config), '--hours', f'{hours:.6f}', '--procs', str(n),
+               '--log_every', '10' if self.seconds<3600 else '100', '--with_parent', *self.train_options]
+    is_new = not any((self.run/'checkpoints').glob('*.pt'))
+    return [*command, '--init', str(self.init.init)] if self.init and is_new else command
+
+# %% ../../nbs/70_session.ipynb #1f3abb4e
+@patch
+def _line(self:Session, line):
+    "A line of the log"
+    if line.strip(): self._words = line
+    in_editor = os.environ.get('KAGGLE_KERNEL_RUN_TYPE')=='Interactive'
+    if not in_editor or not line.startswith('step '): return print(line, flush=True)
+    if not self._shown: self._plot, self._text = (display(o, display_id=True) for o in (self.curves(), line))
+    elif time.monotonic()-self._shown>30:
+        self._plot.update(self.curves())
+        self._text.update(line)
+    else: return
+    self._shown = time.monotonic()
+
+@patch
+def curves(self:Session)->Image|None:
+    "The learning curves so far"
+    picture = io.BytesIO()
+    try: plot_curves(self.run/'log.csv').savefig(picture, dpi=70, format='png')
+    except (OSError, ValueError) as e: return print(f'no curves: {e}')
+    return Image(picture.getvalue(), metadata=dict(alt=f'learning curves. {self.summary()}'))
+
+# %% ../../nbs/70_session.ipynb #92e7d498
+_COMPARE = 'import sys; from hifigan_ruslan.evaluation.compare import main; main(*sys.argv[1:])'
+
+@patch
+def compare(self:Session, data:SpeechData # From `prepare`
+           ):
+    "Measure the start and the best of now on the same held-out utterances, as long as there is time"
+    rest = self.left-min(30., .03*self.seconds)
+    if not self.start or not any((self.run/'checkpoints').glob('*.pt')): return
+    if rest<5: return print('no time was left to compare the run with its start')
+    lines = []
+    def on_line(line): lines.append(line); print(line, flush=True)
+    words = [str(data.path), str(self.run), self._start_weights(), self.start['name'], self.health(), f'{.6*rest:.0f}']
+    code = run_child([sys.executable, '-c', _COMPARE, *words], on_line, rest)
+    if code==-signal.SIGKILL: print('the comparison with the start did not end in time, and was left')
+    elif code:
+        self.problem(f'the run could not be compared with its start (exit code {code}): {lines[-1] if lines else ""}')
+
+@patch
+def _start_weights(self:Session):
+    "Where the weights of the run's start lie; '' if they are not attached now"
+    if not self.init or self.init.digest!=self.start['sha256']: return ''
+    return str(self.init.folder if self.init.digest else self.init.origin)
+
+@patch
+def listen(self:Session, clips:int=2 # How many
+          ):
+    "Players for some recordings, for what the start made of them, and for what is made of them now"
+    ends = [(name, [sounds[0], sounds[-1]]) for name,sounds in self.samples()]
+    for name,sounds in (pairs_of(self.run) or ends)[:clips]:
+        for label,path in sounds:
+            display(HTML(f'<div>{html.escape(name)}: {label}</div>{Audio(filename=str(path))._repr_html_()}'))
+
+# %% ../../nbs/70_session.ipynb #5027a02b
+@patch(as_prop=True)
+def start(self:Session)->dict: # As `start_of`
+    "The weights that the run was begun from"
+    return start_of(self.run)
+
+@patch
+def compared(self:Session)->dict: # As `comparison_of`
+    "Start and now, measured"
+    return comparison_of(self.run)
+
+@patch
+def health(self:Session)->str: # As `health_of`
+    "How the discriminators were in the last rows of the log"
+    return health_of(self.run)
+
+@patch
+def samples(self:Session)->list: # As `samples_of`
+    "The recording of each sample and what was generated at up to four moments of the training, the last among them"
+    return samples_of(self.run)
+
+@patch
+def facts(self:Session)->dict: # As `how_far`
+    "How far the run is"
+    return how_far(self.run)
+
+@patch
+def summary(self:Session)->str: # A sentence
+    "How far the training has come"
+    return in_a_sentence(self.facts())
+
+# %% ../../nbs/70_session.ipynb #e31cc06f
+@patch
+def page(self:Session, texts:dict|None=None # id -> text of the corpus
+        ):
+    "Write a page to listen to, index.html"
+    text = run_page(self.run, self._paragraphs(), texts or {})
+    here = claim(self.working)
+    names = 'index.html', *(f'index-{i}.html' for i in range(2, 1000))
+    name = next(n for n in names if not here.foreign(n)) # one of the user's stays
+    with self.trouble('the page is missing, the checkpoints are not'):
+        with here.writing(name), new_file(self.working/name) as part: part.write_text(text, encoding='utf-8')
+        print(f'a page to listen to: {self.working/name}')
+
+@patch
+def _paragraphs(self:Session):
+    "The words of the page"
+    bought = [said] if (said := self.compared().get('said')) else []
+    return [f'Preset {self.preset}, {self.outcome}. {self.summary()}', *bought, *self.problems,
+            'RUSLAN is under CC BY-NC-SA 4.0: recordings here and weights trained on them are not for commercial use.']
+
+@patch
+def end(self:Session):
+    "Say what there is and what to do next; session.json for hifigan-kaggle"
+    (self.working/'.reserve').unlink(missing_ok=True)
+    facts = self._all_facts()
+    self._note_facts(facts)
+    print(f'{self.outcome}: {self.summary()} {facts["hours"]:.2f} h of {self.seconds/3600:.2f} h')
+    if said := self.compared().get('said'): print(said)
+    for p in self.problems: print(f'PROBLEM: {p}')
+    files = sorted((self.run/'checkpoints').glob('*.pt'), key=lambda p: p.name)
+    print('\n'.join(f'{p}: {p.stat().st_size/2**20:,.0f} MiB' for p in files) or 'no checkpoint was written')
+    if 'steps_per_s' in facts and self.outcome=='trained': print(self._budget(facts))
+    if not files: return
+    print(f'Next: hifigan-kaggle pull brings the results to you, {self._next_command(facts)} trains on from here.')
+
+# %% ../../nbs/70_session.ipynb #40f77d3c
+@patch
+def _all_facts(self:Session):
+    "What session.json says"
+    facts = dict(outcome=self.outcome, preset=self.preset, short=self.short, version=__version__,
+                 batch=self.cfg.batch_total*self.used, hours=(time.monotonic()-self.began)/3600, problems=self.problems)
+    compared = {k: v for k,v in self.compared().items() if k!='rows'}
+    more = {k: v for k,v in dict(start=self.start, compared=compared).items() if v}
+    return facts | self.facts() | more
+
+@patch
+def _note_facts(self:Session, facts):
+    "Write session.json, unless the user has one there"
+    here, path = claim(self.working), self.working/'session.json'
+    if why := here.foreign('session.json'):
+        return self.problem(f'{path} {why}: it is kept, and hifigan-kaggle will not find the facts of this session')
+    with self.trouble('the checkpoints are there all the same'), here.writing('session.json'), new_file(path) as part:
+        part.write_text(json.dumps(facts, indent=1)+'\n', encoding='utf-8')
+
+@patch
+def _budget(self:Session, facts):
+    "The table for the speed of this session; a try says nothing of the corpus, nor of a session's length"
+    whole = {} if self.short else dict(utterances=self.utterances, session_hours=self.seconds/3600)
+    return budget_table(facts['steps_per_s'], facts['batch'], **whole)
+
+@patch
+def _next_command(self:Session, facts):
+    "The command of the next session; after the preset's last epoch it must ask for more of them"
+    epochs = self.cfg.epochs
+    if facts.get('epoch', 0)<epochs: return 'hifigan-kaggle continue'
+    return f"hifigan-kaggle continue --train '--epochs {2*epochs}' (as all {epochs} epochs of the preset are done)"
