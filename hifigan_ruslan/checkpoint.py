@@ -70,10 +70,13 @@ def _todays_names(ck, cfg):
     if 'mrd' not in cfg.discriminators or 'msd' in cfg.discriminators or 'mrd' in ck or 'msd' not in ck: return ck
     return {'mrd' if k=='msd' else k: v for k,v in ck.items()}
 
+def _has(ck): return ', '.join(map(str, list(ck)[:8]))
+
 def _no_training_checkpoint(path, ck):
-    return (f'{path} is not a training checkpoint of this version of hifigan_ruslan (it has: {", ".join(map(str, list(ck)[:8]))}). '
+    return (f'{path} is not a training checkpoint of this version of hifigan_ruslan (it has: {_has(ck)}). '
             'A new run can start from its weights: --init')
 
+# %% ../nbs/31_checkpoint.ipynb #020f1421
 def _load_parts(s, ck, path):
     "The networks, the optimisers and the scalers of a checkpoint"
     try:
@@ -94,26 +97,34 @@ def find_checkpoint(folder:str|Path, # checkpoints/ of a run
                     **where:object # device, precision and ranks, as for `load_checkpoint`
                    )->tuple|None: # TrainState, the rest, and the path; None where there is no checkpoint at all
     "The valid checkpoint with the most steps; ValueError where there are files but none is valid"
-    found, paths = None, sorted(Path(folder).glob('*.pt'), key=lambda p: (p.stat().st_mtime, p.name=='last.pt'), reverse=True)
+    paths, found = sorted(Path(folder).glob('*.pt'), key=_age), None
     for p in paths:
         try: s, rest = load_checkpoint(p, **where)
-        except ValueError as e: say(f'passed over: {e}'); continue
+        except ValueError as e:
+            say(f'passed over: {e}')
+            continue
         if found is None or s.step>found[0].step: found = s, rest, p
         if p.name=='last.pt': break     # last is by construction the newest of a run
-    if paths and not found: raise ValueError(f'None of the {len(paths)} checkpoints in {folder} can be read. Move them away to begin anew')
-    return found
+    if found or not paths: return found
+    raise ValueError(f'None of the {len(paths)} checkpoints in {folder} can be read. Move them away to begin anew')
+
+def _age(path):
+    "For sorting: the newest first, and last.pt before one of the same moment"
+    return -path.stat().st_mtime, path.name!='last.pt'
 
 # %% ../nbs/31_checkpoint.ipynb #cfbbcab9
-_RUN = re.compile(r'config\.json|log\.csv|curves\.png|checkpoints/(last|best|epoch_\d{5,})\.pt|samples/[^/]+/(real\.wav|step_\d{8,}\.(wav|png))')
+_RUN = re.compile(r'config\.json|log\.csv|curves\.png|checkpoints/(last|best|epoch_\d{5,})\.pt|'
+                  r'samples/[^/]+/(real\.wav|step_\d{8,}\.(wav|png))')
 
 def _called(folder):
     "The files of a folder that are called as a run calls its own"
-    names = (p.relative_to(folder).as_posix() for g in ('*', 'checkpoints/*', 'samples/*/*') for p in sorted(folder.glob(g)))
-    return [n for n in names if _RUN.fullmatch(n)]
+    paths = (p for pattern in ('*', 'checkpoints/*', 'samples/*/*') for p in sorted(folder.glob(pattern)))
+    return [n for n in (p.relative_to(folder).as_posix() for p in paths) if _RUN.fullmatch(n)]
 
 def _is_old_run(folder):
     "Did version 0.1 train here?"
-    try: ours = 'sample_rate' in json.loads((folder/'config.json').read_bytes()) and load_config(folder/'config.json')
+    config = folder/'config.json'
+    try: ours = 'sample_rate' in json.loads(config.read_bytes()) and load_config(config)
     except (ValueError, TypeError, RecursionError, OSError): return False
     for p in folder.glob('checkpoints/*.pt') if ours else ():
         try: found = read_checkpoint(p, whole=False).get('format')==FORMAT
@@ -140,13 +151,15 @@ def why_other(ck:dict, # A training checkpoint's content, or the second result o
               fingerprint:str # `SpeechData.fingerprint` of the data with which it would
              )->str: # '' where it can go on
     "Why a checkpoint belongs to another run"
-    differ = differences(config_from_dict(ck['config']), cfg, [f.name for f in fields(cfg) if f.name not in _FREE])
+    fixed = [f.name for f in fields(cfg) if f.name not in _FREE]
+    differ = differences(config_from_dict(ck['config']), cfg, fixed)
     if differ: return f'trained with other numbers ({differ})'
-    return '' if ck['data_sha256'].split()[:1]==fingerprint.split()[:1] else 'trained on other data, or on another split of it'
+    same_data = ck['data_sha256'].split()[:1]==fingerprint.split()[:1]
+    return '' if same_data else 'trained on other data, or on another split of it'
 
 # %% ../nbs/31_checkpoint.ipynb #3b238d6c
 def init_weights(s:TrainState, # Fresh; changed in place
-                 init:str|Path|dict # Our file, an official g_* with or without its do_*, or what `read_checkpoint` returned
+                 init:str|Path|dict # Our file, an official g_* with or without its do_*, or from `read_checkpoint`
                 )->list: # What was taken over: generator, ema, each discriminator, opt_g, opt_d
     "Weights from another run, and from an official pair the optimisers too; step and epoch start at 0"
     read = isinstance(init, dict)
@@ -155,16 +168,19 @@ def init_weights(s:TrainState, # Fresh; changed in place
     own = checkpoint_config(ck, path)
     official = own is None and not read
     if official: ck |= _beside(path, s)
-    if 'generator' not in ck: raise ValueError(f'{path} has no generator (it has: {", ".join(map(str, list(ck)[:8]))})')
+    if 'generator' not in ck: raise ValueError(f'{path} has no generator (it has: {_has(ck)})')
     ck.setdefault('ema', ck['generator'])
-    taken = ['generator', 'ema']
-    if any(k in ck for k in s.discriminators): taken += s.discriminators # all of them, or an error
-    taken += [k for k in ('opt_g','opt_d') if official and k in ck]
+    taken = _taken(ck, s, official)
     for k in taken:
         try: _parts(s)[k].load_state_dict(ck[k])
         except (RuntimeError, KeyError, ValueError, AttributeError) as e:
             raise ValueError(f'{path}: {k} {_no_fit(k, own, s.cfg, e)}') from e
     return taken
+
+def _taken(ck, s, official):
+    "The parts that are taken over: of the discriminators all, or none"
+    parts = ['generator', 'ema', *(s.discriminators if any(k in ck for k in s.discriminators) else ())]
+    return parts + [k for k in ('opt_g','opt_d') if official and k in ck]
 
 # What the sizes of the weights depend on
 _SHAPE_G = ('n_mels resblock upsample_rates upsample_kernel_sizes upsample_initial_channel resblock_kernel_sizes '
@@ -193,13 +209,15 @@ def _from_official(do, s):
     do, known = _todays_names(do, s.cfg), list(s.discriminators)
     if not {*known, 'optim_g', 'optim_d'} <= do.keys():
         raise ValueError(f'The official do_* file must hold {", ".join(known)}, optim_g and optim_d; '
-                         f'this one has: {", ".join(map(str, list(do)[:8]))}')
-    def state(opt, saved, order): # our groups: their learning rate is set at each step
-        moments = {i: saved['state'][j] for i,j in enumerate(order) if j in saved['state']}
-        return dict(param_groups=opt.state_dict()['param_groups'], state=moments)
-    order_g = range(len(list(s.generator.parameters())))
-    return {k: _new_names(do[k]) for k in known} | dict(opt_g=state(s.opt_g, do['optim_g'], order_g),
-                                                        opt_d=state(s.opt_d, do['optim_d'], _official_order(s)))
+                         f'this one has: {_has(do)}')
+    opt_g = _our_optimiser(s.opt_g, do['optim_g'], range(len(list(s.generator.parameters()))))
+    opt_d = _our_optimiser(s.opt_d, do['optim_d'], _official_order(s))
+    return {k: _new_names(do[k]) for k in known} | dict(opt_g=opt_g, opt_d=opt_d)
+
+def _our_optimiser(opt, saved, order):
+    "The state of an official optimiser, its parameters in this order; with our groups, whose rate each step sets"
+    moments = {i: saved['state'][j] for i,j in enumerate(order) if j in saved['state']}
+    return dict(param_groups=opt.state_dict()['param_groups'], state=moments)
 
 def _official_order(s):
     "The place in the official optimiser, whose last discriminator comes first, of each of our parameters"
@@ -226,19 +244,23 @@ def save_official(s:TrainState, # What to save
                  )->Path: # The g_* file
     "Write g_*, do_* and config.json with which the official code goes on"
     if s.cfg.discriminators!=('mpd','msd') or s.cfg.disc_shrink!=1:
-        print('note: the official code knows only its own discriminators (mpd+msd at full size); it will not load these')
+        print('note: the official code knows only its own discriminators (mpd+msd at full size); '
+              'it will not load these')
     folder, names = Path(folder), (f'do_{s.step:08d}', f'g_{s.step:08d}', 'config.json')
     claim(folder).check(*names)
-    order = _official_order(s) # of ours; and the other way round:
-    optim_d = _official_optimiser(s.opt_d, sorted(range(len(order)), key=order.__getitem__), s.cfg.lr_d)
-    optim_g = _official_optimiser(s.opt_g, range(len(list(s.generator.parameters()))), s.cfg.lr_g)
-    do = {k: old_names(d.state_dict()) for k,d in s.discriminators.items()}
-    do |= dict(steps=s.step, epoch=s.epoch, optim_g=optim_g, optim_d=optim_d)
     with claim(folder).writing(*names):
-        with new_file(folder/names[0]) as part: torch.save(do, part)
+        with new_file(folder/names[0]) as part: torch.save(_official_do(s), part)
         with new_file(folder/'config.json') as part: part.write_text(json.dumps(official_dict(s.cfg), indent=1))
         with new_file(folder/names[1]) as part: torch.save(dict(generator=old_names(s.generator.state_dict())), part)
     return folder/names[1]
+
+def _official_do(s):
+    "The content of a do_* file"
+    order = _official_order(s) # of ours; and the other way round:
+    optim_d = _official_optimiser(s.opt_d, sorted(range(len(order)), key=order.__getitem__), s.cfg.lr_d)
+    optim_g = _official_optimiser(s.opt_g, range(len(list(s.generator.parameters()))), s.cfg.lr_g)
+    networks = {k: old_names(d.state_dict()) for k,d in s.discriminators.items()}
+    return networks | dict(steps=s.step, epoch=s.epoch, optim_g=optim_g, optim_d=optim_d)
 
 def _official_optimiser(opt, order, lr):
     "The state of an optimiser, its parameters in this order; initial_lr is for the official scheduler"

@@ -17,7 +17,8 @@ from .base.hardware import DTYPES, Ranks
 from .mel import LogMel, at_least_fp32
 from .generator import Generator, weights_once
 from .discriminators import Discriminators, disc_names
-from .losses import GeneratorTurn, LOSSES, disc_loss, loss_weights, multiscale_logmels, turn_losses, weighted_sum
+from .losses import (
+    GeneratorTurn, LOSSES, disc_loss, loss_weights, multiscale_logmels, turn_losses, weighted_sum)
 
 # %% ../nbs/30_step.ipynb #9f7add15
 @dataclass
@@ -41,7 +42,7 @@ class TrainState:
     seen:int=0 # Utterances of this epoch that all ranks have seen
     best:float=math.inf # Lowest full-band mel L1 in validation
     hold_g:int=0 # Until this step only the discriminators learn
-    start:float|None=None # Validated mel L1 of the first weights; NaN = not yet validated, None = it started from nothing
+    start:float|None=None # Validated mel L1 of the given weights; NaN = not yet validated, None = none were given
     skipped:int=0 # Steps in which an update was left out, because a loss or a gradient was not finite
     skips_in_a_row:int=0 # Of these, the last ones without a good step between
     stopped:bool=False # Did a signal end the training?
@@ -75,11 +76,12 @@ def new_state(cfg:Config, # All numbers
     torch.manual_seed(cfg.seed)
     device, dtype = torch.device(device), torch.float64 if precision=='fp64' else torch.float32
     g, d = (m(cfg).to(device, dtype) for m in (Generator, Discriminators))
-    ema = copy.deepcopy(g).requires_grad_(False)
-    logmel, logmel_loss = (m.to(device, dtype) for m in (LogMel(cfg), _logmel_loss(cfg)))
-    opt_g, opt_d = _adam(g, cfg.lr_g, cfg), _adam(d, cfg.lr_d, cfg)
     scaler_g, scaler_d = (torch.amp.GradScaler(device.type, enabled=precision=='fp16') for _ in range(2))
-    return TrainState(cfg, device, precision, ranks or Ranks(), g, ema, d, opt_g, opt_d, scaler_g, scaler_d, logmel, logmel_loss)
+    logmel, logmel_loss = (m.to(device, dtype) for m in (LogMel(cfg), _logmel_loss(cfg)))
+    return TrainState(cfg, device, precision, ranks or Ranks(),
+                      generator=g, ema=copy.deepcopy(g).requires_grad_(False), discriminators=d,
+                      opt_g=_adam(g, cfg.lr_g, cfg), opt_d=_adam(d, cfg.lr_d, cfg),
+                      scaler_g=scaler_g, scaler_d=scaler_d, logmel=logmel, logmel_loss=logmel_loss)
 
 def _logmel_loss(cfg):
     "The mel of the loss, or several"
@@ -94,12 +96,11 @@ def train_step(wavs:list, # `grad_accum` batches of real waves, each (B, 1, segm
                s:TrainState # Changed in place
               )->dict: # Losses, gradient norms, mean scores per sub-discriminator: 0-dim tensors without gradient
     "One optimiser step of the discriminators, then one of the generator"
-    cfg, logs = s.cfg, _Sums()
+    logs, finite = _Sums(), True
     if s.precision=='fp64': wavs = [w.double() for w in wavs]
     set_lr(s)
-    alone, held = s.step<cfg.mel_warmup, s.step<s.hold_g  # no discriminators yet; or only they learn
+    alone, held = s.step<s.cfg.mel_warmup, s.step<s.hold_g  # no discriminators yet; or only they learn
     with weights_once(s.generator), torch.set_grad_enabled(not held): fakes = [_generate(wav, s) for wav in wavs]
-    finite = True
 
     if not alone: # the discriminators' turn
         s.opt_d.zero_grad(set_to_none=True)        # clean before D's backward, whatever anyone left there
@@ -109,12 +110,12 @@ def train_step(wavs:list, # `grad_accum` batches of real waves, each (B, 1, segm
         finite &= _update(s, s.opt_d, s.scaler_d, s.disc_params(), logs, 'norm_d')
 
     if not held: # the generator's turn, past discriminators that hold still
-        for p in s.disc_params(): p.requires_grad_(False)
+        s.discriminators.requires_grad_(False)
         s.opt_g.zero_grad(set_to_none=True)
         with weights_once(s.discriminators):
             for i,wav in enumerate(wavs, 1):
                 _gen_backward(wav, fakes.pop(0), s, logs, len(wavs), last=i==len(wavs))
-        for p in s.disc_params(): p.requires_grad_(True)
+        s.discriminators.requires_grad_(True)
         if _update(s, s.opt_g, s.scaler_g, list(s.generator.parameters()), logs, 'norm_g'): update_ema(s)
         else: finite = False
 
@@ -148,6 +149,7 @@ def _gen_backward(real, fake, s, logs, n, last):
     s.scaler_g.scale(total/n).backward(retain_graph=not last)
     logs.add(n, **{k: losses[k] for k in LOSSES if k in losses}, total=total)
 
+# %% ../nbs/30_step.ipynb #dc59ac78
 def _update(s, opt, scaler, params, logs, name):
     "One optimiser step with the mean gradient of all ranks, unless it is not finite; says whether it was"
     s.ranks.average_grads(params)
@@ -206,16 +208,23 @@ def disc_health(logs:dict, # Means over a few hundred steps: disc, real_* and fa
     fm = f", feature matching {logs['fm']:.3f}" if 'fm' in logs else '' # while only D learns there is none
     seen = f"D loss {logs['disc']:.3f}{fm}, largest gap between real and fake scores {gap:.3f} ({name})"
     n = len(gaps) # 8 in HiFi-GAN
-    if logs['disc']<.3*n/8:
-        return 'crushing', f'D is crushing G: {seen}. D hears every fake with ease, so its gradients teach little. Lower lr_d (half), or wait if G was just started'
-    if gap>=.02 or logs['disc']>.75*n: return 'ok', f'D is alive: {seen}'
-    if abs(logs['disc']-n*5/9)<.05:
-        return 'leak', (f'D IS DEAD, AND BROKEN: {seen}. {n*5/9:.2f} = {n} x 5/9 is the mark of generator gradients that leak into D: '
-                        'check that D is zeroed before its backward. What is trained now is a mel loss only')
-    return 'dead', f'D IS DEAD: {seen}. It scores real and fake alike, so only the mel loss trains G. Check lr_d, and that real and fake have the same length and level'
+    if logs['disc']<.3*n/8: health = 'crushing'
+    elif gap>=.02 or logs['disc']>.75*n: health = 'ok'
+    else: health = 'leak' if abs(logs['disc']-n*5/9)<.05 else 'dead'
+    return health, _HEALTH[health].format(seen=seen, n=n, mark=n*5/9)
+
+_HEALTH = dict(
+    ok='D is alive: {seen}',
+    crushing='D is crushing G: {seen}. D hears every fake with ease, so its gradients teach little. '
+             'Lower lr_d (half), or wait if G was just started',
+    leak='D IS DEAD, AND BROKEN: {seen}. {mark:.2f} = {n} x 5/9 is the mark of generator gradients that leak into D: '
+         'check that D is zeroed before its backward. What is trained now is a mel loss only',
+    dead='D IS DEAD: {seen}. It scores real and fake alike, so only the mel loss trains G. '
+         'Check lr_d, and that real and fake have the same length and level')
 
 # %% ../nbs/30_step.ipynb #b439a973
 def disc_gaps(logs:dict # real_* and fake_* are used
              )->str: # p2 .31 p3 .28 ...
     "How far apart each sub-discriminator scores real and generated waves"
-    return ' '.join(f"{k[5:]} {logs[k]-logs['fake_'+k[5:]]:.2f}".replace('0.', '.') for k in logs if k.startswith('real_'))
+    gaps = {k[5:]: logs[k]-logs['fake_'+k[5:]] for k in logs if k.startswith('real_')}
+    return ' '.join(f'{k} {gap:.2f}'.replace('0.', '.') for k,gap in gaps.items())

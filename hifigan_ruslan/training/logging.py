@@ -88,8 +88,9 @@ def log_columns(cfg:Config # Names the losses and the sub-discriminators
                'health', 'steps_per_s', 'audio_per_s', 'wait', 'gpu_gb', 'seconds',
                'valid_mel', 'valid_mel_8k', 'valid_ema', 'valid_ema_8k', 'vs_start']
     twice = next((k for k in columns if columns.count(k)>1), None)
-    if twice: raise ValueError(f'Two columns of the log would be called {twice!r}: give the loss or the discriminator another name')
-    return columns
+    if not twice: return columns
+    raise ValueError(f'Two columns of the log would be called {twice!r}: '
+                     'give the loss or the discriminator another name')
 
 # %% ../../nbs/32_logging.ipynb #ea74c1b8
 def plot_curves(log:str|Path|dict, # log.csv of a run, or what `read_log` gave
@@ -100,7 +101,8 @@ def plot_curves(log:str|Path|dict, # log.csv of a run, or what `read_log` gave
     panels = (_plot_mel, _plot_contest, _plot_scores, _plot_gradients)
     for plot,ax in zip(panels, fig.subplots(2, 2).flat):
         plot(ax, log)
-        ax.set_xlabel('step'); ax.legend(fontsize=7)
+        ax.set_xlabel('step')
+        ax.legend(fontsize=7)
     return fig
 
 def _line(ax, log, k, label=None, lw=.9, **kw):
@@ -206,12 +208,13 @@ class Meter(_Stopwatch):
     def row(self)->dict: # By the columns of the log
         "Means since the last row; starts a new count"
         logs, now = [_floats(o) for o in self.logs], time.monotonic()
-        self.recent += [o for o in logs if 'disc' in o and 'fm' in o] # while one network learns there is nothing to judge
+        self.recent += [o for o in logs if 'disc' in o and 'fm' in o] # while one network learns there is no contest
         self.health = _judge(self.recent, self.health)
         took, wait = self.lap(now)
         speed, cfg = len(logs)/took, self.cfg
         audio = speed*self.world*cfg.batch_total*cfg.segment_size/cfg.sample_rate
-        row = _means(logs) | dict(health=self.health, steps_per_s=speed, audio_per_s=audio, wait=wait, seconds=now-self.begin)
+        row = _means(logs) | dict(health=self.health, steps_per_s=speed, audio_per_s=audio, wait=wait,
+                                  seconds=now-self.begin)
         if torch.cuda.is_available(): row['gpu_gb'] = torch.cuda.max_memory_allocated()/1e9
         self.logs = []
         return row
@@ -263,9 +266,9 @@ def _progress_line(row, cfg, total, eta):
     "The numbers of a row for people; `eta` in whole seconds"
     def num(k, f): return format(row[k], f) if math.isfinite(row.get(k, math.nan)) else '-'
     losses = [f"{_SHORT.get(k, k)} {num(k, _DIGITS.get(k, '.3g'))}" for k in loss_weights(cfg)]
+    speed = f"{row['steps_per_s']:.2f} steps/s, {row['audio_per_s']:.1f} s of audio/s"
     parts = [f"step {row['step']}/{total} epoch {row['epoch']}", ' '.join([f"D {num('disc', '.2f')}", *losses]),
-             f'{eta//3600}:{eta//60%60:02d}:{eta%60:02d} left',
-             f"{row['steps_per_s']:.2f} steps/s, {row['audio_per_s']:.1f} s of audio/s, waiting for data {row['wait']:.1%}"]
+             f'{eta//3600}:{eta//60%60:02d}:{eta%60:02d} left', f"{speed}, waiting for data {row['wait']:.1%}"]
     if row.get('skipped'): parts.append(f"skipped {row['skipped']}")
     parts.append(f"grad G {num('norm_g', '.3g')} D {num('norm_d', '.3g')}")
     if 'gpu_gb' in row: parts.append(f"GPU {row['gpu_gb']:.1f} GB")
@@ -274,8 +277,8 @@ def _progress_line(row, cfg, total, eta):
 
 def _unseen(row, cfg):
     "What a validation has found, and how the discriminators stand at that moment"
-    yield (f"unseen mel {row['valid_ema']:.3f}, raw {row['valid_mel']:.3f} (0-8 kHz {row['valid_ema_8k']:.3f})"
-           f'{against_start(row)}')
+    mel = f"unseen mel {row['valid_ema']:.3f}, raw {row['valid_mel']:.3f} (0-8 kHz {row['valid_ema_8k']:.3f})"
+    yield mel+against_start(row)
     if 'real_'+disc_names(cfg)[0] in row: yield f'D hears {disc_gaps(row)}'
 
 def against_start(row:dict # vs_start is used, where it is there
@@ -292,7 +295,7 @@ def _view():
     return 'line' if sys.stdout.isatty() else 'lines'
 
 def _rewrite(line, keep):
-    "A line in place of the last one; cut to the terminal, as one that wrapped could not be rewritten, unless it is kept"
+    "A line in place of the last one; cut to the terminal, unless it is kept: one that wrapped could not be rewritten"
     rest = line+'\n' if keep else line[:shutil.get_terminal_size().columns-1]
     print('\r\033[K'+rest, end='', flush=True)
 
@@ -305,8 +308,11 @@ class _PlotView:
         picture = io.BytesIO()
         plot_curves(log).savefig(picture, dpi=70, format='png')
         shown = Image(picture.getvalue(), metadata=dict(alt=line))
-        if self.curves is None: self.curves, self.words = display(shown, display_id=True), display(line, display_id=True)
-        else: self.curves.update(shown); self.words.update(line)
+        if self.curves is None:
+            self.curves, self.words = (display(o, display_id=True) for o in (shown, line))
+        else:
+            self.curves.update(shown)
+            self.words.update(line)
 
 # %% ../../nbs/32_logging.ipynb #b65a3762
 def sample_files(kept:list, # From `validate`
@@ -329,28 +335,49 @@ def save_samples(out:Path, # samples/ of a run
         folder.mkdir(parents=True, exist_ok=True)
         sf.write(folder/'real.wav', real, cfg.sample_rate)
         sf.write(folder/f'step_{step:08d}.wav', fake, cfg.sample_rate)
-        fig = Figure(figsize=(9,4.5), layout='constrained')
-        for ax,wav,title in zip(fig.subplots(2), (fake, real), (f'generated, step {step}', f'original: {id}')):
-            plot_mel(logmel(torch.from_numpy(wav)[None])[0], cfg, ax, title)
+        mels = (logmel(torch.from_numpy(wav)[None])[0] for wav in (fake, real))
+        fig = _pair(mels, (f'generated, step {step}', f'original: {id}'), cfg)
         fig.savefig(folder/f'step_{step:08d}.png', dpi=70)
+
+def _pair(mels, titles, cfg):
+    "Two mels, one above the other"
+    fig = Figure(figsize=(9,4.5), layout='constrained')
+    for ax,mel,title in zip(fig.subplots(2), mels, titles): plot_mel(mel, cfg, ax, title)
+    return fig
 
 # %% ../../nbs/32_logging.ipynb #c3c02a2b
 def listening_page(title:str, # Heading
                    text:list, # Paragraphs, plain text
-                   rows:list, # (name, transcript, [(label, sound, picture)]) of each clip: paths from the page; picture '' = none
+                   rows:list, # (name, transcript, [(label, sound, picture)]) of each clip: paths; picture '' = none
                    curves:str='', # Path of the picture of the learning curves; '' = none
                    lang:str='en' # Of the text: en or ru
                   )->str: # HTML
     "A page to listen to"
-    esc, out, heading = html.escape, [], dict(en='Learning curves', ru='Кривые обучения')[lang]
-    for name,words,sounds in rows:
-        players = ''.join(f'<figure><figcaption>{esc(label)}</figcaption><audio controls preload="none" src="{quote(sound)}"></audio>'
-                          + (f'<img src="{quote(picture)}" alt="spectrogram of {esc(name)}, {esc(label)}">' if picture else '') + '</figure>' for label,sound,picture in sounds)
-        out.append(f'<section><h2>{esc(name)}</h2><p lang="ru">{esc(words)}</p>{players}</section>')
-    body = ''.join(f'<p>{esc(t)}</p>' for t in text) + ''.join(out)
-    return f'''<!doctype html><html lang="{lang}"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{esc(title)}</title>
-<style>body{{font:16px/1.5 system-ui,sans-serif;max-width:960px;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}}
-figure{{margin:1rem 0}} figcaption{{font-weight:600}} audio{{width:100%}} img{{max-width:100%;height:auto}} h2{{margin-top:2.5rem;border-top:1px solid #ccc;padding-top:1rem}}
-@media(prefers-color-scheme:dark){{body{{color:#ddd;background:#181818}} img{{background:#fff}}}}</style>
-<h1>{esc(title)}</h1>{body}{f'<h2>{heading}</h2><img src="{quote(curves)}" alt="{heading}">' if curves else ''}</html>
+    heading = dict(en='Learning curves', ru='Кривые обучения')[lang]
+    body = ''.join(f'<p>{html.escape(t)}</p>' for t in text) + ''.join(_clip(*row) for row in rows)
+    if curves: body += f'<h2>{heading}</h2><img src="{quote(curves)}" alt="{heading}">'
+    return _PAGE.format(lang=lang, title=html.escape(title), style=_STYLE, body=body)
+
+def _clip(name, words, sounds):
+    "A clip of the page: its name, what is said, and its players"
+    players = ''.join(_player(name, *sound) for sound in sounds)
+    return f'<section><h2>{html.escape(name)}</h2><p lang="ru">{html.escape(words)}</p>{players}</section>'
+
+def _player(name, label, sound, picture):
+    "The browser's own player of a sound, with its picture"
+    label, name = html.escape(label), html.escape(name)
+    image = f'<img src="{quote(picture)}" alt="spectrogram of {name}, {label}">' if picture else ''
+    return (f'<figure><figcaption>{label}</figcaption><audio controls preload="none" src="{quote(sound)}"></audio>'
+            f'{image}</figure>')
+
+# %% ../../nbs/32_logging.ipynb #c67c1390
+_PAGE = '''<!doctype html><html lang="{lang}"><meta charset="utf-8">\
+<meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title>
+<style>{style}</style>
+<h1>{title}</h1>{body}</html>
 '''
+_STYLE = '''body{font:16px/1.5 system-ui,sans-serif;max-width:960px;margin:2rem auto;padding:0 1rem;\
+color:#222;background:#fff}
+figure{margin:1rem 0} figcaption{font-weight:600} audio{width:100%} img{max-width:100%;height:auto} \
+h2{margin-top:2.5rem;border-top:1px solid #ccc;padding-top:1rem}
+@media(prefers-color-scheme:dark){body{color:#ddd;background:#181818} img{background:#fff}}'''

@@ -12,9 +12,10 @@ from hifigan_ruslan.exchange import export
 from hifigan_ruslan.train import fit
 from hifigan_ruslan.vocoder import Vocoder
 
-TOY = replace(TINY, upsample_initial_channel=16, disc_shrink=32, segment_size=1024, batch_size=2, valid_every=2, valid_clips=1,
-              save_every_epochs=100, mpd_periods=(3,), msd_scales=1)
-RUNS = dict(run=TOY, run_mrd=replace(TOY, disc='mpd+mrd', mel_loss='multiscale', lambda_mel=6.5, mel_warmup=1, adv_ramp=2))
+TOY = replace(TINY, upsample_initial_channel=16, disc_shrink=32, segment_size=1024, batch_size=2,
+              valid_every=2, valid_clips=1, save_every_epochs=100, mpd_periods=(3,), msd_scales=1)
+MRD = replace(TOY, disc='mpd+mrd', mel_loss='multiscale', lambda_mel=6.5, mel_warmup=1, adv_ramp=2)
+RUNS = dict(run=TOY, run_mrd=MRD)
 
 def train(data, out, name, cfg, work):
     "Four steps, which are kept, and what two more would make of them"
@@ -43,7 +44,8 @@ def main(out):
     torch.set_num_threads(1)
     out.mkdir(parents=True)
     work = out.with_name(out.name+'_work')
-    data = prepare(synth_corpus(work/'corpus', n=6, seconds=.6, sample_rate=22050), out/'data', valid=.2, test=.2, progress=False)
+    corpus = synth_corpus(work/'corpus', n=6, seconds=.6, sample_rate=22050)
+    data = prepare(corpus, out/'data', valid=.2, test=.2, progress=False)
     expected = {k: v for name,cfg in RUNS.items() for k,v in train(data, out, name, cfg, work).items()}
     export_all(out/'run', out)
     rng = np.random.default_rng(0)
