@@ -19,7 +19,7 @@ from ..base.audio import read_wav
 from ..evaluation.stats import holm, sign_flip
 from .player import words_of
 from .listening_test import (
-    BlindTest, KINDS, MOST, RATING_COLUMNS, Trial, fnv1a, is_number, listener_name)
+    BlindTest, TEST_KINDS, MOST, RATING_COLUMNS, Trial, fnv1a, is_number, listener_name)
 
 # %% ../../nbs/63_ratings.ipynb #4eea451b
 def _mos_answer(value):
@@ -110,7 +110,7 @@ def _row(values):
     "A row with its types; ValueError, or another error of bad content, says what is wrong"
     if len(values)!=len(RATING_COLUMNS): raise ValueError(f'{len(values)} columns in place of {len(RATING_COLUMNS)}')
     row = dict(zip(RATING_COLUMNS, values))
-    if row['kind'] not in KINDS: raise ValueError(f'unknown kind {row["kind"]!r}')
+    if row['kind'] not in TEST_KINDS: raise ValueError(f'unknown kind {row["kind"]!r}')
     row = _types(row)
     t = Trial(row['trial'], row['clip'], row['order'], row['x'])
     given = row['answer'] if row['kind']=='abx' else json.loads(row['answer'])
