@@ -20,7 +20,7 @@ from statistics import median
 import torch, torch.nn.functional as F
 import official
 from hifigan_ruslan.config import official_dict, preset
-from hifigan_ruslan.inference.hub import open_checkpoint
+from hifigan_ruslan.model.reading import open_checkpoint
 from hifigan_ruslan.generator import random_generator
 from hifigan_ruslan.mel import LogMel
 from hifigan_ruslan.inference.onnx import export_onnx

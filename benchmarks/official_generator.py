@@ -11,7 +11,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 import official
 from hifigan_ruslan.config import official_dict, preset
-from hifigan_ruslan.inference.hub import open_checkpoint, export_official
+from hifigan_ruslan.model.reading import open_checkpoint
+from hifigan_ruslan.inference.hub import export_official
 from hifigan_ruslan.generator import random_generator
 from hifigan_ruslan.model.weights import load_generator
 

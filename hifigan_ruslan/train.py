@@ -24,9 +24,9 @@ from .generator import count_params, weights_once
 from .losses import mel_loss
 from .model.weights import checkpoint_config, read_checkpoint
 from .step import TrainState, new_state, train_step
+from .training.logging import Meter, RunLog, log_columns, plot_curves, sample_files, save_samples
 from .checkpoint import (
     claim_run, differences, find_checkpoint, init_weights, save_checkpoint, why_other)
-from .training.logging import Meter, RunLog, log_columns, plot_curves, sample_files, save_samples
 
 # %% ../nbs/33_train.ipynb #3048a364
 def epoch_batches(s:TrainState, # Says where in which epoch the run is, and which rank this is

@@ -20,10 +20,10 @@ from .base.hardware import DTYPES, choose_device, choose_precision
 from .mel import LogMel
 from .generator import Generator
 from .model.weights import load_generator
+from .model.reading import open_checkpoint
 from .inference.streaming import flow, whole_generator
 from .inference.cpu import FastGenerator
 from .inference.onnx import OnnxGenerator
-from .inference.hub import open_checkpoint
 from .inference.mel_formats import check_mel, read_mel
 
 # %% ../nbs/45_vocoder.ipynb #06653389

@@ -10,7 +10,8 @@ belongs into VOICES of nbs/25_voices.ipynb. tools/voice_cards.py then measures i
 import argparse, hashlib
 from pathlib import Path
 from hifigan_ruslan.config import V1, save_config
-from hifigan_ruslan.inference.hub import export_folder, open_checkpoint
+from hifigan_ruslan.model.reading import open_checkpoint
+from hifigan_ruslan.inference.hub import export_folder
 from hifigan_ruslan.model.weights import load_generator
 
 FOLDER = Path(__file__).parent.parent/'hifigan_ruslan/voices/universal-ru'

@@ -22,7 +22,8 @@ The same command goes on where a run stopped. --hours is the time of the sitting
 small voice from nothing in the same way."""
 import argparse, subprocess, sys
 from pathlib import Path
-from hifigan_ruslan.inference.hub import export_folder, open_checkpoint
+from hifigan_ruslan.model.reading import open_checkpoint
+from hifigan_ruslan.inference.hub import export_folder
 from hifigan_ruslan.base.audio import read_wav
 import soundfile as sf
 from train_voice import recordings

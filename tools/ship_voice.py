@@ -16,7 +16,8 @@ import soundfile as sf
 from safetensors.torch import save_file
 from hifigan_ruslan.config import load_config
 from hifigan_ruslan.eval import evaluate, summary
-from hifigan_ruslan.inference.hub import export_folder, open_checkpoint
+from hifigan_ruslan.model.reading import open_checkpoint
+from hifigan_ruslan.inference.hub import export_folder
 from hifigan_ruslan.metrics import METRICS
 from hifigan_ruslan.base.audio import read_wav, wav_at
 from hifigan_ruslan.evaluation.systems import GriffinLim, Original, TrainedGenerator, eval_clips

@@ -16,7 +16,7 @@ from hifigan_ruslan.checkpoint import init_weights
 from hifigan_ruslan.data import SegmentDataset
 from hifigan_ruslan.data import SpeechData
 from hifigan_ruslan.dataset.prepare import prepare
-from hifigan_ruslan.inference.hub import start_weights
+from hifigan_ruslan.model.reading import start_weights
 from hifigan_ruslan.mel import LogMel
 from hifigan_ruslan.metrics import dnsmos, hf_error_db, mel_l1, pesq_wb
 from hifigan_ruslan.base.audio import read_wav, wav_at

@@ -15,7 +15,7 @@ import soundfile as sf
 from hifigan_ruslan.config import load_config
 from hifigan_ruslan.data import SpeechData
 from hifigan_ruslan.dataset.prepare import prepare
-from hifigan_ruslan.inference.hub import start_weights
+from hifigan_ruslan.model.reading import start_weights
 from hifigan_ruslan.train import fit
 from train_voice import link
 

@@ -12,7 +12,8 @@ import argparse, shutil, tempfile
 from pathlib import Path
 from hifigan_ruslan.config import save_config
 from hifigan_ruslan.eval import evaluate, read_rows, summary
-from hifigan_ruslan.inference.hub import export_folder, open_checkpoint
+from hifigan_ruslan.model.reading import open_checkpoint
+from hifigan_ruslan.inference.hub import export_folder
 from hifigan_ruslan.metrics import METRICS
 from hifigan_ruslan.evaluation.systems import GriffinLim, Original, TrainedGenerator, eval_clips
 from hifigan_ruslan.model.voices import VOICES, voice_config

@@ -13,7 +13,7 @@ from ..base.files import claim, new_file
 from ..data import SpeechData
 from ..mel import LogMel
 from ..model.weights import load_generator, read_checkpoint
-from ..inference.hub import open_checkpoint
+from ..model.reading import open_checkpoint
 from ..metrics import NoValue, mel_l1, pesq_wb
 
 # %% ../../nbs/55_compare.ipynb #db4739bb

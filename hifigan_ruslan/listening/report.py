@@ -19,10 +19,10 @@ from ..base.files import new_file
 from ..base.audio import read_wav
 from ..metrics import METRICS, not_computed
 from ..evaluation.systems import RECORDING, TrainedGenerator, eval_clips, open_systems
+from .player import Track, page, player, spectrogram_png, web_text, words_of
 from ..eval import (
     PAIR_COLUMNS, SUMMARY_COLUMNS, claim_evaluation, comparisons, eval_table, evaluate, kept_wave, save_csv,
     summary as summarise)
-from .player import Track, page, player, spectrogram_png, web_text, words_of
 
 # %% ../../nbs/61_report.ipynb #4835e072
 def _badness(x, better):

@@ -15,11 +15,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from ..config import Config, config_dict, config_from_dict, load_config
 from ..generator import LRELU_SLOPE
+from .voices import VOICES, is_voice, voice_config, voice_weights
+from .weightset import MODEL
 from .weights import (
     FORMAT, VERSION, check_finite, check_fit, checkpoint_config, differing, file_notes, model_shapes, normed_weights,
     of_file, read_checkpoint, read_notes, read_whole)
-from .voices import VOICES, is_voice, voice_config, voice_weights
-from .weightset import MODEL
 
 # %% ../../nbs/27_reading.ipynb #046ec546
 def given_config(config:Config|dict|str|Path # A Config, its dict, or a JSON file
