@@ -52,13 +52,13 @@ def train_cli(
     from dataclasses import replace
     from hifigan_ruslan.model.reading import start_weights
     if resume and no_resume: raise ValueError('--resume and --no_resume exclude each other')
-    cfg = _numbers(preset, config, init)
+    start = start_weights(init) if init else None # read once: a voice has 56 MB
+    cfg = _numbers(preset, config, start)
     given = dict(batch_size=batch_size, grad_accum=grad_accum, lr_g=lr, lr_d=lr, disc_shrink=disc_shrink,
                  cosine_steps=cosine_steps, mel_warmup=mel_warmup, valid_every=valid_every)
     cfg = replace(cfg, **{k: v for k,v in given.items() if v is not None})
     if init and steps is None and epochs is None and not config: steps = _fine_tuning_steps(data)
-    init = start_weights(init) if init else None
-    _train(procs, data=data, out=out, cfg=cfg, steps=steps, epochs=epochs, hours=hours, init=init,
+    _train(procs, data=data, out=out, cfg=cfg, steps=steps, epochs=epochs, hours=hours, init=start,
            resume=not no_resume, device=device, precision=precision, disc_warmup=disc_warmup,
            log_every=log_every, save_minutes=save_minutes, started=started)
 
