@@ -118,7 +118,7 @@ class Vocoder:
 
     @classmethod
     def load(cls,
-             checkpoint:str|Path|dict, # What `open_checkpoint` reads: a voice, run folder, best.pt, .onnx, official file
+             checkpoint:str|Path|dict, # As `open_checkpoint` takes it: voice, run folder, best.pt, .onnx, official file
              config:Config|dict|str|Path=None, # For an official file; None = the only config*.json beside it
              device:str|torch.device=None, # Where to compute; None = the CPU
              engine:str='auto', # As in `Vocoder`
@@ -148,7 +148,7 @@ def _is_whole(n): return isinstance(n, Integral) and not isinstance(n, bool)
 def vocode(self:Vocoder,
            mel:np.ndarray|Tensor, # (n_mels, F) or (B, n_mels, F) natural-log mel; array or tensor
            chunk:int=None, # Frames at a time: bounds the memory, changes nothing else; None = as suits the engine
-           lengths:list|Tensor|None=None # Of a batch: true frames of each mel; beyond is padding, and silent in the result
+           lengths:list|Tensor|None=None # Of a batch: the true frames of each; beyond is padding, silent in the result
           )->Tensor: # (1, T) or (B, 1, T) wave in [-1, 1], T = F*hop_length
     "The wave of a mel"
     mel = check_mel(mel, self.cfg)
@@ -331,7 +331,7 @@ def _frames_from(source, n_mels, chunk):
 def _pcm16(wav): return (wav.numpy()*32768).round().clip(-32768, 32767).astype('<i2').tobytes()
 
 def stream_pcm(v:Vocoder, # Ready for use
-               source:BinaryIO, # Frames one after the other, each n_mels float32 numbers (little-endian), natural-log mel
+               source:BinaryIO, # Frame after frame of a natural-log mel, each n_mels little-endian float32 numbers
                sink:BinaryIO, # 16-bit little-endian samples, one channel, at v.sample_rate
                chunk:int=16 # Frames to wait for before each computation
               )->float: # Seconds of sound written

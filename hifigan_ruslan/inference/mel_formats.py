@@ -37,39 +37,59 @@ class MelFormat:
     log:str|None='ln' # 'ln', 'log10', 'db' (20 log10 of a magnitude, 10 log10 of a power), or None: no logarithm
     floor:float=1e-5 # Smallest value before the logarithm
     center:bool=True # Frame k is centred on sample k*hop_length; False: half a hop later, as in HiFi-GAN
-    mean:float|tuple|None=0. # Subtracted after the logarithm, one number or one per band; None: normalised, and nobody knows with what
+    mean:float|tuple|None=0. # Subtracted after the logarithm, one or one per band; None: nobody knows with what
     std:float|tuple|None=1. # Divides after that
     clip:tuple|None=None # Lowest and highest value of the result
 
-FORMATS = dict( # The formats that convert_mel knows by name
+# %% ../../nbs/44_mel_formats.ipynb #b1f9331d
+FORMATS = dict(
     hifigan=MelFormat('HiFi-GAN, and this project', center=False),
     tacotron2=MelFormat('Tacotron 2 and WaveGlow of NVIDIA; torchaudio\'s Tacotron 2'),
     fastpitch=MelFormat('FastPitch of NVIDIA'),
-    coqui=MelFormat("Coqui TTS, AudioProcessor's defaults", fmax=None, log='db', floor=1e-8, mean=-30., std=12.5, clip=(-4.,4.)),
+    coqui=MelFormat("Coqui TTS, AudioProcessor's defaults", fmax=None, log='db', floor=1e-8,
+                    mean=-30., std=12.5, clip=(-4.,4.)),
     espnet=MelFormat('ESPnet2 TTS, feat_gen_denorm', fmin=80., fmax=7600., log='log10', floor=1e-10),
-    torchaudio=MelFormat("torchaudio's MelSpectrogram as it comes, and a logarithm", fmax=None, htk=True, norm=None, power=2))
+    torchaudio=MelFormat("torchaudio's MelSpectrogram as it comes, and a logarithm",
+                         fmax=None, htk=True, norm=None, power=2))
 
 def _format(fmt):
     "A `MelFormat`, or that of the name"
     if isinstance(fmt, MelFormat): return fmt
-    if fmt not in FORMATS: raise ValueError(f'There is no mel format {fmt!r}; choose one of {", ".join(FORMATS)}, or give a MelFormat')
-    return FORMATS[fmt]
+    if fmt in FORMATS: return FORMATS[fmt]
+    raise ValueError(f'There is no mel format {fmt!r}; choose one of {", ".join(FORMATS)}, or give a MelFormat')
 
 # %% ../../nbs/44_mel_formats.ipynb #404694c3
 @lru_cache
 def _filters(sample_rate, n_fft, n_mels, fmin, fmax, htk, norm):
     "(n_mels, n_fft//2+1) filterbank, float64"
     with warnings.catch_warnings():
-        warnings.filterwarnings('ignore', message='Empty filters') # of HTK's lowest bands, which are narrower than a bin
-        return torch.from_numpy(mel_filters(sr=sample_rate, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax, htk=htk, norm=norm, dtype=np.float64))
+        warnings.filterwarnings('ignore', message='Empty filters') # of HTK's lowest bands, narrower than a bin
+        return torch.from_numpy(mel_filters(sr=sample_rate, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax,
+                                            htk=htk, norm=norm, dtype=np.float64))
 
 def _bank(f): return _filters(f.sample_rate, f.n_fft, f.n_mels, f.fmin, f.fmax, f.htk, f.norm)
 
-def _affine(f):
-    "Mean and standard deviation as columns, or numbers"
-    return [torch.tensor(v, dtype=torch.float64)[:,None] if isinstance(v, (tuple, list)) else v for v in (f.mean, f.std)]
+def _column(v):
+    "One number per band as a column; one number as it is"
+    return torch.tensor(v, dtype=torch.float64)[:,None] if isinstance(v, (tuple, list)) else v
 
-_PER_NEPER = dict(ln=lambda p: 1., log10=lambda p: 1/math.log(10), db=lambda p: 20/p/math.log(10)) # logarithmic units to one unit of ln, for power p
+def _per_neper(f):
+    "Logarithmic units of format `f` to one unit of ln"
+    return dict(ln=1., log10=1/math.log(10), db=20/f.power/math.log(10))[f.log]
+
+# %% ../../nbs/44_mel_formats.ipynb #abe71776
+def _magnitudes(x, f):
+    "(n_fft//2+1, F) magnitudes of a wave (T,), float64, in the frames of format `f`"
+    pad = (f.n_fft-(0 if f.center else f.hop_length))//2
+    if len(x)<=pad: raise ValueError(f'{len(x)} samples are too few for a mel, more than {pad} are needed')
+    x = F.pad(x[None,None], (pad,pad), mode='reflect')[0,0]
+    window = torch.hann_window(f.win_length)
+    return torch.stft(x, f.n_fft, f.hop_length, f.win_length, window, center=False, return_complex=True).abs().double()
+
+def _normalised(m, f):
+    "The mel less its mean, by its standard deviation: those of the format, or where it has none those of each band"
+    if f.mean is None: return (m-m.mean(1, keepdim=True))/m.std(1, keepdim=True).clamp(min=1e-3)
+    return (m-_column(f.mean))/_column(f.std)
 
 def foreign_mel(wav:np.ndarray|Tensor, # (T,) or (channels, T) in [-1, 1], array or tensor
                 fmt:str|MelFormat, # A name in FORMATS, or a format
@@ -77,47 +97,58 @@ def foreign_mel(wav:np.ndarray|Tensor, # (T,) or (channels, T) in [-1, 1], array
                )->Tensor: # (n_mels, F) float32
     "The mel that another program makes of a wave"
     f = _format(fmt)
-    x, pad = torch.from_numpy(wav_at(wav, sample_rate, f.sample_rate)), (f.n_fft-(0 if f.center else f.hop_length))//2
-    if len(x)<=pad: raise ValueError(f'{len(x)} samples are too few for a mel, more than {pad} are needed')
-    x = F.pad(x[None,None], (pad,pad), mode='reflect')[0,0]
-    spec = torch.stft(x, f.n_fft, f.hop_length, f.win_length, torch.hann_window(f.win_length), center=False, return_complex=True).abs().double()
+    spec = _magnitudes(torch.from_numpy(wav_at(wav, sample_rate, f.sample_rate)), f)
     m = (_bank(f)@spec**f.power).clamp(min=f.floor)
-    if f.log: m = m.log()*_PER_NEPER[f.log](f.power)
-    if f.mean is None: m = (m-m.mean(1, keepdim=True))/m.std(1, keepdim=True).clamp(min=1e-3) # each clip by its own
-    else: mean, std = _affine(f); m = (m-mean)/std
+    if f.log: m = m.log()*_per_neper(f)
+    m = _normalised(m, f)
     return (m.clamp(*f.clip) if f.clip else m).float()
 
 # %% ../../nbs/44_mel_formats.ipynb #938900d5
+def _refined(X, A, mag):
+    "Magnitudes nearer to those that the filters A sum to `mag`, by ten multiplicative steps, where A sees any"
+    seen, weight = (A.sum(0)>0)[:,None], A.sum(0)[:,None].clamp(min=1e-12)
+    for _ in range(10): X = torch.where(seen, X*(A.T@(mag/(A@X).clamp(min=1e-12)))/weight, X)
+    return X
+
 def _spectrum(mag, f):
     "(..., n_fft//2+1, F) magnitudes, none negative, that give the mel magnitudes `mag` of format `f`"
     A, freqs = _bank(f), torch.linspace(0, f.sample_rate/2, f.n_fft//2+1, dtype=torch.float64)
     some = A.sum(1)>0
     A, mag = A[some], mag[...,some,:]
-    area, weight = A.sum(1, keepdim=True), A.sum(0)[:,None].clamp(min=1e-12)
+    area = A.sum(1, keepdim=True)
     centre, density = (A@freqs)/area[:,0], mag/area
     X = torch.linalg.pinv(A)@mag
-    X[...,freqs<centre[0],:] = density[...,:1,:]; X[...,freqs>centre[-1],:] = density[...,-1:,:]
-    X = X.maximum(density.mean(-2, keepdim=True)*1e-6)
-    seen = (A.sum(0)>0)[:,None]
-    for _ in range(10): X = torch.where(seen, X*(A.T@(mag/(A@X).clamp(min=1e-12)))/weight, X)
-    return X
+    X[...,freqs<centre[0],:] = density[...,:1,:]
+    X[...,freqs>centre[-1],:] = density[...,-1:,:]
+    return _refined(X.maximum(density.mean(-2, keepdim=True)*1e-6), A, mag)
 
+# %% ../../nbs/44_mel_formats.ipynb #7b070597
 def _ours(cfg):
     "The `MelFormat` of a configuration"
-    return MelFormat('ours', cfg.sample_rate, cfg.n_fft, cfg.win_length, cfg.hop_length, cfg.n_mels, cfg.fmin, cfg.fmax, center=False)
-
-def _refuse(f, cfg):
-    "Raise ValueError for a format that cannot become the mel of `cfg`"
-    what = f'A mel of format {f.about or f!r}'
-    if f.sample_rate!=cfg.sample_rate: raise ValueError(f'{what} is of sound at {f.sample_rate} Hz, the model expects {cfg.sample_rate} Hz: a mel cannot be resampled, set the TTS to that rate (and train it again), or use a model of its rate')
-    if f.hop_length!=cfg.hop_length: raise ValueError(f'{what} has a frame each {f.hop_length} samples, the model expects {cfg.hop_length}: set hop_length in the configuration of the TTS (and train it again)')
-    if f.mean is None or f.std is None: raise ValueError(f'{what} is normalised, and without the mean and the standard deviation it was normalised with there is no way back: give them, replace(fmt, mean=..., std=...)')
+    return MelFormat('ours', cfg.sample_rate, cfg.n_fft, cfg.win_length, cfg.hop_length, cfg.n_mels, cfg.fmin, cfg.fmax,
+                     center=False)
 
 def _ln(x, f):
     "Natural logarithm of the mel magnitudes or powers, float64, from a mel of format `f`"
-    mean, std = _affine(f)
-    x = x.double()*std+mean
-    return x/_PER_NEPER[f.log](f.power) if f.log else x.clamp(min=max(f.floor, 1e-30)).log()
+    x = x.double()*_column(f.std)+_column(f.mean)
+    return x/_per_neper(f) if f.log else x.clamp(min=max(f.floor, 1e-30)).log()
+
+def _root(mag, f):
+    "Mel magnitudes from mel powers: the root, and the factor between the means of noise"
+    area = _bank(f).sum(1, keepdim=True)
+    return (mag*area).sqrt()*math.sqrt(math.pi)/2
+
+def _with_bins(X, n):
+    "A spectrum (..., bins, F) interpolated to n bins"
+    flat = X.reshape(-1, *X.shape[-2:]).transpose(1,2)
+    flat = F.interpolate(flat, n, mode='linear', align_corners=True)
+    return flat.transpose(1,2).reshape(*X.shape[:-2], -1, X.shape[-1])
+
+def _through_spectrum(mag, f, o):
+    "Mel magnitudes of format `o` from those of format `f`"
+    X = _spectrum(mag, f)*math.sqrt(o.win_length/f.win_length)
+    if f.n_fft!=o.n_fft: X = _with_bins(X, o.n_fft//2+1)
+    return _bank(o)@X
 
 def _to_ours(x, f, cfg):
     "Natural-log mel of `cfg` from the logarithms `x` of format `f`"
@@ -125,12 +156,24 @@ def _to_ours(x, f, cfg):
     same = _bank(f).shape==_bank(o).shape and torch.equal(_bank(f), _bank(o)) and f.win_length==o.win_length
     if same and f.power==1: return x.clamp(min=math.log(CLAMP))
     mag = x.clamp(max=30).exp()
-    if f.power==2: area = _bank(f).sum(1, keepdim=True); mag = (mag*area).sqrt()*math.sqrt(math.pi)/2
-    if not same:
-        X = _spectrum(mag, f)*math.sqrt(o.win_length/f.win_length)
-        if f.n_fft!=o.n_fft: X = F.interpolate(X.reshape(-1, *X.shape[-2:]).transpose(1,2), o.n_fft//2+1, mode='linear', align_corners=True).transpose(1,2).reshape(*X.shape[:-2], -1, X.shape[-1])
-        mag = _bank(o)@X
+    if f.power==2: mag = _root(mag, f)
+    if not same: mag = _through_spectrum(mag, f, o)
     return mag.clamp(min=CLAMP).log()
+
+# %% ../../nbs/44_mel_formats.ipynb #3619fd38
+def _refuse(f, cfg):
+    "Raise ValueError for a format that cannot become the mel of `cfg`"
+    what = f'A mel of format {f.about or f!r}'
+    if f.sample_rate!=cfg.sample_rate:
+        raise ValueError(f'{what} is of sound at {f.sample_rate} Hz, the model expects {cfg.sample_rate} Hz: '
+                         'a mel cannot be resampled, set the TTS to that rate (and train it again), '
+                         'or use a model of its rate')
+    if f.hop_length!=cfg.hop_length:
+        raise ValueError(f'{what} has a frame each {f.hop_length} samples, the model expects {cfg.hop_length}: '
+                         'set hop_length in the configuration of the TTS (and train it again)')
+    if f.mean is None or f.std is None:
+        raise ValueError(f'{what} is normalised, and without the mean and the standard deviation it was normalised '
+                         'with there is no way back: give them, replace(fmt, mean=..., std=...)')
 
 # %% ../../nbs/44_mel_formats.ipynb #96ef2167
 @dataclass(frozen=True)
@@ -143,24 +186,38 @@ class Fault:
 
     def __str__(self): return f'{self.evidence}; {self.todo}'
 
+# %% ../../nbs/44_mel_formats.ipynb #b7fca954
+def _as_floats(mel):
+    "The mel as a float32 tensor on the CPU, or None, and what is wrong with its type, or None"
+    if isinstance(mel, Tensor) and (mel.layout!=torch.strided or mel.is_nested or mel.is_meta):
+        return None, 'The mel is a sparse or nested tensor, or one without values'
+    try: x = mel.detach().cpu() if isinstance(mel, Tensor) else np.asarray(mel)
+    except ValueError: return None, f'The mel is a {type(mel).__name__} that is no array: its rows differ in length'
+    dtype = str(getattr(x.dtype, 'name', x.dtype)).removeprefix('torch.')
+    if dtype not in ('float16', 'bfloat16', 'float32', 'float64'): return None, f'The mel is of type {x.dtype}'
+    if not isinstance(x, Tensor):
+        with np.errstate(over='ignore'):
+            x = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32).reshape(x.shape))
+    return x.float(), None
+
+def _no_mel(x, n_mels):
+    "Name and evidence of what makes these floats no mel, or None"
+    has = f'The mel has the shape {tuple(x.shape)}'
+    if x.dim() not in (2,3): return 'rank', has
+    if x.shape[-2]!=n_mels:
+        if x.shape[-1]==n_mels: return 'transposed', f'{has}: it is transposed, frames before bands'
+        return 'bands', f'{has}: {x.shape[-2]} bands instead of {n_mels}'
+    if not x.numel(): return 'empty', f'The mel is empty, its shape is {tuple(x.shape)}'
+    good = x.isfinite()
+    if not good.all():
+        return 'not finite', f'The mel holds NaN or infinity ({good.float().mean():.1%} of the values are good)'
+
 def _as_mel(mel, n_mels):
     "The mel as float32 on the CPU, or None, and what is wrong with its type, shape or values, or None"
-    want = f'expected a natural-log mel of floats, ({n_mels}, F) or (B, {n_mels}, F)'
-    def fault(name, evidence): return None, Fault(name, evidence, want)
-    if isinstance(mel, Tensor) and (mel.layout!=torch.strided or mel.is_nested or mel.is_meta): return fault('type', 'The mel is a sparse or nested tensor, or one without values')
-    try: x = mel.detach().cpu() if isinstance(mel, Tensor) else np.asarray(mel)
-    except ValueError: return fault('type', f'The mel is a {type(mel).__name__} that is no array: its rows differ in length')
-    if not str(getattr(x.dtype, 'name', x.dtype)).removeprefix('torch.') in ('float16', 'bfloat16', 'float32', 'float64'): return fault('type', f'The mel is of type {x.dtype}')
-    if not isinstance(x, Tensor):
-        with np.errstate(over='ignore'): x = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32).reshape(x.shape))
-    x, shape = x.float(), tuple(x.shape)
-    if x.dim() not in (2,3): return fault('rank', f'The mel has the shape {shape}')
-    if shape[-2]!=n_mels:
-        if shape[-1]==n_mels: return fault('transposed', f'The mel has the shape {shape}: it is transposed, frames before bands')
-        return fault('bands', f'The mel has the shape {shape}: {shape[-2]} bands instead of {n_mels}')
-    if not x.numel(): return fault('empty', f'The mel is empty, its shape is {shape}')
-    if not x.isfinite().all(): return fault('not finite', f'The mel holds NaN or infinity ({x.isfinite().float().mean():.1%} of the values are good)')
-    return x, None
+    x, evidence = _as_floats(mel)
+    wrong = ('type', evidence) if evidence else _no_mel(x, n_mels)
+    if not wrong: return x, None
+    return None, Fault(*wrong, f'expected a natural-log mel of floats, ({n_mels}, F) or (B, {n_mels}, F)')
 
 # %% ../../nbs/44_mel_formats.ipynb #f585e4ad
 def _step(x):
@@ -174,94 +231,189 @@ def _pace(x):
     x = x.clamp(min=x.max()-8).unflatten(1, (4,-1)).mean(2)
     return ((x[...,2:]-x[...,:-2]).square().mean()/(x[...,1:]-x[...,:-1]).square().mean()).item()
 
-_WANT = 'expected the natural logarithm of a magnitude, from -11.5 (silence) to about 2'
+class _Numbers:
+    "Lowest, highest, mean, standard deviation and step of the values of a mel"
+    def __init__(self, x):
+        self.lo, self.hi, self.mean = x.min().item(), x.max().item(), x.mean().item()
+        self.std, self.step = x.std(correction=0).item(), _step(x)
 
+# %% ../../nbs/44_mel_formats.ipynb #9f2454db
+def _no_logarithm(x, n):
+    "Of values of which none is negative"
+    if x.median()>.1*n.hi:
+        return ('scaled to 0..1', ', evenly: this looks like a mel normalised to start at 0',
+                '. Undo it: multiply by the span, add the smallest value')
+    if _step(x.clamp(min=1e-12).log())>.85:
+        return ('linear power', ', most of them near 0: this looks like a power mel without logarithm',
+                '. Take .5*mel.log(), and see FORMATS for the filters')
+    return ('linear magnitude', ', most of them near 0: this looks like a mel without logarithm',
+            '. Take mel.clamp(min=1e-5).log()')
+
+def _mean_variance(x, n):
+    "Of a mean near 0, which no mel of speech has"
+    if x.shape[-1]<40 or not (abs(n.mean)<.6 and .5<n.std<1.5): return None
+    return ('mean-variance normalised', f' with mean {n.mean:.2f} and standard deviation {n.std:.2f}: '
+            'this looks like a mel normalised by mean and variance',
+            '. Multiply by the standard deviation and add the mean that the TTS was trained with')
+
+_FROM_POWER = "Half of it is near; better is convert_mel(mel, from_='torchaudio', cfg=...), or a MelFormat with power=2"
+
+def _too_wide(x, n):
+    "Of values that no magnitude has"
+    if n.lo>=-16 and n.hi<=6: return None
+    if n.lo>=-30 and n.hi<=12 and n.std<8 and n.step>.9:
+        return ('ln of power', f' with a step of {n.step:.2f} between frames (0.6 in magnitudes): '
+                'this looks like the logarithm of powers', f'. {_FROM_POWER}')
+    return ('decibels', ': this looks like decibels',
+            '. Decibels of a magnitude become that when multiplied by ln(10)/20 = 0.1151')
+
+def _scaled_to_4(x, n):
+    "Of values that were cut off at -4 and 4"
+    lowest = (x<n.lo+.01).float().mean().item()
+    if not (-4.02<n.lo<-3.98 and n.hi<=4.02 and n.std>.9 and lowest>.005): return None
+    return ('scaled to -4..4', f', and {lowest:.1%} of them are the lowest: '
+            'this looks like a mel scaled to -4..4 and clipped there',
+            ". convert_mel(mel, from_='coqui', cfg=...) undoes it")
+
+# %% ../../nbs/44_mel_formats.ipynb #515981d2
 def _range_fault(x):
     "What the range of the values (B, n_mels, F) proves, or None"
-    lo, hi, mean, std, step = x.min().item(), x.max().item(), x.mean().item(), x.std(correction=0).item(), _step(x)
-    found = f'The values of the mel go from {lo:.3g} to {hi:.3g}'
-    def fault(name, why, todo=''): return Fault(name, found+why, _WANT+todo)
-    if lo>=0 and hi>0:
-        if x.median()>.1*hi: return fault('scaled to 0..1', ', evenly: this looks like a mel normalised to start at 0', '. Undo it: multiply by the span, add the smallest value')
-        power = _step(x.clamp(min=1e-12).log())>.85
-        return fault('linear power' if power else 'linear magnitude', f', most of them near 0: this looks like a {"power " if power else ""}mel without logarithm',
-                     '. Take ' + ('.5*mel.log(), and see FORMATS for the filters' if power else 'mel.clamp(min=1e-5).log()'))
-    if x.shape[-1]>=40 and abs(mean)<.6 and .5<std<1.5: return fault('mean-variance normalised', f' with mean {mean:.2f} and standard deviation {std:.2f}: this looks like a mel normalised by mean and variance', '. Multiply by the standard deviation and add the mean that the TTS was trained with')
-    if lo<-16 or hi>6:
-        if lo>=-30 and hi<=12 and std<8 and step>.9: return fault('ln of power', f' with a step of {step:.2f} between frames (0.6 in magnitudes): this looks like the logarithm of powers', ". Half of it is near; better is convert_mel(mel, from_='torchaudio', cfg=...), or a MelFormat with power=2")
-        return fault('decibels', ': this looks like decibels', '. Decibels of a magnitude become that when multiplied by ln(10)/20 = 0.1151')
-    lowest = (x<lo+.01).float().mean().item()
-    if -4.02<lo<-3.98 and hi<=4.02 and std>.9 and lowest>.005: return fault('scaled to -4..4', f', and {lowest:.1%} of them are the lowest: this looks like a mel scaled to -4..4 and clipped there', ". convert_mel(mel, from_='coqui', cfg=...) undoes it")
+    n = _Numbers(x)
+    wrong = (_no_logarithm(x, n) if n.lo>=0 and n.hi>0 else
+             _mean_variance(x, n) or _too_wide(x, n) or _scaled_to_4(x, n))
+    if wrong is None: return None
+    name, why, todo = wrong
+    return Fault(name, f'The values of the mel go from {n.lo:.3g} to {n.hi:.3g}{why}',
+                 f'expected the natural logarithm of a magnitude, from -11.5 (silence) to about 2{todo}')
 
 # %% ../../nbs/44_mel_formats.ipynb #5c0a64bc
 @lru_cache
 def _cosines(fmin, fmax, n_mels, htk, n=24):
-    "Unit vectors of 120 cosine pairs over the frequency of the lowest `n` bands, periods 75 to 350 Hz, and the parabolas to leave out"
+    "Unit vectors of 120 cosine pairs over the frequency of the lowest `n` bands, 75 to 350 Hz; parabolas to leave out"
     f = torch.from_numpy(mel_frequencies(n_mels+2, fmin=fmin, fmax=fmax, htk=htk)[1:n+1])
     Q = torch.linalg.qr(torch.stack([f**0, f/f.max(), (f/f.max())**2], 1))[0]
-    E = torch.polar(torch.ones(120, n, dtype=torch.float64), 2*math.pi*f/torch.linspace(75, 350, 120, dtype=torch.float64)[:,None])
+    periods = torch.linspace(75, 350, 120, dtype=torch.float64)[:,None]
+    E = torch.polar(torch.ones(120, n, dtype=torch.float64), 2*math.pi*f/periods)
     E = E-(E@Q.to(E.dtype))@Q.T.to(E.dtype)
     return E/E.abs().square().sum(1, keepdim=True).sqrt(), Q
 
+def _harmonic_fit(low, cfg, htk):
+    "How well a cosine on that scale fits each frame of the lowest bands (24, frames), and the power of the frame"
+    E, Q = _cosines(cfg.fmin, cfg.fmax, cfg.n_mels, htk)
+    y = low-Q@(Q.T@low)
+    power = y.square().sum(0)
+    return (E@y.to(E.dtype)).abs().square().amax(0)/(power+1e-3), power
+
 def _ripple(x, cfg):
-    "Mean log ratio of the fits of Slaney's and HTK's scale to the harmonics, the share of frames for Slaney, and the depth of the ripple"
+    "Mean log ratio of the fits of Slaney's scale and HTK's, share of frames for Slaney, and depth of the ripple"
     low = x[:,:24].transpose(0,1).flatten(1).double()
     loud = x[:,:30].mean(1).flatten()
-    fits = []
-    for htk in (False, True):
-        E, Q = _cosines(cfg.fmin, cfg.fmax, cfg.n_mels, htk)
-        y = low-Q@(Q.T@low)
-        power = y.square().sum(0)
-        fits.append((E@y.to(E.dtype)).abs().square().amax(0)/(power+1e-3))
-        if not htk: depth = power
+    (slaney, depth), (htk, _) = (_harmonic_fit(low, cfg, scale) for scale in (False, True))
     keep = loud>loud.quantile(.5)
-    best = torch.maximum(*fits)
+    best = torch.maximum(slaney, htk)
     keep &= best>best[keep].quantile(.5)
-    ratio = (fits[0][keep]/fits[1][keep].clamp(min=1e-9)).clamp(min=1e-9).log()
+    ratio = (slaney[keep]/htk[keep].clamp(min=1e-9)).clamp(min=1e-9).log()
     return ratio.mean().item(), (ratio>0).double().mean().item(), (depth[keep].mean()/24).sqrt().item()
 
+# %% ../../nbs/44_mel_formats.ipynb #993208bf
+def _maybe(name, evidence, todo): return Fault(name, evidence, todo, certain=False)
+
+def _no_slaney_norm(n):
+    "Of values that are too large"
+    if not n.hi>3 or n.step>.9: return None
+    return _maybe('no Slaney norm',
+        f'The loudest value of the mel is {n.hi:.1f}, but sound within [-1, 1] reaches 2.5 at most',
+        "filters of equal area are expected (librosa's norm='slaney'); torchaudio and HTK leave them unnormalised, "
+        'which adds 3.6 to 5.6. Or the wave was not within [-1, 1]')
+
+def _another_hop(x, n, cfg):
+    "Of frames that lie farther apart than ours"
+    pace = _pace(x)
+    if not (pace<2.75 and n.step>.88 and n.std>1.4): return None
+    return _maybe('another hop',
+        f'The frames differ too much from one to the next (step {n.step:.2f}, expected 0.6; '
+        f'pace {pace:.2f}, expected 3.0)',
+        f'a frame each {cfg.hop_length} samples at {cfg.sample_rate} Hz is expected, and these are farther apart: '
+        'set hop_length in the configuration of the TTS')
+
+def _upside_down(x):
+    "Of loud frames with weak low bands"
+    level = x.mean(1)
+    loud = x.transpose(0,1)[:,level>level.quantile(.7)]
+    tilt = (loud[:30].mean()-loud[50:].mean()).item()
+    if not tilt<-.5: return None
+    return _maybe('bands upside down',
+        f'In the loudest frames the first 30 bands are {-tilt:.1f} weaker than the last 30; '
+        'in speech they are stronger, by 1 to 3',
+        'the first band must be the lowest: mel.flip(-2)')
+
+# %% ../../nbs/44_mel_formats.ipynb #e512f90b
+def _ln_of_power(n):
+    "Of twice the contrast"
+    if not (n.step>.9 and (n.std>3.3 or n.hi>3)): return None
+    return _maybe('ln of power',
+        f'The frames differ by {n.step:.2f} from one to the next (0.6 in a mel of magnitudes) '
+        f'and the values by {n.std:.1f} from their mean (2 to 3)',
+        f'the logarithm of a magnitude is expected. {_FROM_POWER}')
+
+def _log10(x, n):
+    "Of less than half of the contrast"
+    q = torch.tensor(np.quantile(x.numpy(), (.005, .995)))
+    span = (q[1]-q[0]).item()
+    if not (span<5.5 and n.hi-n.mean<3.3 and n.step<.32 and n.std>.6 and n.hi>-3): return None
+    return _maybe('log10',
+        f'Nearly all values are within {span:.1f} (in natural logarithms, speech spans 7 to 12), '
+        f'and the frames differ by {n.step:.2f} from one to the next (0.6)',
+        "the natural logarithm is expected: multiply by ln(10) = 2.3026, or convert_mel(mel, from_='espnet', cfg=...)")
+
+def _htk_scale(x, cfg, least):
+    "Of harmonics that are equidistant on the other scale, where they are at least that deep"
+    ratio, share, depth = _ripple(x, cfg)
+    if not (ratio<-.2 and share<.31 and depth>least): return None
+    return _maybe('HTK scale',
+        "The harmonics of the voice are equidistant on HTK's mel scale, not on Slaney's "
+        f'({1-share:.0%} of the voiced frames say so)',
+        "Slaney's scale is expected (librosa's default): set mel_scale='slaney' or htk=False, "
+        'or use convert_mel with a MelFormat with htk=True')
+
+def _reversed(x):
+    "Of sounds that end faster than they begin"
+    d = x[...,2:]-x[...,:-2]
+    skew = (d.pow(3).mean()/d.square().mean().pow(1.5)).item()
+    if not skew<-.25: return None
+    return _maybe('frames reversed',
+        f'The sounds begin slowly and end fast (skewness of the differences {skew:.2f}, in speech 0.3 to 1.6)',
+        'the first frame must be the earliest: mel.flip(-1)')
+
+# %% ../../nbs/44_mel_formats.ipynb #4ff1518c
 def _tuned(cfg):
-    "Whether the figures below were measured with such mels"
-    return abs(cfg.hop_length/cfg.sample_rate*86.13-1)<.05 and 4*cfg.hop_length==cfg.win_length==cfg.n_fft and cfg.n_mels==80 and cfg.fmin==0 and (cfg.fmax or cfg.sample_rate/2)==8000
+    "Whether the figures above were measured with such mels"
+    return (abs(cfg.hop_length/cfg.sample_rate*86.13-1)<.05 and 4*cfg.hop_length==cfg.win_length==cfg.n_fft and
+            cfg.n_mels==80 and cfg.fmin==0 and (cfg.fmax or cfg.sample_rate/2)==8000)
+
+def _varied(x):
+    "Whether there are loud and quiet frames"
+    level = x.mean(1)
+    return level.quantile(.9)-level.quantile(.1)>=1
+
+def _long_faults(x, n, cfg, clean):
+    "What two seconds of speech tell; `clean` where nothing else was found"
+    upside = _upside_down(x)
+    if upside: return [upside]
+    log10 = _log10(x, n)
+    return [_ln_of_power(n) if clean else None, log10, _htk_scale(x, cfg, .34 if log10 else .78), _reversed(x)]
 
 def _speech_faults(x, cfg):
     "What speech tells about a mel (B, n_mels, F) whose values are within the range"
-    def fault(name, evidence, todo): out.append(Fault(name, evidence, todo, certain=False))
-    out, hi, mean, std, step = [], x.max().item(), x.mean().item(), x.std(correction=0).item(), _step(x)
-    if not _tuned(cfg): return out
-    if hi>3 and not step>.9: fault('no Slaney norm', f'The loudest value of the mel is {hi:.1f}, but sound within [-1, 1] reaches 2.5 at most', "filters of equal area are expected (librosa's norm='slaney'); torchaudio and HTK leave them unnormalised, which adds 3.6 to 5.6. Or the wave was not within [-1, 1]")
-    seconds, x = x.shape[-1]*cfg.hop_length/cfg.sample_rate, x[:8,:,:1500]
-    if seconds<1 or hi<-6 or std<.5: return out
-    pace = _pace(x)
-    if pace<2.75 and step>.88 and 1.4<std: fault('another hop', f'The frames differ too much from one to the next (step {step:.2f}, expected 0.6; pace {pace:.2f}, expected 3.0)', f'a frame each {cfg.hop_length} samples at {cfg.sample_rate} Hz is expected, and these are farther apart: set hop_length in the configuration of the TTS')
-    if seconds<2: return out
-    level = x.mean(1)
-    if level.quantile(.9)-level.quantile(.1)<1: return out
-    loud = x.transpose(0,1)[:,level>level.quantile(.7)]
-    tilt = (loud[:30].mean()-loud[50:].mean()).item()
-    if tilt<-.5:
-        fault('bands upside down', f'In the loudest frames the first 30 bands are {-tilt:.1f} weaker than the last 30; in speech they are stronger, by 1 to 3', 'the first band must be the lowest: mel.flip(-2)')
-        return out
-    d = x[...,2:]-x[...,:-2]
-    skew = (d.pow(3).mean()/d.square().mean().pow(1.5)).item()
-    if not out and step>.9 and (std>3.3 or hi>3): fault('ln of power', f'The frames differ by {step:.2f} from one to the next (0.6 in a mel of magnitudes) and the values by {std:.1f} from their mean (2 to 3)', "the logarithm of a magnitude is expected. Half of it is near; better is convert_mel(mel, from_='torchaudio', cfg=...), or a MelFormat with power=2")
-    q = torch.tensor(np.quantile(x.numpy(), (.005, .995)))
-    span = (q[1]-q[0]).item()
-    if span<5.5 and hi-mean<3.3 and step<.32 and std>.6 and hi>-3:
-        fault('log10', f'Nearly all values are within {span:.1f} (in natural logarithms, speech spans 7 to 12), and the frames differ by {step:.2f} from one to the next (0.6)', "the natural logarithm is expected: multiply by ln(10) = 2.3026, or convert_mel(mel, from_='espnet', cfg=...)")
-    ratio, share, depth = _ripple(x, cfg)
-    if ratio<-.2 and share<.31 and depth>(.34 if out and out[-1].name=='log10' else .78):
-        fault('HTK scale', f"The harmonics of the voice are equidistant on HTK's mel scale, not on Slaney's ({1-share:.0%} of the voiced frames say so)", "Slaney's scale is expected (librosa's default): set mel_scale='slaney' or htk=False, or use convert_mel with a MelFormat with htk=True")
-    if skew<-.25: fault('frames reversed', f'The sounds begin slowly and end fast (skewness of the differences {skew:.2f}, in speech 0.3 to 1.6)', 'the first frame must be the earliest: mel.flip(-1)')
-    return out
+    if not _tuned(cfg): return []
+    n, seconds, x = _Numbers(x), x.shape[-1]*cfg.hop_length/cfg.sample_rate, x[:8,:,:1500]
+    faults = [_no_slaney_norm(n)]
+    if seconds>=1 and n.hi>=-6 and n.std>=.5:
+        faults.append(_another_hop(x, n, cfg))
+        if seconds>=2 and _varied(x): faults += _long_faults(x, n, cfg, not any(faults))
+    return [f for f in faults if f]
 
 # %% ../../nbs/44_mel_formats.ipynb #8bdc995b
-def mel_faults(mel:np.ndarray|Tensor, # (n_mels, F) or (B, n_mels, F), array or tensor of any float type
-               cfg:Config # The model that shall take it
-              )->list: # Of `Fault`, the clearest first; empty where nothing was found
-    "All that can be seen to be wrong with a mel; raises nothing"
-    return _mel_and_faults(mel, cfg)[1]
-
 def _mel_and_faults(mel, cfg):
     "The mel as float32 on the CPU, None where it is no mel, and the list of `mel_faults`"
     x, wrong = _as_mel(mel, cfg.n_mels)
@@ -269,6 +421,12 @@ def _mel_and_faults(mel, cfg):
     flat = x.view(-1, *x.shape[-2:])
     wrong = _range_fault(flat)
     return x, [wrong] if wrong else _speech_faults(flat, cfg)
+
+def mel_faults(mel:np.ndarray|Tensor, # (n_mels, F) or (B, n_mels, F), array or tensor of any float type
+               cfg:Config # The model that shall take it
+              )->list: # Of `Fault`, the clearest first; empty where nothing was found
+    "All that can be seen to be wrong with a mel; raises nothing"
+    return _mel_and_faults(mel, cfg)[1]
 
 def check_mel(mel:np.ndarray|Tensor, # (n_mels, F) or (B, n_mels, F), array or tensor of any float type
               cfg:Config, # The model that shall take it
@@ -281,6 +439,7 @@ def check_mel(mel:np.ndarray|Tensor, # (n_mels, F) or (B, n_mels, F), array or t
         warnings.warn(f'{f.name}? {f}', UserWarning, stacklevel=2)
     return x
 
+# %% ../../nbs/44_mel_formats.ipynb #2cb62035
 def convert_mel(mel:np.ndarray|Tensor, # (n_mels, F) or (B, n_mels, F) of that format, array or tensor
                 from_:str|MelFormat, # A name in FORMATS, or a format: replace(FORMATS['coqui'], fmax=7600.)
                 cfg:Config # The model that shall take it
@@ -290,8 +449,11 @@ def convert_mel(mel:np.ndarray|Tensor, # (n_mels, F) or (B, n_mels, F) of that f
     _refuse(f, cfg)
     x, wrong = _as_mel(mel, f.n_mels)
     if wrong: raise ValueError(str(wrong))
-    y, no = _ln(x, f), f'This is no mel of format {f.about or f!r}: its values go from {x.min():.3g} to {x.max():.3g}'
-    if y.min()<(least := math.log(max(f.floor, 1e-30)))-5: raise ValueError(f'{no}, that is {y.min():.3g} in natural logarithms, and below {least:.3g} it has nothing. Are these decibels?')
+    no = f'This is no mel of format {f.about or f!r}: its values go from {x.min():.3g} to {x.max():.3g}'
+    y, least = _ln(x, f), math.log(max(f.floor, 1e-30))
+    if y.min()<least-5:
+        raise ValueError(f'{no}, that is {y.min():.3g} in natural logarithms, and below {least:.3g} it has nothing. '
+                         'Are these decibels?')
     out = _to_ours(y, f, cfg).float()
     wrong = _range_fault(out.view(-1, *out.shape[-2:]))
     if wrong: raise ValueError(f'{no}. Converted from it: {wrong}')
@@ -303,22 +465,37 @@ def conversion_cost(from_:str|MelFormat, # A name in FORMATS, or a format
                    )->float: # Mean |d ln mel|
     "Mean difference of the converted mel and our own mel of the same frames of the same waves"
     f = _format(from_)
-    errors = [(convert_mel(foreign_mel(w, f, cfg.sample_rate), f, cfg)-foreign_mel(w, replace(_ours(cfg), center=f.center), cfg.sample_rate)).abs() for w in wavs]
-    return torch.cat([e.flatten() for e in errors]).mean().item()
+    own = replace(_ours(cfg), center=f.center)
+    def error(w): return convert_mel(foreign_mel(w, f, cfg.sample_rate), f, cfg)-foreign_mel(w, own, cfg.sample_rate)
+    return torch.cat([error(w).abs().flatten() for w in wavs]).mean().item()
 
 # %% ../../nbs/44_mel_formats.ipynb #99045efb
-_DAMAGED = (pickle.UnpicklingError, zipfile.BadZipFile, struct.error, tokenize.TokenError, RuntimeError, OSError, EOFError, ValueError, TypeError, LookupError,
-            AttributeError, AssertionError, SyntaxError, MemoryError) # What numpy and torch raise for a file that was cut or changed
+# What numpy and torch raise for a file that was cut or changed
+_DAMAGED = (pickle.UnpicklingError, zipfile.BadZipFile, struct.error, tokenize.TokenError, RuntimeError, OSError,
+            EOFError, ValueError, TypeError, LookupError, AttributeError, AssertionError, SyntaxError, MemoryError)
+
+def _load_plain(path):
+    "What np.load or torch.load gives, without running anything"
+    if path.suffix.lower()=='.npy': return np.load(path, allow_pickle=False)
+    return torch.load(path, map_location='cpu', weights_only=True)
+
+def _is_plain(x):
+    "Whether the tensor has a value of its own in each place"
+    return x.layout==torch.strided and not (x.is_nested or x.is_meta or x.numel()>x.untyped_storage().nbytes())
 
 def read_mel(path:str|Path # A mel saved with np.save (.npy) or torch.save (.pt)
             )->np.ndarray|Tensor: # Array or tensor, as it was saved
     "Read a mel without running anything in the file"
     path = Path(path)
     if not path.is_file(): raise FileNotFoundError(f'There is no mel file {path}')
-    try: mel = np.load(path, allow_pickle=False) if path.suffix.lower()=='.npy' else torch.load(path, map_location='cpu', weights_only=True)
+    try: mel = _load_plain(path)
     except _DAMAGED as e:
-        raise ValueError(f'{path} cannot be read as a mel: it is damaged, or not a plain array of np.save or torch.save ({(str(e).splitlines() or [""])[0][:120]})') from e
-    if not isinstance(mel, (np.ndarray, Tensor)): raise ValueError(f'{path} holds a {type(mel).__name__}, expected one array or tensor')
-    if isinstance(mel, Tensor) and (mel.layout!=torch.strided or mel.is_nested or mel.is_meta or mel.numel()>mel.untyped_storage().nbytes()):
-        raise ValueError(f'{path} holds a sparse, nested, empty or repeated tensor, expected one plain array or tensor: save mel.to_dense().contiguous()')
+        said = (str(e).splitlines() or [""])[0][:120]
+        raise ValueError(f'{path} cannot be read as a mel: it is damaged, '
+                         f'or not a plain array of np.save or torch.save ({said})') from e
+    if not isinstance(mel, (np.ndarray, Tensor)):
+        raise ValueError(f'{path} holds a {type(mel).__name__}, expected one array or tensor')
+    if isinstance(mel, Tensor) and not _is_plain(mel):
+        raise ValueError(f'{path} holds a sparse, nested, empty or repeated tensor, '
+                         'expected one plain array or tensor: save mel.to_dense().contiguous()')
     return mel
