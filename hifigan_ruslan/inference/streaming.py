@@ -43,7 +43,7 @@ class Piecewise:
         if last and self.done and not final: yield self.empty, True # all was handed out before the end was known
 
     def _window(self, last):
-        "Input rows a to b, the output row up to which they give final results, whether it is the end; None = nothing new"
+        "Input rows a to b, the output row up to which they give results, whether it is the end; None = nothing new"
         n, first = self.start+self.rows.shape[-2], self.done//self.rate
         full = first + self.tile - -self.right//self.rate
         if self.wait and not last and n<full: return None
