@@ -13,6 +13,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import BinaryIO
 import numpy as np, torch, torch.nn.functional as F
+from fastcore.basics import patch
 from torch import Tensor, nn
 from .config import Config
 from .base.audio import is_ours, read_wav, wav_at, write_wav
@@ -29,8 +30,16 @@ from .inference.mel_formats import check_mel, read_mel
 # %% ../nbs/45_vocoder.ipynb #06653389
 class _To(nn.Module):
     "A change of type between two layers"
-    def __init__(self, dtype): super().__init__(); self.dtype = dtype
+    def __init__(self, dtype):
+        super().__init__()
+        self.dtype = dtype
+
     def forward(self, x): return x.to(self.dtype)
+
+def _ends_in_fp32(g, dtype):
+    "Let the first and the last convolution of a generator compute in fp32, the rest in `dtype`"
+    g.conv_pre = nn.Sequential(g.conv_pre.float(), _To(dtype))
+    g.conv_post = nn.Sequential(_To(torch.float32), g.conv_post.float())
 
 class TorchGenerator:
     "A `Generator` for inference on any device"
@@ -39,47 +48,63 @@ class TorchGenerator:
                  device:torch.device, # Where to compute
                  precision:str='fp32' # 'fp32', 'bf16' or 'fp16'
                 ):
-        g, dtype = generator, DTYPES[precision]
-        self.cfg, self.device, self.generator = g.cfg, device, g.to(device, dtype).requires_grad_(False).eval()
-        if dtype!=torch.float32:
-            g.conv_pre, g.conv_post = nn.Sequential(g.conv_pre.float(), _To(dtype)), nn.Sequential(_To(torch.float32), g.conv_post.float())
+        dtype = DTYPES[precision]
+        self.cfg, self.device = generator.cfg, device
+        self.generator = generator.to(device, dtype).requires_grad_(False).eval()
+        if dtype!=torch.float32: _ends_in_fp32(generator, dtype)
 
     @torch.inference_mode()
     def __call__(self,
                  mel:Tensor # (B, n_mels, F) natural-log mel, float32
                 )->Tensor: # (B, 1, F*hop_length) wave in [-1, 1], float32 on the CPU
         "The wave for a mel"
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False): return self.generator(mel.to(self.device)).cpu()
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            return self.generator(mel.to(self.device)).cpu()
 
     def pipeline(self)->list: # For `flow`, from (F, n_mels) rows to (T, 1) rows
         "The whole generator as one `Piecewise`"
         return whole_generator(self, self.cfg)
 
 # %% ../nbs/45_vocoder.ipynb #7c17851d
+def _refuse_engine(device, engine, precision):
+    "Raise ValueError for an engine that does not exist, or cannot compute so"
+    if engine not in ('auto','fast','torch','onnx'):
+        raise ValueError(f"There is no engine {engine!r}; use 'auto', 'fast', 'torch' or 'onnx'")
+    if precision not in ('fp32','bf16','fp16'):
+        raise ValueError(f"There is no precision {precision!r} for inference; use 'fp32', 'bf16' or 'fp16'")
+    cpu = device.type=='cpu'
+    if engine in ('fast','onnx') and not cpu:
+        raise ValueError(f"The engine {engine!r} is for the CPU, the device is {device}: use 'auto' or 'torch'")
+    if engine=='onnx' and precision!='fp32':
+        raise ValueError(f"The engine 'onnx' computes in fp32, found {precision!r}: use 'auto', 'fast' or 'torch'")
+    if cpu and precision=='fp16':
+        raise ValueError('fp16 is for GPUs: a CPU computes it slowly; use bf16, or fp32')
+
 def choose_engine(device:torch.device, # Where to compute
                   engine:str='auto', # 'fast' (CPU), 'torch', 'onnx' (CPU), or 'auto'
                   precision:str='fp32' # 'fp32', 'bf16' or 'fp16'
                  )->tuple: # Name of the engine and the reason in words
     "How to compute, and why"
-    if engine not in ('auto','fast','torch','onnx'): raise ValueError(f"There is no engine {engine!r}; use 'auto', 'fast', 'torch' or 'onnx'")
-    if precision not in ('fp32','bf16','fp16'): raise ValueError(f"There is no precision {precision!r} for inference; use 'fp32', 'bf16' or 'fp16'")
-    cpu = device.type=='cpu'
-    if engine in ('fast','onnx') and not cpu: raise ValueError(f"The engine {engine!r} is for the CPU, the device is {device}: use 'auto' or 'torch'")
-    if engine=='onnx' and precision!='fp32': raise ValueError(f"The engine 'onnx' computes in fp32, found {precision!r}: use 'auto', 'fast' or 'torch'")
-    if cpu and precision=='fp16': raise ValueError('fp16 is for GPUs: a CPU computes it slowly; use bf16, or fp32')
-    name = ('fast' if cpu else 'torch') if engine=='auto' else engine
-    why = 'as asked' if engine!='auto' else 'the fastest on a CPU' if cpu else 'the plain generator suits a GPU'
+    _refuse_engine(device, engine, precision)
+    best, suits = (('fast', 'the fastest on a CPU') if device.type=='cpu' else
+                   ('torch', 'the plain generator suits a GPU'))
+    name, why = (best, suits) if engine=='auto' else (engine, 'as asked')
     speed = '' if precision=='fp32' else f'; {precision} {choose_precision(device, precision)[1]}'
     return name, f'{name} on {device}, {why}{speed}'
 
-# %% ../nbs/45_vocoder.ipynb #2faac9a1
-def _whole(n): return isinstance(n, Integral) and not isinstance(n, bool)
+# %% ../nbs/45_vocoder.ipynb #53105a62
+def _build(engine, cfg, weights, device, precision):
+    "The engine of that name with these weights"
+    if engine=='onnx': return OnnxGenerator(cfg, weights)
+    generator = load_generator(cfg, weights)
+    return FastGenerator(generator, precision) if engine=='fast' else TorchGenerator(generator, device, precision)
 
+# %% ../nbs/45_vocoder.ipynb #2faac9a1
 class Vocoder:
     "A generator for use: wave to mel, mel to wave, wave to wave"
     def __init__(self,
                  cfg:Config, # The model
-                 generator:nn.Module|dict, # A `Generator` or its weights; copied, so that a model in training stays as it is
+                 generator:nn.Module|dict, # A `Generator` or its weights; copied, a model in training stays as it is
                  device:str|torch.device=None, # Where to compute; None = the CPU
                  engine:str='auto', # 'fast' (CPU), 'torch', 'onnx' (CPU), or 'auto'
                  precision:str='fp32' # 'fp32', 'bf16', or on a GPU 'fp16'
@@ -88,120 +113,188 @@ class Vocoder:
         self.device = choose_device(device or 'cpu')[0]
         self.engine, self.why = choose_engine(self.device, engine, precision)
         weights = generator.state_dict() if isinstance(generator, nn.Module) else generator
-        self.generator = (FastGenerator(load_generator(cfg, weights), precision) if self.engine=='fast' else
-                          OnnxGenerator(cfg, weights) if self.engine=='onnx' else TorchGenerator(load_generator(cfg, weights), self.device, precision))
+        self.generator = _build(self.engine, cfg, weights, self.device, precision)
         self.logmel = LogMel(cfg).to(self.device)
 
     @classmethod
     def load(cls,
-             checkpoint:str|Path|dict, # Anything that `open_checkpoint` reads: best.pt or run folder, exported folder or .onnx, official file
-             config:Config|dict|str|Path=None, # For an official file; None = config.json, or the only config*.json, beside it
+             checkpoint:str|Path|dict, # As `open_checkpoint` takes it: voice, run folder, best.pt, .onnx, official file
+             config:Config|dict|str|Path=None, # For an official file; None = the only config*.json beside it
              device:str|torch.device=None, # Where to compute; None = the CPU
              engine:str='auto', # As in `Vocoder`
              precision:str='fp32' # As in `Vocoder`
             )->'Vocoder': # Ready for use
         "A vocoder from a checkpoint; nothing in the file is executed"
-        choose_engine(choose_device(device or 'cpu')[0], engine, precision) # what cannot be is said before the file is read
-        cfg, state = open_checkpoint(checkpoint, config)
-        try: return cls(cfg, state, device, engine, precision)
-        except ValueError as e: raise ValueError(f'{"The checkpoint" if isinstance(checkpoint, dict) else checkpoint}: {e}') from e
+        choose_engine(choose_device(device or 'cpu')[0], engine, precision) # the impossible is said before reading
+        cfg, weights = open_checkpoint(checkpoint, config)
+        try: return cls(cfg, weights, device, engine, precision)
+        except ValueError as e:
+            name = 'The checkpoint' if isinstance(checkpoint, dict) else checkpoint
+            raise ValueError(f'{name}: {e}') from e
 
-    @torch.no_grad()
-    def mel(self,
-            wav:np.ndarray|Tensor, # (T,) or (channels, T) in [-1, 1], or int16; array or tensor
-            sample_rate:int # Hz; resampled to the model's rate if it is another
-           )->Tensor: # (n_mels, F) natural log of the mel magnitude
-        "The mel of a wave, as the generator was trained on"
-        return self.logmel(torch.from_numpy(wav_at(wav, sample_rate, self.sample_rate))[None].to(self.device))[0].cpu()
+# %% ../nbs/45_vocoder.ipynb #d3003713
+@patch
+def mel(self:Vocoder,
+        wav:np.ndarray|Tensor, # (T,) or (channels, T) in [-1, 1], or int16; array or tensor
+        sample_rate:int # Hz; resampled to the model's rate if it is another
+       )->Tensor: # (n_mels, F) natural log of the mel magnitude
+    "The mel of a wave, as the generator was trained on"
+    x = torch.from_numpy(wav_at(wav, sample_rate, self.sample_rate))
+    with torch.no_grad(): return self.logmel(x[None].to(self.device))[0].cpu()
 
-    def vocode(self,
-               mel:np.ndarray|Tensor, # (n_mels, F) or (B, n_mels, F) natural-log mel; array or tensor
-               chunk:int=None, # Frames to synthesise at a time: bounds the memory, changes nothing else; None = as the engine does best
-               lengths:list|Tensor|None=None # Of a batch: the true number of frames of each mel; what is beyond is padding, and silent in the result
-              )->Tensor: # (1, T) or (B, 1, T) wave in [-1, 1], T = F*hop_length
-        "The wave of a mel"
-        mel = check_mel(mel, self.cfg)
-        if chunk is not None and not (_whole(chunk) and chunk>0):
-            raise ValueError(f'chunk must be a whole number of frames above 0, or None, found {chunk!r}')
-        if lengths is not None: return self._padded(mel, lengths, chunk)
-        x = mel.view(-1, *mel.shape[-2:])
-        wav = self.generator(x) if chunk is None else torch.stack([torch.cat(list(self._flow(m.split(int(chunk), -1))), -1) for m in x])
-        return wav if mel.dim()==3 else wav[0]
+def _is_whole(n): return isinstance(n, Integral) and not isinstance(n, bool)
 
-    def _padded(self, mel, lengths, chunk):
-        "The waves of mels of different lengths, silent behind their ends"
-        n, F = lengths.tolist() if hasattr(lengths, 'tolist') else list(lengths), mel.shape[-1]
-        if mel.dim()!=3 or len(n)!=len(mel) or not all(_whole(o) and 0<o<=F for o in n):
-            raise ValueError(f'lengths must have a number of frames from 1 to {F} for each mel of the batch {tuple(mel.shape)}, found {n}')
-        wav = torch.zeros(len(n), 1, F*self.cfg.hop_length)
-        for w,m,o in zip(wav, mel, n): w[:,:o*self.cfg.hop_length] = self.vocode(m[:,:o], chunk)
-        return wav
+@patch
+def vocode(self:Vocoder,
+           mel:np.ndarray|Tensor, # (n_mels, F) or (B, n_mels, F) natural-log mel; array or tensor
+           chunk:int=None, # Frames at a time: bounds the memory, changes nothing else; None = as suits the engine
+           lengths:list|Tensor|None=None # Of a batch: the true frames of each; beyond is padding, silent in the result
+          )->Tensor: # (1, T) or (B, 1, T) wave in [-1, 1], T = F*hop_length
+    "The wave of a mel"
+    mel = check_mel(mel, self.cfg)
+    if chunk is not None and not (_is_whole(chunk) and chunk>0):
+        raise ValueError(f'chunk must be a whole number of frames above 0, or None, found {chunk!r}')
+    if lengths is not None: return _vocode_padded(self, mel, lengths, chunk)
+    batch = mel.view(-1, *mel.shape[-2:])
+    wav = self.generator(batch) if chunk is None else torch.stack([_in_chunks(self, m, int(chunk)) for m in batch])
+    return wav if mel.dim()==3 else wav[0]
 
-    @torch.inference_mode()
-    def _next(self, nodes, x, last):
-        "The samples that follow when the frames x are known: (1, T), T may be 0"
-        return torch.cat([torch.empty(0,1), *(y for y,_ in flow(nodes, x, last))]).t()
+# %% ../nbs/45_vocoder.ipynb #a95361ea
+def _true_lengths(lengths, mel):
+    "The lengths as a list; ValueError where they do not fit the batch"
+    n, F = lengths.tolist() if hasattr(lengths, 'tolist') else list(lengths), mel.shape[-1]
+    if mel.dim()!=3 or len(n)!=len(mel) or not all(_is_whole(o) and 0<o<=F for o in n):
+        raise ValueError(f'lengths must have a number of frames from 1 to {F} for each mel of the batch '
+                         f'{tuple(mel.shape)}, found {n}')
+    return n
 
-    def _flow(self, mels):
-        "Waves for the chunks of a mel, each as soon as it is final"
-        nodes, rows = self.generator.pipeline(), None
-        for mel in mels:
-            rows = mel.t().contiguous()
-            wav = self._next(nodes, rows, False)
-            if wav.numel(): yield wav
-        if rows is not None: yield self._next(nodes, rows[:0], True)
+def _vocode_padded(v, mel, lengths, chunk):
+    "The waves of mels of different lengths, silent behind their ends"
+    lengths, hop = _true_lengths(lengths, mel), v.cfg.hop_length
+    wav = torch.zeros(len(lengths), 1, mel.shape[-1]*hop)
+    for w,m,n in zip(wav, mel, lengths): w[:,:n*hop] = v.vocode(m[:,:n], chunk)
+    return wav
 
-    def stream(self,
-               mels:Iterable # Iterable of (n_mels, F) chunks of one natural-log mel, of any length
-              )->Iterator: # Yields (1, T) waves; together they are the wave of the whole mel
-        "The wave of a mel that is still being made: each sample comes as soon as no frame to follow can change it"
-        def checked():
-            for mel in mels:
-                mel = check_mel(mel, self.cfg)
-                if mel.dim()==3: raise ValueError(f'A stream takes the chunks of one mel, ({self.cfg.n_mels}, F), found the shape {tuple(mel.shape)}')
-                yield mel
-        yield from self._flow(checked())
+# %% ../nbs/45_vocoder.ipynb #2ef25c71
+@torch.inference_mode()
+def _final_samples(nodes, rows, last):
+    "The samples that follow when these frames are known: (1, T), T may be 0"
+    return torch.cat([torch.empty(0,1), *(y for y,_ in flow(nodes, rows, last))]).t()
 
-    def resynthesize(self,
-                     wav:np.ndarray|Tensor, # (T,) or (channels, T) in [-1, 1], or int16; array or tensor
-                     sample_rate:int, # Hz
-                     chunk:int=None # As in `vocode`
-                    )->Tensor: # (1, T') wave at the model's rate, as long as the resampled input
-        "Wave to mel to wave: the best that a TTS could get from this vocoder"
-        x = torch.from_numpy(wav_at(wav, sample_rate, self.sample_rate))
-        whole = F.pad(x, (0, -len(x)%self.cfg.hop_length)) # zeros up to a whole frame, cut off again below
-        return self.vocode(self.mel(whole, self.sample_rate), chunk)[:,:len(x)]
+def _flow_mels(v, mels):
+    "Waves for the chunks of a mel, each as soon as it is final"
+    nodes, rows = v.generator.pipeline(), None
+    for mel in mels:
+        rows = mel.t().contiguous()
+        wav = _final_samples(nodes, rows, False)
+        if wav.numel(): yield wav
+    if rows is not None: yield _final_samples(nodes, rows[:0], True)
+
+def _in_chunks(v, mel, chunk):
+    "The wave of one mel, `chunk` frames at a time"
+    return torch.cat(list(_flow_mels(v, mel.split(chunk, -1))), -1)
+
+def _checked_chunks(mels, cfg):
+    "The chunks of one mel, each checked when it comes"
+    for mel in mels:
+        mel = check_mel(mel, cfg)
+        if mel.dim()==3:
+            raise ValueError(f'A stream takes the chunks of one mel, ({cfg.n_mels}, F), '
+                             f'found the shape {tuple(mel.shape)}')
+        yield mel
+
+@patch
+def stream(self:Vocoder,
+           mels:Iterable # Iterable of (n_mels, F) chunks of one natural-log mel, of any length
+          )->Iterator: # Yields (1, T) waves; together they are the wave of the whole mel
+    "The wave of a mel that is still being made: each sample comes as soon as no frame to follow can change it"
+    yield from _flow_mels(self, _checked_chunks(mels, self.cfg))
+
+# %% ../nbs/45_vocoder.ipynb #ddf975e8
+@patch
+def resynthesize(self:Vocoder,
+                 wav:np.ndarray|Tensor, # (T,) or (channels, T) in [-1, 1], or int16; array or tensor
+                 sample_rate:int, # Hz
+                 chunk:int=None # As in `vocode`
+                )->Tensor: # (1, T') wave at the model's rate, as long as the resampled input
+    "Wave to mel to wave: the best that a TTS could get from this vocoder"
+    x = torch.from_numpy(wav_at(wav, sample_rate, self.sample_rate))
+    whole = F.pad(x, (0, -len(x)%self.cfg.hop_length)) # zeros up to a whole frame, cut off again below
+    return self.vocode(self.mel(whole, self.sample_rate), chunk)[:,:len(x)]
 
 # %% ../nbs/45_vocoder.ipynb #48215808
-def _render(v, path, chunk):
-    "The wave (1, T) that one input stands for"
-    if path.suffix.lower() not in ('.npy', '.pt'): return v.resynthesize(*read_wav(path), chunk)
-    wav = v.vocode(read_mel(path), chunk)
-    if wav.dim()==3 and len(wav)>1: raise ValueError(f'{path} holds {len(wav)} mels, expected one: save each to its own file')
-    return wav.view(1, -1)
-
 _KINDS = '.wav .flac .ogg .mp3 .npy .pt'.split() # What is taken from a folder
+
+def _in_folder(folder):
+    "The sound files and mels of a folder"
+    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in _KINDS and not p.name.startswith('.'))
+    if found: return found
+    raise ValueError(f'The folder {folder} holds no sound files or mels ({", ".join(_KINDS)}); '
+                     'folders inside it are not searched')
 
 def _files(inputs):
     "The paths, with the files of a folder in place of the folder"
     for path in map(Path, [inputs] if isinstance(inputs, (str, Path)) else inputs):
-        if not path.is_dir(): yield path; continue
-        found = sorted(p for p in path.iterdir() if p.suffix.lower() in _KINDS and not p.name.startswith('.'))
-        if not found: raise ValueError(f'The folder {path} holds no sound files or mels ({", ".join(_KINDS)}); folders inside it are not searched')
-        yield from found
+        if path.is_dir(): yield from _in_folder(path)
+        else: yield path
+
+def _refuse_loss(path, target, targets):
+    "Raise ValueError where writing `target` would lose a file: of another input, the input itself, or somebody's"
+    twin = next((p for p,t in targets.items() if t==target and p!=path), None)
+    if twin: raise ValueError(f'{twin} and {path} would both become {target}: generate them into two folders')
+    if target.resolve()==path.resolve():
+        raise ValueError(f'{path} would be overwritten by its copy: choose another folder for the output')
+    if target.exists() and not is_ours(target):
+        raise ValueError(f'{target} is there already and was not made by hifigan-generate, or was changed since: '
+                         'it would be lost. Choose another folder for the output')
 
 def _targets(inputs, out):
     "Input path -> WAV to write; ValueError where two would meet"
     if Path(out).is_file(): raise ValueError(f'{out} is a file, and the WAVs need a folder: give another name')
-    to = {}
+    targets = {}
     for path in _files(inputs):
         target = Path(out)/f'{path.stem}.wav'
-        twin = next((p for p,t in to.items() if t==target and p!=path), None)
-        if twin: raise ValueError(f'{twin} and {path} would both become {target}: generate them into two folders')
-        if target.resolve()==path.resolve(): raise ValueError(f'{path} would be overwritten by its copy: choose another folder for the output')
-        if target.exists() and not is_ours(target): raise ValueError(f'{target} is there already and was not made by hifigan-generate, or was changed since: it would be lost. Choose another folder for the output')
-        to[path] = target
-    return to
+        _refuse_loss(path, target, targets)
+        targets[path] = target
+    return targets
+
+# %% ../nbs/45_vocoder.ipynb #b8be64ba
+def _render(v, path, chunk):
+    "The wave (1, T) that one input stands for"
+    if path.suffix.lower() not in ('.npy', '.pt'): return v.resynthesize(*read_wav(path), chunk)
+    wav = v.vocode(read_mel(path), chunk)
+    if wav.dim()==3 and len(wav)>1:
+        raise ValueError(f'{path} holds {len(wav)} mels, expected one: save each to its own file')
+    return wav.view(1, -1)
+
+def _write_wave(v, path, target, chunk):
+    "Make the WAV of one input; the seconds of sound in it, and those that it took"
+    start = perf_counter()
+    wav = _render(v, path, chunk)
+    write_wav(target, wav, v.sample_rate)
+    return wav.shape[1]/v.sample_rate, perf_counter()-start
+
+def _write_waves(v, targets, chunk):
+    "Make the WAVs, with a line for each; input -> what was wrong, of those that could not be done"
+    n, failed, sound, taken = len(targets), {}, 0., 0.
+    for i,(path,target) in enumerate(targets.items(), 1):
+        try:
+            seconds, wait = _write_wave(v, path, target, chunk)
+            sound, taken = sound+seconds, taken+wait
+            print(f'{i}/{n} {target}: {seconds:.2f} s of sound in {wait:.2f} s (RTF {wait/seconds:.3f})')
+        except (ValueError, OSError) as e:
+            failed[path] = str(e) if str(path) in str(e) else f'{path}: {e}'
+            if n>1: print(f'not done: {failed[path]}')
+    if sound and n>1:
+        print(f'all: {sound:.1f} s of sound in {taken:.1f} s '
+              f'(RTF {taken/sound:.3f}; below 1 is faster than real time)')
+    return failed
+
+# %% ../nbs/45_vocoder.ipynb #71f0714a
+def _not_done(failed, n, out):
+    "What is said at the end when some of n inputs failed"
+    done = f', the others are in {out}' if len(failed)<n else ''
+    return f'{len(failed)} of {n} inputs could not be done{done}: ' + '; '.join(failed.values())
 
 def generate(inputs:list, # Paths: sound files (resynthesised), mels as .npy or .pt (vocoded), or folders of them
              out:str|Path, # Folder for the WAVs, named as the inputs
@@ -213,52 +306,52 @@ def generate(inputs:list, # Paths: sound files (resynthesised), mels as .npy or 
              precision:str='fp32' # As in `Vocoder`
             )->list: # Paths of the WAVs
     "Resynthesise sound files and vocode mels into a folder"
-    to, failed, sound, taken = _targets(inputs, out), {}, 0., 0.
-    if not any(p.exists() for p in to): raise FileNotFoundError('There is no ' + ', '.join(map(str, to)))
+    targets = _targets(inputs, out)
+    if not any(p.exists() for p in targets):
+        raise FileNotFoundError('There is no ' + ', '.join(map(str, targets)))
     v = Vocoder.load(checkpoint, config, device, engine, precision)
-    named = f'voice: {checkpoint}\n' if isinstance(checkpoint, (str, Path)) else ''
-    print(f'{named}engine: {v.why}')
-    for i,(path,target) in enumerate(to.items()):
-        start = perf_counter()
-        try:
-            wav = _render(v, path, chunk)
-            write_wav(target, wav, v.sample_rate)
-            seconds, wait = wav.shape[1]/v.sample_rate, perf_counter()-start
-            sound, taken = sound+seconds, taken+wait
-            print(f'{i+1}/{len(to)} {target}: {seconds:.2f} s of sound in {wait:.2f} s (RTF {wait/seconds:.3f})')
-        except (ValueError, OSError) as e:
-            failed[path] = str(e) if str(path) in str(e) else f'{path}: {e}'
-            if len(to)>1: print(f'not done: {failed[path]}')
-    if sound and len(to)>1: print(f'all: {sound:.1f} s of sound in {taken:.1f} s (RTF {taken/sound:.3f}; below 1 is faster than real time)')
-    if failed:
-        done = f', the others are in {out}' if len(failed)<len(to) else ''
-        raise ValueError(f'{len(failed)} of {len(to)} inputs could not be done{done}: ' + '; '.join(failed.values()))
-    return list(to.values())
+    if isinstance(checkpoint, (str, Path)): print(f'voice: {checkpoint}')
+    print(f'engine: {v.why}')
+    failed = _write_waves(v, targets, chunk)
+    if failed: raise ValueError(_not_done(failed, len(targets), out))
+    return list(targets.values())
 
 # %% ../nbs/45_vocoder.ipynb #a4fa2b2c
+def _frames_from(source, n_mels, chunk):
+    "Mels (n_mels, F) of up to `chunk` frames, until the source ends"
+    size = 4*n_mels
+    while (data := source.read(size*chunk)):
+        whole, rest = divmod(len(data), size)
+        frames = np.frombuffer(data[:whole*size], '<f4').reshape(whole, n_mels)
+        if whole: yield torch.from_numpy(frames.T.copy())
+        if rest:
+            raise ValueError(f'The input ends within a frame: {rest} bytes after the last whole one; '
+                             f'a frame is {n_mels} float32 numbers, {size} bytes')
+
+def _pcm16(wav): return (wav.numpy()*32768).round().clip(-32768, 32767).astype('<i2').tobytes()
+
 def stream_pcm(v:Vocoder, # Ready for use
-               source:BinaryIO, # Binary stream: frames one after the other, each n_mels float32 numbers (little-endian), natural-log mel
-               sink:BinaryIO, # Binary stream: 16-bit little-endian samples, one channel, at v.sample_rate
+               source:BinaryIO, # Frame after frame of a natural-log mel, each n_mels little-endian float32 numbers
+               sink:BinaryIO, # 16-bit little-endian samples, one channel, at v.sample_rate
                chunk:int=16 # Frames to wait for before each computation
               )->float: # Seconds of sound written
     "Vocode frames as they come, until the source ends"
-    size, n = 4*v.cfg.n_mels, 0
-    def mels():
-        while (data := source.read(size*chunk)):
-            whole = len(data)//size
-            if whole: yield torch.from_numpy(np.frombuffer(data[:whole*size], '<f4').reshape(whole, -1).T.copy())
-            if len(data)%size: raise ValueError(f'The input ends within a frame: {len(data)%size} bytes after the last whole one; a frame is {v.cfg.n_mels} float32 numbers, {size} bytes')
     if chunk<1: raise ValueError(f'chunk must be a whole number of frames above 0, found {chunk}')
-    for wav in v.stream(mels()):
-        sink.write((wav[0].numpy()*32768).round().clip(-32768, 32767).astype('<i2').tobytes()); sink.flush()
+    n = 0
+    for wav in v.stream(_frames_from(source, v.cfg.n_mels, chunk)):
+        sink.write(_pcm16(wav[0]))
+        sink.flush()
         n += wav.shape[1]
     if not n: raise ValueError('The input is empty: no frame of a mel came')
     return n/v.sample_rate
 
-def generate_stream(checkpoint:str|Path|dict, chunk:int=None, **kw:object # As in `generate`
+def generate_stream(checkpoint:str|Path|dict, # As in `generate`
+                    chunk:int=None, # Frames to wait for before each computation; None = 16
+                    **kw:object # As in `generate`
                    ):
     "Frames from standard input to samples on standard output; words go to standard error"
     v, start = Vocoder.load(checkpoint, **kw), perf_counter()
-    print(f'engine: {v.why}\nreading float32 frames of {v.cfg.n_mels}, writing 16-bit samples at {v.sample_rate} Hz', file=sys.stderr, flush=True)
+    print(f'engine: {v.why}\nreading float32 frames of {v.cfg.n_mels}, writing 16-bit samples at {v.sample_rate} Hz',
+          file=sys.stderr, flush=True)
     seconds = stream_pcm(v, sys.stdin.buffer, sys.stdout.buffer, chunk or 16)
     print(f'{seconds:.2f} s of sound in {perf_counter()-start:.2f} s, with the waiting for input', file=sys.stderr)

@@ -68,28 +68,46 @@ class FusedConv(PlainConv):
         return _rows(torch.ops.mkldnn._convolution_pointwise(_image(x), self.w, self.b, *self.where, *then))
 
     def plus(self, x, other):
-        if 1 in other.shape: return self.add_to(x, other.clone()) # its layout is ambiguous, which this operator refuses
-        return _rows(torch.ops.mkldnn._convolution_pointwise.binary(_image(x), _image(other), self.w, self.b, *self.where, 'add', 1., None, [], None))
+        if 1 in other.shape: return self.add_to(x, other.clone()) # its layout is ambiguous: this operator refuses it
+        fused = torch.ops.mkldnn._convolution_pointwise.binary
+        return _rows(fused(_image(x), _image(other), self.w, self.b, *self.where, 'add', 1., None, [], None))
 
     def add_to(self, x, other):
-        torch.ops.mkldnn._convolution_pointwise_.binary(_image(other), _image(x), self.w, self.b, *self.where, 'add', 1., None, [], None)
+        fused = torch.ops.mkldnn._convolution_pointwise_.binary
+        fused(_image(other), _image(x), self.w, self.b, *self.where, 'add', 1., None, [], None)
         return other
+
+# %% ../../nbs/41_cpu.ipynb #ff63d1f0
+def _both_ways(dtype):
+    "Small results as pairs, fused and plain: a convolution with leaky ReLU, one plus another array, one added in place"
+    x, other, w, b = (torch.linspace(-1, 1, s.numel()).to(dtype).view(s)
+                      for s in map(torch.Size, ((10,8), (10,8), (8,8,3), (8,))))
+    plain, fused = (c(w, b, 2, slope=.1) for c in (PlainConv, FusedConv))
+    pairs = [(fused(x), plain(x))]
+    fused.slope = plain.slope = None
+    pairs.append((fused.plus(x, other), plain.plus(x, other)))
+    pairs.append((fused.add_to(x, other.clone()), plain.add_to(x, other.clone())))
+    return pairs
 
 @lru_cache
 def fused_fault(dtype:torch.dtype # Of the arithmetic
                )->str: # '' if they work
     "Why oneDNN's fused operators cannot be used here, found by using them"
-    x, other, w, b = (torch.linspace(-1, 1, s.numel()).to(dtype).view(s) for s in map(torch.Size, ((10,8), (10,8), (8,8,3), (8,))))
-    try:
-        plain, fused = (c(w, b, 2, slope=.1) for c in (PlainConv, FusedConv))
-        pairs = [(fused(x), plain(x))]
-        fused.slope = plain.slope = None
-        pairs += [(fused.plus(x, other), plain.plus(x, other)), (fused.add_to(x, other.clone()), plain.add_to(x, other.clone()))]
-    except (AttributeError, RuntimeError, NotImplementedError) as e: return f'this torch or processor has no such operators ({str(e).splitlines()[0][:100]})'
-    close = all((a-b).abs().max()<=(.02 if dtype==torch.bfloat16 else 1e-5)*b.abs().max() for a,b in pairs) # of the largest: one step of bf16 is .008 of a number
+    try: pairs = _both_ways(dtype)
+    except (AttributeError, RuntimeError, NotImplementedError) as e:
+        return f'this torch or processor has no such operators ({str(e).splitlines()[0][:100]})'
+    most = .02 if dtype==torch.bfloat16 else 1e-5 # of the largest number: one step of bf16 is .008 of a number
+    close = all((a-b).abs().max()<=most*b.abs().max() for a,b in pairs)
     return '' if close else 'their results are wrong on this processor'
 
 # %% ../../nbs/41_cpu.ipynb #e3c997fa
+def _phases(w, rate):
+    "The weights (in, out, taps) of a transposed convolution as those of a short one, (rate*out, in, ceil(taps/rate))"
+    n_in, n_out, k = w.shape
+    taps = -(-k//rate)
+    w = F.pad(w, (0, taps*rate-k)).view(n_in, n_out, taps, rate).flip(2)
+    return w.permute(3,1,0,2).reshape(rate*n_out, n_in, taps)
+
 class Up:
     "A transposed convolution over rows as a short ordinary one"
     def __init__(self,
@@ -99,10 +117,9 @@ class Up:
                  rate:int, # Output rows for each input row
                  padding:int # As in ConvTranspose1d
                 ):
-        n_in, self.out, k = w.shape
-        taps = -(-k//rate)
-        w = F.pad(w, (0, taps*rate-k)).view(n_in, self.out, taps, rate).flip(2).permute(3,1,0,2).reshape(rate*self.out, n_in, taps)
-        self.conv, self.rate, self.padding = conv(w, b.repeat(rate), padding=taps-1), rate, padding
+        self.out, self.rate, self.padding, w = w.shape[1], rate, padding, _phases(w, rate)
+        taps = w.shape[-1]
+        self.conv = conv(w, b.repeat(rate), padding=taps-1)
         self.before = taps*rate-1-padding # Output rows after an input row that it still reaches
 
     def __call__(self,
@@ -114,7 +131,9 @@ class Up:
 class _Pair:
     "What one residual connection goes around: two convolutions (ResBlock1) or one (ResBlock2)"
     def __init__(self, conv, layers, dtype):
-        *self.first, self.last = [conv(c.weight.to(dtype), c.bias.to(dtype), c.dilation[0], slope=None if c is layers[-1] else LRELU_SLOPE) for c in layers]
+        def packed(c, slope): return conv(c.weight.to(dtype), c.bias.to(dtype), c.dilation[0], slope=slope)
+        *first, last = layers
+        self.first, self.last = [packed(c, LRELU_SLOPE) for c in first], packed(last, None)
         self.reach = sum(c.dilation[0]*(c.kernel_size[0]-1)//2 for c in layers)
 
     def inner(self, x):
@@ -122,15 +141,17 @@ class _Pair:
         return x
 
 def _pairs(conv, block, dtype):
+    "The residual connections of a block, one after the other"
     layers = zip(block.convs1, block.convs2) if hasattr(block, 'convs1') else ((c,) for c in block.convs)
     return [_Pair(conv, list(o), dtype) for o in layers]
 
 class _Stage:
     "Upsampling and MRF, without the division by the number of blocks"
     def __init__(self, conv, dtype, up, scale, blocks):
-        self.dtype, self.up = dtype, Up(conv, (up.weight*scale).to(dtype), up.bias.to(dtype), up.stride[0], up.padding[0])
+        self.dtype, w = dtype, (up.weight*scale).to(dtype)
+        self.up = up = Up(conv, w, up.bias.to(dtype), up.stride[0], up.padding[0])
         self.blocks = [_pairs(conv, b, dtype) for b in blocks]
-        up, reach = self.up, max(sum(p.reach for p in b) for b in self.blocks)
+        reach = max(sum(p.reach for p in b) for b in self.blocks)
         self.left, self.right = (reach+up.before)//up.rate, reach+up.padding
 
     def __call__(self, x):
@@ -143,55 +164,77 @@ class _Stage:
         return total
 
 # %% ../../nbs/41_cpu.ipynb #fb017df6
-TILE = {torch.float32: 2**19, torch.bfloat16: 2**20} # Numbers in the rows of a tile, 2 MiB: smaller ones cost calls and margins, larger ones leave the cache
-ROWS = 2**13 # Rows of a tile at most: oneDNN compiles code for each length, and longer code for a longer one
-FRAMES = 2**9 # And frames of the mel, so that a sentence of 15 s is treated as a long text is
+TILE = {torch.float32: 2**19, torch.bfloat16: 2**20} # Numbers in a tile, 2 MiB: smaller ones cost calls and margins
+ROWS = 2**13 # Rows of a tile at most
+FRAMES = 2**9 # And frames of the mel
 
+class _Last:
+    "The last convolution, 32 channels to one, and tanh"
+    def __init__(self, conv, n): self.w, self.b = (conv.weight[0]/n).clone(), conv.bias.clone()
+
+    def __call__(self, x):
+        z, T, k = F.leaky_relu(x.float())@self.w, x.shape[0], self.w.shape[-1] # (T, taps)
+        z = F.pad(z, (0,0,k//2,k//2))
+        return (sum(z[j:j+T,j] for j in range(k))+self.b).tanh()[:,None]
+
+def _choose_convs(dtypes, fused):
+    "`PlainConv` or `FusedConv` for each type; ValueError where `fused` asks for what does not work here"
+    faults = {d: fused_fault(d) for d in dtypes}
+    if fused and any(faults.values()):
+        raise ValueError(f'The fused operators cannot be used: {"; ".join(filter(None, faults.values()))}')
+    return {d: PlainConv if fault or fused is False else FusedConv for d,fault in faults.items()}
+
+def _fill(wav, parts):
+    "Write rows (T, 1), one part after the other, into a wave (T,)"
+    i = 0
+    for y,_ in parts:
+        wav[i:i+len(y)] = y[:,0]
+        i += len(y)
+
+# %% ../../nbs/41_cpu.ipynb #5e4fd03d
 class FastGenerator:
     "The function of a `Generator` on a CPU, in channels-last rows, fused operators and tiles"
     def __init__(self,
                  generator:Generator, # With folded weights, as from `load_generator`; it stays as it is
-                 precision:str='fp32', # 'fp32', or 'bf16' where it pays: faster where the processor has instructions for it, with an error of about -40 dB
+                 precision:str='fp32', # 'fp32', or 'bf16' where it pays: faster on some CPUs, error about -40 dB
                  fused:bool=None, # Use oneDNN's fused operators; None = where they work
                  tile:int=None # Numbers in a tile; None = `TILE`
                 ):
-        if precision not in ('fp32','bf16'): raise ValueError(f"The fast engine computes in 'fp32' or 'bf16', found {precision!r}")
-        g, self.cfg, n, stages = generator, generator.cfg, len(generator.cfg.resblock_kernel_sizes), len(generator.ups)
-        dtypes = [torch.float32 if i==3 else DTYPES[precision] for i in range(stages)]
-        faults = {d: fused_fault(d) for d in [torch.float32, *dtypes]}
-        if fused and any(faults.values()): raise ValueError(f'The fused operators cannot be used: {"; ".join(filter(None, faults.values()))}')
-        self.fused, self.tile = not any(faults.values()) if fused is None else fused, tile
-        def conv(dtype): return PlainConv if faults[dtype] or fused is False else FusedConv
+        if precision not in ('fp32','bf16'):
+            raise ValueError(f"The fast engine computes in 'fp32' or 'bf16', found {precision!r}")
+        g, self.cfg, self.tile = generator, generator.cfg, tile
+        n = len(g.cfg.resblock_kernel_sizes)
+        dtypes = [torch.float32 if i==3 else DTYPES[precision] for i in range(len(g.ups))]
+        convs = _choose_convs([torch.float32, *dtypes], fused)
+        self.fused = all(c is FusedConv for c in convs.values())
         with torch.no_grad():
-            self.conv_pre = conv(torch.float32)(g.conv_pre.weight, g.conv_pre.bias)
-            self.stages = [_Stage(conv(d), d, up, 1/n if i else 1, g.resblocks[i*n:(i+1)*n]) for i,(d,up) in enumerate(zip(dtypes, g.ups))]
-            self.w_post, self.b_post = (g.conv_post.weight[0]/n).clone(), g.conv_post.bias.clone()
+            self.conv_pre = convs[torch.float32](g.conv_pre.weight, g.conv_pre.bias)
+            self.stages = [_Stage(convs[d], d, up, 1/n if i else 1, g.resblocks[i*n:(i+1)*n])
+                           for i,(d,up) in enumerate(zip(dtypes, g.ups))]
+            self.conv_post = _Last(g.conv_post, n)
 
-    def _post(self, x):
-        z, T, k = F.leaky_relu(x.float())@self.w_post, x.shape[0], self.w_post.shape[-1] # (T, taps)
-        z = F.pad(z, (0,0,k//2,k//2))
-        return (sum(z[j:j+T,j] for j in range(k))+self.b_post).tanh()[:,None]
+    def _piece(self, f, reach, rate, dtype, channels, hop, wait):
+        "A node for the chain; its tile is as large as the channels and the `hop` after it allow"
+        rows = min((self.tile or TILE[dtype])//channels, ROWS, FRAMES*hop)
+        return Piecewise(f, *reach, rate, max(1, rows//rate), wait)
 
     def pipeline(self,
                  wait:bool=False # As in `Piecewise`: for a mel that is there as a whole
                 )->list: # For `flow`, from (F, n_mels) rows to (T, 1) rows
         "A fresh chain of `Piecewise`: first convolution, stages, last convolution"
-        ch, k, hop, out = self.cfg.upsample_initial_channel, self.w_post.shape[-1]//2, 1, []
-        def add(f, left, right, rate, dtype): out.append(Piecewise(f, left, right, rate, max(1, min((self.tile or TILE[dtype])//ch, ROWS, FRAMES*hop)//rate), wait))
-        add(self.conv_pre, 3, 3, 1, torch.float32)
+        channels, hop, k = self.cfg.upsample_initial_channel, 1, self.conv_post.w.shape[-1]//2
+        nodes = [self._piece(self.conv_pre, (3,3), 1, torch.float32, channels, hop, wait)]
         for s in self.stages:
-            ch, hop = ch//2, hop*s.up.rate
-            add(s, s.left, s.right, s.up.rate, s.dtype)
-        add(self._post, k, k, 1, torch.float32)
-        return out
+            channels, hop = channels//2, hop*s.up.rate
+            nodes.append(self._piece(s, (s.left,s.right), s.up.rate, s.dtype, channels, hop, wait))
+        return [*nodes, self._piece(self.conv_post, (k,k), 1, torch.float32, channels, hop, wait)]
 
     @torch.inference_mode()
     def __call__(self,
                  mel:Tensor # (B, n_mels, F) natural-log mel, float32
                 )->Tensor: # (B, 1, F*hop_length) wave in [-1, 1], float32
         "The wave for a mel"
-        wav = torch.empty(mel.shape[0], 1, mel.shape[-1]*self.cfg.hop_length) # made first: pieces that are kept between the temporary arrays would scatter them over ever more memory
-        for w,m in zip(wav, mel):
-            i = 0
-            for y,_ in flow(self.pipeline(wait=True), m.t().contiguous(), True): w[0,i:i+len(y)] = y[:,0]; i += len(y)
+        # made first: pieces kept between the temporary arrays would scatter them over ever more memory
+        wav = torch.empty(mel.shape[0], 1, mel.shape[-1]*self.cfg.hop_length)
+        for w,m in zip(wav, mel): _fill(w[0], flow(self.pipeline(wait=True), m.t().contiguous(), True))
         return wav

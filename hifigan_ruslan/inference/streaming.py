@@ -24,7 +24,8 @@ class Piecewise:
                  wait:bool=False # Until the last rows come, call `f` for whole tiles only
                 ):
         self.f, self.left, self.right, self.rate, self.tile, self.wait = f, left, right, rate, tile, wait
-        self.rows, self.start, self.done = None, 0, 0 # Input rows that are kept, the number of the first of them, output rows handed out
+        self.rows, self.start = None, 0 # Input rows that are kept, and the number of the first of them
+        self.done = 0 # Output rows handed out
 
     def push(self,
              x:Tensor, # (..., T, C) the next rows, also none
@@ -34,15 +35,15 @@ class Piecewise:
         self.rows = x if self.rows is None else torch.cat([self.rows, x], -2)
         final = False
         while (window := self._window(last)):
-            a, b, end, final = window
-            y = self.f(self.rows[...,a-self.start:b-self.start,:])[...,self.done-a*self.rate:end-a*self.rate,:]
-            self.done, self.empty = end, y[...,:0,:]
+            *ends, final = window
+            y = self._compute(*ends)
+            self.empty = y[...,:0,:]
             self._forget()
             yield y, final
         if last and self.done and not final: yield self.empty, True # all was handed out before the end was known
 
     def _window(self, last):
-        "Input rows a to b, the output row up to which their results are final, and whether that is the end; None = nothing new"
+        "Input rows a to b, the output row up to which they give results, whether it is the end; None = nothing new"
         n, first = self.start+self.rows.shape[-2], self.done//self.rate
         full = first + self.tile - -self.right//self.rate
         if self.wait and not last and n<full: return None
@@ -51,7 +52,15 @@ class Piecewise:
         end = b*self.rate - (0 if final else self.right)
         return (max(0, first-self.left), b, end, final) if end>self.done else None
 
+    def _compute(self, a, b, end):
+        "The new output rows, up to row `end`, from the input rows a to b"
+        y = self.f(self.rows[...,a-self.start:b-self.start,:])
+        y = y[...,self.done-a*self.rate:end-a*self.rate,:]
+        self.done = end
+        return y
+
     def _forget(self):
+        "Drop the input rows that no later result needs"
         a = max(0, self.done//self.rate-self.left)
         self.rows, self.start = self.rows[...,a-self.start:,:], a
 
