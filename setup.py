@@ -16,7 +16,11 @@ setup(
     classifiers=['Programming Language :: Python :: ' + v for v in pythons[pythons.index(cfg['min_python']):]],
     packages=find_packages(include=['hifigan_ruslan', 'hifigan_ruslan.*']), include_package_data=True,
     package_data={'hifigan_ruslan': ['clips/*', 'voices/*/*', 'web/*']},
-    install_requires=shlex.split(cfg['requirements']), extras_require={k: shlex.split(cfg[f'{k}_requirements']) for k in ('dev', 'onnx', 'eval')},
-    entry_points={'console_scripts': cfg['console_scripts'].split(), 'nbdev': ['hifigan_ruslan=hifigan_ruslan._modidx:d']},
-    options={'editable_wheel': {'mode': 'compat'}}, # a .pth file: otherwise `import hifigan_ruslan` in the folder above a clone of that name finds the clone, and nothing in it
+    install_requires=shlex.split(cfg['requirements']),
+    extras_require={k: shlex.split(cfg[f'{k}_requirements']) for k in ('dev', 'onnx', 'eval')},
+    entry_points={'console_scripts': cfg['console_scripts'].split(),
+                  'nbdev': ['hifigan_ruslan=hifigan_ruslan._modidx:d']},
+    # a .pth file: otherwise `import hifigan_ruslan` in the folder above a clone of that name finds the clone,
+    # and nothing in it
+    options={'editable_wheel': {'mode': 'compat'}},
     zip_safe=False)

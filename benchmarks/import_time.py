@@ -3,7 +3,8 @@
     python benchmarks/import_time.py                 this checkout
     python benchmarks/import_time.py OTHER_CHECKOUT   beside another one, turn by turn
 
-Every import has a fresh interpreter, and the best of --repeats counts. torch is most of it: its own time stands in the first line."""
+Every import has a fresh interpreter, and the best of --repeats counts. torch is most of it: its own time stands in
+the first line."""
 import argparse, json, os, subprocess, sys
 from pathlib import Path
 
@@ -18,7 +19,8 @@ print(json.dumps([time.perf_counter()-begin, len(sys.modules), ours]))'''
 def measure(checkout, module):
     "Seconds, number of modules, and ours among them"
     env = os.environ | dict(PYTHONPATH=str(checkout))
-    done = subprocess.run([sys.executable, '-c', CODE, module], env=env, cwd='/', capture_output=True, text=True, check=True)
+    cmd = [sys.executable, '-c', CODE, module]
+    done = subprocess.run(cmd, env=env, cwd='/', capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 
 def row(module, checkouts, repeats):

@@ -155,7 +155,8 @@ def main():
         for precision in ('fp32','bf16'):
             delay(name, precision, a.checkpoint)
             def peak_mib(s):
-                cmd = [sys.executable, __file__, a.checkout, '--threads', str(a.threads), '--memory', name, str(s), precision]
+                cmd = [sys.executable, __file__, a.checkout, '--threads', str(a.threads),
+                       '--memory', name, str(s), precision]
                 return float(subprocess.run(cmd, capture_output=True, text=True, check=True).stdout)
             mib = [median(peak_mib(s) for _ in range(3)) for s in (15,60)]
             print(f'{name} {precision}: peak memory above model and wave {mib[0]:.0f} MiB at 15 s, '

@@ -44,20 +44,24 @@ def modules():
     "Page -> module that its notebook makes: files -> base.files"
     found = {}
     for p in (Path(__file__).parent.parent/'nbs').glob('[0-9]*.ipynb'):
-        if m := re.search(r'#\| default_exp ([\w.]+)', p.read_text(encoding='utf-8')): found[p.stem.partition('_')[2]] = m[1]
+        m = re.search(r'#\| default_exp ([\w.]+)', p.read_text(encoding='utf-8'))
+        if m: found[p.stem.partition('_')[2]] = m[1]
     return found
 
 MODULES = modules()
 
 class Api(SphinxDirective):
-    "An invisible mark: what is described here is an object of the module of this page. Search and objects.inv know it then"
+    """An invisible mark: what is described here is an object of the module of this page. Search and objects.inv know
+    it then"""
     required_arguments = 2 # kind, name inside the module
 
     def run(self):
         kind, name = self.arguments
         mark = nodes.target('', '', ids=[make_id(self.env, self.state.document, '', name)])
         self.state.document.note_explicit_target(mark)
-        self.env.get_domain('py').note_object(f'{project}.{MODULES.get(self.env.docname, self.env.docname)}.{name}', kind, mark['ids'][0], location=mark)
+        module = MODULES.get(self.env.docname, self.env.docname)
+        python = self.env.get_domain('py')
+        python.note_object(f'{project}.{module}.{name}', kind, mark['ids'][0], location=mark)
         return [mark]
 
 def setup(app):

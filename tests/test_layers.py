@@ -1,17 +1,22 @@
-"""Who may import whom. The tens of the notebooks' numbers are wings: a notebook imports only from lower numbers, inference (40s) and training (30s)
-never reach each other, not even through a third module, no module imports a private name of another, and the package runs without nbdev"""
+"""Who may import whom. The tens of the notebooks' numbers are wings: a notebook imports only from lower numbers,
+inference (40s) and training (30s) never reach each other, not even through a third module, no module imports a
+private name of another, and the package runs without nbdev"""
 import ast, json, re, subprocess, sys
 from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = 'hifigan_ruslan'
-WINGS = 'base dataset model training inference evaluation listening kaggle'.split() # sub-packages, of the tens 0 to 7
-SPINE = 'config data mel generator discriminators losses step checkpoint train vocoder metrics eval cli'.split() # modules of the package itself
+# Sub-packages, of the tens 0 to 7
+WINGS = 'base dataset model training inference evaluation listening kaggle'.split()
+# Modules of the package itself
+SPINE = 'config data mel generator discriminators losses step checkpoint train vocoder metrics eval cli'.split()
 APART = [{3, 4}] # Wings that never import each other, whatever the numbers allow
 NO_MODEL = {'losses': 'generator discriminators'.split()} # Losses know no model
 
-def code_cells(path): return [''.join(c['source']) for c in json.loads(path.read_text(encoding='utf-8'))['cells'] if c['cell_type']=='code']
+def code_cells(path):
+    cells = json.loads(path.read_text(encoding='utf-8'))['cells']
+    return [''.join(c['source']) for c in cells if c['cell_type']=='code']
 
 def is_exported(src): return bool(re.search(r'^#\|\s*exports?i?\b', src, re.M))
 
@@ -34,11 +39,13 @@ def own_imports(tree, modules):
             for a in o.names: # a module, or a name in one
                 whole = f'{base}.{a.name}'.partition('.')[2]
                 out.add((f'{PACKAGE}.{whole}', None) if whole in modules or base==PACKAGE else (base, a.name))
-    return {(m.partition('.')[2], n) for m,n in out if '.' in m and not m.endswith('__')} # __version__ belongs to the package itself
+    # __version__ belongs to the package itself
+    return {(m.partition('.')[2], n) for m,n in out if '.' in m and not m.endswith('__')}
 
 def top_imports(tree, modules):
     "The same, but not inside functions"
-    return set().union(*(own_imports(o, modules) for o in tree.body if not isinstance(o, (ast.FunctionDef, ast.AsyncFunctionDef))))
+    outside = [o for o in tree.body if not isinstance(o, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    return set().union(*(own_imports(o, modules) for o in outside))
 
 def wrong(importer, imported):
     "Why a notebook of number `importer` must not import from one of number `imported`, or None"
@@ -47,18 +54,23 @@ def wrong(importer, imported):
 
 def violations(notebooks):
     "What is wrong with the imports of `notebooks`, a dict from file stem, such as 20_mel, to the list of code cells"
-    number = {default_exp(cells): int(stem[:2]) for stem,cells in notebooks.items() if re.match(r'\d\d_', stem) and default_exp(cells)}
-    return [v for stem,cells in notebooks.items() for src in cells for v in _violations(stem, default_exp(cells), src, number)]
+    number = {default_exp(cells): int(stem[:2]) for stem,cells in notebooks.items()
+              if re.match(r'\d\d_', stem) and default_exp(cells)}
+    return [v for stem,cells in notebooks.items() for src in cells
+            for v in _violations(stem, default_exp(cells), src, number)]
 
 def _violations(stem, me, src, number):
-    tree, mine = parse(src), int(stem[:2])
+    tree, mine, exported = parse(src), int(stem[:2]), is_exported(src)
     for m,name in sorted(own_imports(tree, number), key=str):
-        if m==me and not is_exported(src): continue # an example whose child process needs functions that can be imported
+        if m==me and not exported: continue # an example whose child process needs functions that can be imported
         if m not in number: yield f'{stem} imports {m}, which no numbered notebook makes'
         elif why := me and wrong(mine, number[m]): yield f'{stem} imports {m}, {why}'
-        elif is_exported(src) and m in NO_MODEL.get(me, ()): yield f'{stem} must never import {m}'
-        if m!=me and name and name.startswith('_') and is_exported(src): yield f'{stem} imports {name}, which is private to {m}'
-    if me=='cli' and is_exported(src) and (top := {m for m,_ in top_imports(tree, number)}-{'base.commands'}): yield f'{stem} imports {sorted(top)} outside a function'
+        elif exported and m in NO_MODEL.get(me, ()): yield f'{stem} must never import {m}'
+        if m!=me and name and name.startswith('_') and exported:
+            yield f'{stem} imports {name}, which is private to {m}'
+    if me!='cli' or not exported: return
+    if top := {m for m,_ in top_imports(tree, number)}-{'base.commands'}:
+        yield f'{stem} imports {sorted(top)} outside a function'
 
 def imported_names(path):
     "First name of every module that a Python file imports, at any depth"
@@ -103,7 +115,8 @@ for module in MODULES:
 
 def loaded(names):
     "Module -> our modules that a fresh interpreter holds after importing it"
-    code = f'MODULES = {list(names)!r}\nHEAVY = {"torch numpy scipy.signal matplotlib.pyplot ipywidgets".split()!r}\n{LOADED}'
+    heavy = 'torch numpy scipy.signal matplotlib.pyplot ipywidgets'.split()
+    code = f'MODULES = {list(names)!r}\nHEAVY = {heavy!r}\n{LOADED}'
     done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode==0, done.stderr
     return dict(map(json.loads, done.stdout.splitlines()))
@@ -129,25 +142,54 @@ def test_the_commands_load_nothing_before_they_are_asked(held):
 
 def cells(name, *srcs): return [f'#| default_exp {name}', *srcs]
 
-@pytest.mark.parametrize('src', ['from hifigan_ruslan.mel import LogMel', 'from .mel import LogMel', 'from . import mel', 'import hifigan_ruslan.mel as m',
-                                 'from hifigan_ruslan import config, mel', 'def f():\n    from hifigan_ruslan.mel import LogMel', '%matplotlib inline\nfrom .mel import *'])
+IMPORTS_OF_MEL = ['from hifigan_ruslan.mel import LogMel', 'from .mel import LogMel', 'from . import mel',
+                  'import hifigan_ruslan.mel as m', 'from hifigan_ruslan import config, mel',
+                  'def f():\n    from hifigan_ruslan.mel import LogMel', '%matplotlib inline\nfrom .mel import *']
+
+@pytest.mark.parametrize('src', IMPORTS_OF_MEL)
 def test_checker_sees_an_import_from_above(src):
-    nbs = {'01_config': cells('config', '#| export\n'+src), '20_mel': cells('mel', '#| export\nfrom hifigan_ruslan.config import V1')}
+    nbs = {'01_config': cells('config', '#| export\n'+src),
+           '20_mel': cells('mel', '#| export\nfrom hifigan_ruslan.config import V1')}
     assert any('01_config imports mel, which is number 20' in v for v in violations(nbs))
     assert violations({'01_config': cells('config'), '20_mel': nbs['20_mel']})==[]
 
-def test_checker_sees_the_other_rules():
-    base = {'01_config': cells('config'), '33_train': cells('train'), '51_stats': cells('evaluation.stats', '#| export\nx = 1')}
-    for src in ('#| export\nfrom .train import fit', 'from hifigan_ruslan.train import fit', '#| export\nfrom hifigan_ruslan import train'):
-        assert violations(base | {'45_vocoder': cells('vocoder', src)})==['45_vocoder imports train, training and inference never import each other']
-    assert violations(base | {'80_cli': cells('cli', '#| export\nfrom .train import fit')})==["80_cli imports ['train'] outside a function"]
-    assert violations(base | {'80_cli': cells('cli', '#| export\ndef f():\n    from .train import fit')})==[]
-    assert violations(base | {'80_cli': cells('cli', '#| export\nfrom .tarin import fit')})[0]=='80_cli imports tarin, which no numbered notebook makes'
-    assert violations({'20_mel': cells('mel', '#| export\nfrom hifigan_ruslan.mel import LogMel')})==['20_mel imports mel, which is number 20']
-    assert violations({'20_mel': cells('mel', 'import hifigan_ruslan.mel', '#| export\nfrom hifigan_ruslan import __version__')})==[]
-    assert violations(base | {'53_eval': cells('eval', '#| export\nfrom hifigan_ruslan.evaluation.stats import _x')})==['53_eval imports _x, which is private to evaluation.stats']
-    assert violations(base | {'53_eval': cells('eval', 'from hifigan_ruslan.evaluation.stats import _x', '#| export\nfrom hifigan_ruslan.evaluation import stats')})==[] # a test may
-    assert violations(base | {'00_story': ['from hifigan_ruslan.train import fit']})==[] # makes no module, and tells the whole story
+BASE = {'01_config': cells('config'), '33_train': cells('train'),
+        '51_stats': cells('evaluation.stats', '#| export\nx = 1')}
+
+def said_of(stem, *srcs):
+    "The violations when the notebook `stem`, with these cells, stands beside those of BASE"
+    return violations(BASE | {stem: cells(stem[3:], *srcs)})
+
+def test_checker_sees_training_in_inference():
+    for src in ('#| export\nfrom .train import fit', 'from hifigan_ruslan.train import fit',
+                '#| export\nfrom hifigan_ruslan import train'):
+        never = '45_vocoder imports train, training and inference never import each other'
+        assert said_of('45_vocoder', src)==[never]
+
+def test_checker_sees_what_the_commands_load():
+    assert said_of('80_cli', '#| export\nfrom .train import fit')==["80_cli imports ['train'] outside a function"]
+    assert said_of('80_cli', '#| export\ndef f():\n    from .train import fit')==[]
+
+def test_checker_sees_modules_that_are_not_there():
+    found = said_of('80_cli', '#| export\nfrom .tarin import fit')
+    assert found[0]=='80_cli imports tarin, which no numbered notebook makes'
+
+def test_checker_sees_a_module_that_imports_itself():
+    own = cells('mel', '#| export\nfrom hifigan_ruslan.mel import LogMel')
+    assert violations({'20_mel': own})==['20_mel imports mel, which is number 20']
+    harmless = cells('mel', 'import hifigan_ruslan.mel', '#| export\nfrom hifigan_ruslan import __version__')
+    assert violations({'20_mel': harmless})==[]
+
+def test_checker_sees_private_names():
+    private = 'from hifigan_ruslan.evaluation.stats import _x'
+    said = '53_eval imports _x, which is private to evaluation.stats'
+    assert said_of('53_eval', f'#| export\n{private}')==[said]
+    a_test_may = said_of('53_eval', private, '#| export\nfrom hifigan_ruslan.evaluation import stats')
+    assert a_test_may==[]
+
+def test_checker_lets_the_story_import_all():
+    "It makes no module, and tells the whole story"
+    assert violations(BASE | {'00_story': ['from hifigan_ruslan.train import fit']})==[]
 
 def test_checker_sees_nbdev(tmp_path):
     (tmp_path/'a.py').write_text('def f():\n    from nbdev.showdoc import show_doc\n')

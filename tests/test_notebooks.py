@@ -1,4 +1,5 @@
-"""Every notebook, run as nbdev_test runs it, with a limit for each cell: one that hangs fails and is named, instead of stopping everything.
+"""Every notebook, run as nbdev_test runs it, with a limit for each cell: one that hangs fails and is named,
+instead of stopping everything.
 NB_FLAGS='slow gpu data' runs the cells under these flags too; NB_CELL_SECONDS is the limit"""
 import json, os
 from functools import partial
@@ -7,7 +8,8 @@ from nbdev.config import get_config
 from nbdev.test import test_nb as run_nb
 
 run_nb.__test__ = False # nbdev's function, not a test of ours
-CELL_SECONDS = int(os.environ.get('NB_CELL_SECONDS', 1800)) # The longest cell takes some 40 s alone, and the longest slow one some minutes
+# The longest cell takes some 40 s alone, and the longest slow one some minutes
+CELL_SECONDS = int(os.environ.get('NB_CELL_SECONDS', 1800))
 cfg = get_config()
 notebooks = sorted(cfg.nbs_path.glob('[!_.]*.ipynb'))
 
@@ -25,7 +27,8 @@ def test_notebook(path, capsys):
     flags = os.environ.get('NB_FLAGS', '').split()
     if run(path, CELL_SECONDS, skip_flags=cfg.tst_flags.split(), force_flags=flags): return
     said = capsys.readouterr().err or f'{path.name} failed'
-    if 'TimeoutError' in said: said += f'\nIf a cell took more than {CELL_SECONDS} s: NB_CELL_SECONDS=N gives it more time'
+    if 'TimeoutError' in said:
+        said += f'\nIf a cell took more than {CELL_SECONDS} s: NB_CELL_SECONDS=N gives it more time'
     pytest.fail(said, pytrace=False)
 
 def test_a_cell_that_hangs_is_stopped_and_named(tmp_path, capsys):

@@ -1,18 +1,22 @@
-"""Build the documentation site from nbs/ and docs/pages/: run copies of the notebooks, turn them into plain pages, let Sphinx make HTML of these.
+"""Build the documentation site from nbs/ and docs/pages/: run copies of the notebooks, turn them into plain pages,
+let Sphinx make HTML of these.
 
     python tools/build_docs.py                      the site in _docs/
     python tools/build_docs.py --out DIR            the site in DIR
     python tools/build_docs.py --only index,config  for a look while writing: of the notebooks only these are run
 
-The guides, docs/pages/*.md, are taken as they are. They link to notebooks as seen from their folder, ../../nbs/20_mel.ipynb, and notebooks link to them as
-../docs/pages/tts.md, so that the links work in the repository too.
+The guides, docs/pages/*.md, are taken as they are. They link to notebooks as seen from their folder,
+../../nbs/20_mel.ipynb, and notebooks link to them as ../docs/pages/tts.md, so that the links work in the repository
+too.
 
-The notebooks themselves are not changed. Their `#|` directives mean here what they mean to nbdev: hidden cells are left out, cells under a
-flag of tst_flags or `eval: false` are not run and keep their stored outputs. A cell that begins with `#| test_only` takes long and shows nothing: nbdev_test runs
-it, the site only prints its source, and says so. An exported cell becomes an API entry (api_entry.py: signature, docstring, a table of the
-parameters, methods) with its source folded underneath; constants show theirs. Eight chapters keep their outputs in the repository (outputs.py): the site
-shows those of its own run, and fails when the kept ones are not what it shows. Any warning of Sphinx, such as a link to a page that is not there, fails the build,
-and so does what tools/check_docs.py finds in the finished site.
+The notebooks themselves are not changed. Their `#|` directives mean here what they mean to nbdev: hidden cells are
+left out, cells under a flag of tst_flags or `eval: false` are not run and keep their stored outputs. A cell that
+begins with `#| test_only` takes long and shows nothing: nbdev_test runs it, the site only prints its source, and says
+so. An exported cell becomes an API entry (api_entry.py: signature, docstring, a table of the parameters, methods)
+with its source folded underneath; constants show theirs. Eight chapters keep their outputs in the repository
+(outputs.py): the site shows those of its own run, and fails when the kept ones are not what it shows. Any warning of
+Sphinx, such as a link to a page that is not there, fails the build, and so does what tools/check_docs.py finds in the
+finished site.
 """
 import ast, json, multiprocessing, os, re, shutil, subprocess, sys, tempfile, time
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -33,9 +37,12 @@ ROOT = Path(__file__).parent.parent.absolute()
 ANSI = re.compile(r'\x1b\[[0-9;?]*[A-Za-z]')
 DIRECTIVE = re.compile(r'^[ \t]*#\|[ \t]*([\w-]+):?[ \t]*(.*)$', re.M)
 EXPORT, DROP = {'export', 'exports', 'exporti'}, {'hide', 'default_exp'}
-TAGS = {('echo','false'): 'remove-input', ('output','false'): 'remove-output', ('include','false'): 'remove-cell', ('code-fold','true'): 'hide-input', ('test_only',''): 'test_only', ('site',''): 'remove-input'}
-HEAVY = 'torch librosa scipy.signal matplotlib.pyplot ipywidgets sklearn.metrics'.split() # imported once, before the notebooks' processes are forked off
-GUIDES = 'kaggle reading_the_log fine_tune tts deploy faq reference contributing changelog'.split() # docs/pages/, in the order of the menu
+TAGS = {('echo','false'): 'remove-input', ('output','false'): 'remove-output', ('include','false'): 'remove-cell',
+        ('code-fold','true'): 'hide-input', ('test_only',''): 'test_only', ('site',''): 'remove-input'}
+# Imported once, before the notebooks' processes are forked off
+HEAVY = 'torch librosa scipy.signal matplotlib.pyplot ipywidgets sklearn.metrics'.split()
+# docs/pages/, in the order of the menu
+GUIDES = 'kaggle reading_the_log fine_tune tts deploy faq reference contributing changelog'.split()
 DEFINITION = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 def directives(cell):
@@ -51,11 +58,13 @@ def page_name(path):
 def is_skipped(cell, flags):
     "Is this a cell that nbdev_test does not run, or that it alone runs?"
     d = directives(cell)
-    return 'nbdev_export(' in cell.source or d.get('eval', '').strip().lower()=='false' or bool((flags|{'test_only'}) & d.keys())
+    off = d.get('eval', '').strip().lower()=='false'
+    return 'nbdev_export(' in cell.source or off or bool((flags|{'test_only'}) & d.keys())
 
 def public_names(cell):
     "Names of the public functions, classes and patched methods that the cell defines"
-    return [showdoc_nm(o) for o in ast.parse(cell.source).body if isinstance(o, DEFINITION) and not o.name.startswith('_')]
+    defined = [o for o in ast.parse(cell.source).body if isinstance(o, DEFINITION)]
+    return [showdoc_nm(o) for o in defined if not o.name.startswith('_')]
 
 def is_constants(cell):
     "Does the cell define public names and no function or class? There is no signature to show, so its source is shown"
@@ -66,23 +75,29 @@ def is_constants(cell):
 def with_api(cells):
     "The cells with a `show_doc` after each exported definition that the author has not shown elsewhere"
     shown = {n for c in cells if c.cell_type=='code' for n in re.findall(r'^show_doc\(([\w.]+)', c.source, re.M)}
-    out = [new_code_cell('from nbdev.showdoc import show_doc\nfrom api_entry import Entry as _Entry', metadata={'role': 'setup'})]
+    setup = 'from nbdev.showdoc import show_doc\nfrom api_entry import Entry as _Entry'
+    out = [new_code_cell(setup, metadata={'role': 'setup'})]
     for c in cells:
-        if 'export' not in directives(c): out.append(c); continue
-        names = [n for n in public_names(c) if n not in shown]
+        names = [n for n in public_names(c) if n not in shown] if 'export' in directives(c) else []
         out += [c] + [new_code_cell(f'show_doc({n}, renderer=_Entry)') for n in names]
     return out
 
 def execute(nb, path, flags):
-    "Run the notebook in this process, in its own folder, as nbdev_test does; the skipped cells keep the outputs that they have"
-    multiprocessing.set_start_method(None, force=True) # a fork server hands its own on; the notebook shall find the default
+    """Run the notebook in this process, in its own folder, as nbdev_test does; the skipped cells keep the outputs that
+    they have"""
+    # a fork server hands its own on; the notebook shall find the default
+    multiprocessing.set_start_method(None, force=True)
     shell = CaptureShell(path, mpl_format='png', timeout=600)
     with chdir(path.parent):
         for c in nb.cells:
             if c.cell_type!='code' or is_skipped(c, flags): continue
             c.outputs = list(map(nbformat.from_dict, shell.run(c.source)))
-            if shell.exc: raise SystemExit(ANSI.sub('', f'{path.name} failed in the cell\n\n{c.source}\n\n{"".join(format_exc(shell.exc))}'))
+            if shell.exc: raise SystemExit(failure(path, c, shell.exc))
     rejoin_lines(nb)
+
+def failure(path, cell, exc):
+    "The cell that failed, and why"
+    return ANSI.sub('', f'{path.name} failed in the cell\n\n{cell.source}\n\n{"".join(format_exc(exc))}')
 
 def outline(nb):
     "In place of a run: each API entry is its heading alone, so that links find it"
@@ -93,10 +108,13 @@ def outline(nb):
 # after the run
 
 def relink(md, site):
-    "Links to our own pages, in nbdev's absolute form or relative as .html or numbered .ipynb, become Sphinx document links"
-    md = re.sub(rf'\[(`_[^`]*`)\]\({re.escape(site)}[^)]*\)', r'\1', md) # nbdev links private names too, which have no entry
+    """Links to our own pages, in nbdev's absolute form or relative as .html or numbered .ipynb, become Sphinx document
+    links"""
+    # nbdev links private names too, which have no entry
+    md = re.sub(rf'\[(`_[^`]*`)\]\({re.escape(site)}[^)]*\)', r'\1', md)
     md = md.replace(f']({site}', '](').replace('](../docs/pages/', '](guides/')
-    def link(m): return f']({page_name(m[1])}.ipynb{(m[2] or "").split(".")[0]})' # a method is described with its class
+    # a method is described with its class
+    def link(m): return f']({page_name(m[1])}.ipynb{(m[2] or "").split(".")[0]})'
     return re.sub(r'\]\(([\w-]+)\.(?:html|ipynb)(#[\w.-]*)?\)', link, md)
 
 def guide(md):
@@ -109,34 +127,50 @@ def toctree(caption, pages):
 
 def printed(cell):
     "The markdown that `show_doc` printed"
-    return '\n'.join(''.join(o.data['text/markdown']) for o in cell.outputs if 'text/markdown' in o.get('data', {})).strip()
+    texts = [o.data['text/markdown'] for o in cell.outputs if 'text/markdown' in o.get('data', {})]
+    return '\n'.join(map(''.join, texts)).strip()
+
+def headings(cell):
+    "(hashes, words) of the headings of a markdown cell, without what looks like one in its code"
+    if cell.cell_type!='markdown': return []
+    return re.findall(r'^(#+) (.+)$', re.sub(r'^```.*?^```', '', cell.source, flags=re.M|re.S), re.M)
 
 def fit_headings(cells):
-    "Put the heading of each API entry one level below the author's heading above it; drop it when that one already says the name"
+    """Put the heading of each API entry one level below the author's heading above it; drop it when that one already
+    says the name"""
     last, level = '', 1
     for c in cells:
-        heads = re.findall(r'^(#+) (.+)$', re.sub(r'^```.*?^```', '', c.source, flags=re.M|re.S), re.M) if c.cell_type=='markdown' else []
-        if c.metadata.get('role')!='api': last, level = (heads[-1][1].strip(), len(heads[-1][0])) if heads else (last, level)
-        elif heads:
+        if not (heads := headings(c)): continue
+        if c.metadata.get('role')=='api':
             new = '' if heads[0][1].strip()==last else '#'*min(level+1, 4)+f' {heads[0][1]}'
             c.source = re.sub(r'^#+ .+$', lambda m: new, c.source, count=1, flags=re.M).strip()
+        else: last, level = heads[-1][1].strip(), len(heads[-1][0])
     return cells
+
+def tags_of(cell):
+    "What Sphinx shall do with a code cell: the directives that it knows; the source of a definition is folded"
+    d = directives(cell)
+    known = [(k, v.strip().lower()) for k,v in d.items()]
+    folded = EXPORT & d.keys() and not is_constants(cell)
+    return [TAGS[o] for o in known if o in TAGS] + ['hide-input']*bool(folded)
 
 def plain_code(cell):
     "A visible code cell without its directives; those that Sphinx knows become tags"
-    d = directives(cell)
-    tags = [TAGS[k, v.strip().lower()] for k,v in d.items() if (k, v.strip().lower()) in TAGS] + ['hide-input']*bool(EXPORT & d.keys() and not is_constants(cell))
+    tags = tags_of(cell)
     src = '\n'.join(l for l in cell.source.splitlines() if not re.search(r'#\|\s*hide_line\s*$', l))
     for o in cell.outputs:
         if o.output_type=='stream': o.text = ANSI.sub('', o.text)
-    return new_code_cell(DIRECTIVE.sub('', src).strip('\n'), outputs=cell.outputs, metadata={'tags': tags} if tags else {})
+    src = DIRECTIVE.sub('', src).strip('\n')
+    return new_code_cell(src, outputs=cell.outputs, metadata={'tags': tags} if tags else {})
 
 def page_cell(cell, link):
     "What a reader sees of a cell, or None"
-    if cell.cell_type=='markdown': return None if re.search(r'^#+ .* -\s*$', cell.source) else new_markdown_cell(link(cell.source))
+    if cell.cell_type=='markdown':
+        return None if re.search(r'^#+ .* -\s*$', cell.source) else new_markdown_cell(link(cell.source))
     d = directives(cell)
     if cell.cell_type!='code' or DROP & d.keys() or cell.metadata.get('role')=='setup': return None
-    if re.search(r'^show_doc\(', cell.source, re.M): return new_markdown_cell(link(printed(cell)), metadata={'role': 'api'})
+    if re.search(r'^show_doc\(', cell.source, re.M):
+        return new_markdown_cell(link(printed(cell)), metadata={'role': 'api'})
     if 'export' in d and is_imports(cell): return None
     cell = plain_code(cell)
     return cell if cell.source else None
@@ -155,14 +189,18 @@ def source_last(cells):
         out.insert(j, out.pop(i))
     return out
 
+def site_of(cfg):
+    "Address of the site, with a slash at its end"
+    return cfg.doc_host.rstrip('/')+cfg.doc_baseurl.rstrip('/')+'/'
+
 def make_page(path, out, cfg, menu, run):
-    "Run one notebook, or only outline it, and write its page"
+    "Run one notebook, or only outline it, and write its page; what was done, and which kept outputs are stale"
     nb, start = nbformat.read(path, 4), time.monotonic()
     nb.cells = with_api(nb.cells)
     stored = json.loads(path.read_text(encoding='utf-8'))['cells']
     execute(nb, path, set(cfg.tst_flags.split())) if run else outline(nb)
     late = stale(stored, json.loads(json.dumps(nb))['cells']) if run and page_name(path) in CHAPTERS else []
-    lookup, site = NbdevLookup(), cfg.doc_host.rstrip('/')+cfg.doc_baseurl.rstrip('/')+'/'
+    lookup, site = NbdevLookup(), site_of(cfg)
     cells = [page_cell(c, lambda md: relink(lookup.linkify(md), site)) for c in source_last(nb.cells)]
     nb.cells = fit_headings([c for c in cells if c is not None])
     if path.stem=='index': nb.cells.append(new_markdown_cell(menu))
@@ -187,54 +225,98 @@ def llms_txt(notebooks, guides, site):
         title, said = first_lines(path)
         return f'- [{title}]({site}{page}.html): {said}'
     chapters = [entry(p, page_name(p)) for p in notebooks if not p.stem.startswith('index')]
-    front, readers = first_lines(notebooks[0].parent/'index.ipynb'), [entry(p, f'guides/{p.stem}') for p in guides]
-    return '\n'.join([f'# {front[0]}', '', f'> {front[1]}', '', '## Guides', '', *readers, '', '## Notebooks', '', *chapters, ''])
+    title, said = first_lines(notebooks[0].parent/'index.ipynb')
+    readers = [entry(p, f'guides/{p.stem}') for p in guides]
+    lines = [f'# {title}', '', f'> {said}', '', '## Guides', '', *readers, '', '## Notebooks', '', *chapters, '']
+    return '\n'.join(lines)
+
+# the whole
+
+def is_free(out):
+    "May the site be written there? It replaces an older one and nothing else"
+    return not out.exists() or not any(out.iterdir()) or (out/'objects.inv').exists()
+
+def menu_of(notebooks):
+    "The guides, and all notebooks but the front pages"
+    pages = [page_name(p) for p in notebooks if not p.stem.startswith('index')]
+    guides = ['По-русски <index_ru>', *(f'guides/{g}' for g in GUIDES)]
+    return toctree('Guides', guides) + '\n\n' + toctree('Notebooks', pages)
+
+def set_environment(jobs):
+    "For the notebooks' processes: pictures inside the page, our modules and tools, a share of the cores"
+    threads = max(1, (os.cpu_count() or 1)//jobs) # more would only get into each other's way
+    os.environ |= {'MPLBACKEND': 'module://matplotlib_inline.backend_inline',
+                   'PYTHONPATH': f'{ROOT}{os.pathsep}{ROOT/"tools"}', 'OMP_NUM_THREADS': str(threads)}
+
+def make_pages(notebooks, folder, cfg, only, jobs):
+    "The pages of the notebooks, several at a time; which kept outputs are stale"
+    late, menu = [], menu_of(notebooks)
+    fork = multiprocessing.get_context('forkserver')
+    fork.set_forkserver_preload(['build_docs', *HEAVY])
+    with ProcessPoolExecutor(jobs, fork, max_tasks_per_child=1) as pool:
+        runs = [pool.submit(make_page, p, folder, cfg, menu, not only or page_name(p) in only)
+                for p in reversed(notebooks)] # the long ones first
+        try:
+            for r in as_completed(runs):
+                said, problems = r.result()
+                print(said, flush=True)
+                late += problems
+        except BaseException:
+            pool.shutdown(cancel_futures=True) # those that have not begun
+            raise
+    return late
+
+def add_guides(guides, folder, cfg):
+    "Beside the pages: the guides, and the pictures and sounds of both"
+    (folder/'guides').mkdir()
+    for name,md in guides.items(): (folder/'guides'/f'{name}.md').write_text(md, encoding='utf-8')
+    shutil.copytree(ROOT/'docs'/'pages'/'images', folder/'guides'/'images')
+    for name in ('images', 'sounds'): shutil.copytree(cfg.nbs_path/name, folder/name)
+
+def sphinx(pages, out, jobs):
+    "HTML of the pages; any warning is an error"
+    strict = ['-q', '-j', str(jobs), '-W', '--keep-going']
+    where = ['-d', f'{pages}/.doctrees', '-c', 'docs', str(pages), str(out)]
+    done = subprocess.run([sys.executable, '-m', 'sphinx', *strict, '-b', 'html', *where])
+    if done.returncode: sys.exit('the site was not built: Sphinx stopped at the warnings above')
+
+def add_reports(out, cfg):
+    "Whole documents, which pages link to"
+    for p in cfg.nbs_path.glob('runs/*/report.html'):
+        (out/p.relative_to(cfg.nbs_path)).parent.mkdir(parents=True)
+        shutil.copy(p, out/p.relative_to(cfg.nbs_path))
+
+def check_names(notebooks, guides, only):
+    "Stop at the name of a notebook that is not there, and at a guide that the menu does not have"
+    unknown = only-{page_name(p) for p in notebooks}
+    if unknown: sys.exit(f'there is no notebook {", ".join(sorted(unknown))}')
+    if set(guides)!=set(GUIDES):
+        sys.exit(f'docs/pages/ holds {sorted(guides)}, and GUIDES in {__file__} names {sorted(GUIDES)}')
 
 @call_parse
 def main(
     out:str='_docs', # Folder of the site, from the repository root; an older site there is replaced
     jobs:int=os.cpu_count() or 1, # Notebooks that run at the same time; default: one for each core
-    only:str='', # Run only these notebooks, named as in the site, with commas between them: index,mel; the others show their API as bare names
+    # Run only these notebooks, named as in the site, with commas between them: index,mel;
+    # the others show their API as bare names
+    only:str='',
 ):
     "Build the documentation site"
     os.chdir(ROOT)
-    cfg, out = get_config(), Path(out).absolute()
-    if out.exists() and any(out.iterdir()) and not (out/'objects.inv').exists(): sys.exit(f'{out} is not empty and not an older site: give another folder')
-    paths = sorted(cfg.nbs_path.glob('[!_.]*.ipynb'))
-    pages, only = [page_name(p) for p in paths if not p.stem.startswith('index')], set(filter(None, only.split(',')))
+    cfg, out, only = get_config(), Path(out).absolute(), set(filter(None, only.split(',')))
+    if not is_free(out): sys.exit(f'{out} is not empty and not an older site: give another folder')
+    notebooks = sorted(cfg.nbs_path.glob('[!_.]*.ipynb'))
     guides = {p.stem: guide(p.read_text(encoding='utf-8')) for p in sorted((ROOT/'docs'/'pages').glob('*.md'))}
-    if unknown := only-{page_name(p) for p in paths}: sys.exit(f'there is no notebook {", ".join(sorted(unknown))}')
-    if set(guides)!=set(GUIDES): sys.exit(f'docs/pages/ holds {sorted(guides)}, and GUIDES in {__file__} names {sorted(GUIDES)}')
-    menu = toctree('Guides', ['По-русски <index_ru>', *(f'guides/{g}' for g in GUIDES)]) + '\n\n' + toctree('Notebooks', pages)
-    threads = max(1, (os.cpu_count() or 1)//jobs) # more would only get into each other's way
-    os.environ |= {'MPLBACKEND': 'module://matplotlib_inline.backend_inline', 'PYTHONPATH': f'{ROOT}{os.pathsep}{ROOT/"tools"}', 'OMP_NUM_THREADS': str(threads)}
-    late = []
+    check_names(notebooks, guides, only)
+    set_environment(jobs)
     with tempfile.TemporaryDirectory() as tmp:
-        fork = multiprocessing.get_context('forkserver')
-        fork.set_forkserver_preload(['build_docs', *HEAVY])
-        with ProcessPoolExecutor(jobs, fork, max_tasks_per_child=1) as pool:
-            runs = [pool.submit(make_page, p, Path(tmp), cfg, menu, not only or page_name(p) in only) for p in reversed(paths)] # the long ones first
-            try:
-                for r in as_completed(runs):
-                    said, problems = r.result()
-                    print(said, flush=True)
-                    late += problems
-            except BaseException:
-                pool.shutdown(cancel_futures=True) # those that have not begun
-                raise
-        (Path(tmp)/'guides').mkdir()
-        for name,md in guides.items(): (Path(tmp)/'guides'/f'{name}.md').write_text(md, encoding='utf-8')
-        shutil.copytree(ROOT/'docs'/'pages'/'images', Path(tmp)/'guides'/'images')
-        for folder in ('images', 'sounds'): shutil.copytree(cfg.nbs_path/folder, Path(tmp)/folder)
+        late = make_pages(notebooks, Path(tmp), cfg, only, jobs)
+        add_guides(guides, Path(tmp), cfg)
         shutil.rmtree(out, ignore_errors=True)
-        done = subprocess.run([sys.executable, '-m', 'sphinx', '-q', '-j', str(jobs), '-W', '--keep-going', '-b', 'html', '-d', f'{tmp}/.doctrees', '-c', 'docs', tmp, str(out)])
-    if done.returncode: sys.exit('the site was not built: Sphinx stopped at the warnings above')
-    for p in cfg.nbs_path.glob('runs/*/report.html'): # whole documents, which pages link to
-        (out/p.relative_to(cfg.nbs_path)).parent.mkdir(parents=True)
-        shutil.copy(p, out/p.relative_to(cfg.nbs_path))
-    site = cfg.doc_host.rstrip('/')+cfg.doc_baseurl.rstrip('/')+'/'
+        sphinx(tmp, out, jobs)
+    add_reports(out, cfg)
     guide_paths = [ROOT/'docs'/'pages'/f'{g}.md' for g in GUIDES]
-    (out/'llms.txt').write_text(llms_txt(paths, guide_paths, site), encoding='utf-8')
+    (out/'llms.txt').write_text(llms_txt(notebooks, guide_paths, site_of(cfg)), encoding='utf-8')
     check_docs(out)
     if late: sys.exit('\n\n'.join(late) + '\n\npython tools/outputs.py keeps the outputs of now')
-    print(f'{len(paths)+len(guides)} pages: {out}/index.html')
+    print(f'{len(notebooks)+len(guides)} pages: {out}/index.html')

@@ -1,6 +1,9 @@
-"""A notebook as plain text, cell by cell, so that `git diff`, `git log -p` and `git show` speak of lines of code and prose and not of JSON.
+"""A notebook as plain text, cell by cell, so that `git diff`, `git log -p` and `git show` speak of lines of code and
+prose and not of JSON.
 
-    git config diff.notebook.textconv 'python3 tools/nb_text.py'     once in a clone; .gitattributes names the notebooks
+Once in a clone, whose .gitattributes names the notebooks:
+
+    git config diff.notebook.textconv 'python3 tools/nb_text.py'
 
 Outputs are a line each: their kind, and their text or size."""
 import json, sys
@@ -13,9 +16,14 @@ def output_line(o):
     if o['output_type']=='stream': return f"-> {o['name']}: {short(o['text'])}"
     return '-> ' + ', '.join(f'{kind}: {short(data)}' for kind,data in o['data'].items())
 
+def as_text(data):
+    "A text, the lines of one, or JSON"
+    if isinstance(data, str): return data
+    return ''.join(data) if isinstance(data, list) else json.dumps(data, sort_keys=True)
+
 def short(data):
     "Text in a line; of what is long, the size"
-    text = data if isinstance(data, str) else ''.join(data) if isinstance(data, list) else json.dumps(data, sort_keys=True)
+    text = as_text(data)
     return text.strip().replace('\n', '\n   ') if len(text)<=LONGEST else f'{len(text):,} characters'
 
 def cell_text(cell):
@@ -29,4 +37,5 @@ def notebook_text(text):
     except (ValueError, KeyError, TypeError): return text
 
 if __name__=='__main__':
-    with open(sys.argv[1], encoding='utf-8', errors='replace') as f: sys.stdout.write(notebook_text(f.read()))
+    with open(sys.argv[1], encoding='utf-8', errors='replace') as f: text = f.read()
+    sys.stdout.write(notebook_text(text))

