@@ -119,8 +119,9 @@ def follow_parent():
 
 # %% ../../nbs/02_files.ipynb #debea018
 MARKER = '.hifigan_ruslan.json' # Marks a folder of ours
-FOLDER_KINDS = dict(corpus='synthetic corpus', data='prepared corpus', run='run', export='export', evaluation='evaluation',
-             test='listening test', demo='demo', results='download from Kaggle') # Of folders, as messages call them
+FOLDER_KINDS = dict( # Of folders, as messages call them
+    corpus='synthetic corpus', data='prepared corpus', run='run', export='export', evaluation='evaluation',
+    test='listening test', demo='demo', results='download from Kaggle')
 
 class Marker(NamedTuple):
     "What the marker of a folder says"
@@ -267,8 +268,8 @@ def _visible(folder):
 
 def _strangers(folder, there, kind, marker):
     "What was found and what was expected"
-    found = (f'{folder} holds {len(there)} files or folders that are of no {FOLDER_KINDS[kind]} ({", ".join(there[:3])}), '
-             'which could be lost')
+    some = ', '.join(there[:3])
+    found = f'{folder} holds {len(there)} files or folders that are of no {FOLDER_KINDS[kind]} ({some}), which could be lost'
     return found + _and_its_marker(folder, marker)
 
 def _and_its_marker(folder, marker):

@@ -188,7 +188,8 @@ def _check_type(name, v, wanted):
 
 def _check_spec(spec):
     "ValueError, KeyError or TypeError for what is no test"
-    if spec['kind'] not in TEST_KINDS: raise ValueError(f'the kind is one of {", ".join(TEST_KINDS)}, found {spec["kind"]!r}')
+    if spec['kind'] not in TEST_KINDS:
+        raise ValueError(f'the kind is one of {", ".join(TEST_KINDS)}, found {spec["kind"]!r}')
     for k,t in _SPEC.items(): _check_type(k, spec[k], t)
     if not spec['clips'] or not spec['systems'] or spec['repeats']<1:
         raise ValueError('it has no clips, no systems or no repeats')
