@@ -269,8 +269,8 @@ def _visible(folder):
 def _strangers(folder, there, kind, marker):
     "What was found and what was expected"
     some = ', '.join(there[:3])
-    found = f'{folder} holds {len(there)} files or folders that are of no {FOLDER_KINDS[kind]} ({some}), which could be lost'
-    return found + _and_its_marker(folder, marker)
+    found = f'{folder} holds {len(there)} files or folders that are of no {FOLDER_KINDS[kind]} ({some})'
+    return found + ', which could be lost' + _and_its_marker(folder, marker)
 
 def _and_its_marker(folder, marker):
     "What there is to say of the marker, for the end of a sentence"
