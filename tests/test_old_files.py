@@ -9,7 +9,7 @@ from hifigan_ruslan.config import config_dict, load_config, save_config
 from hifigan_ruslan.data import SpeechData
 from hifigan_ruslan.inference.hub import export
 from hifigan_ruslan.listening.listening_test import BlindTest
-from hifigan_ruslan.listening.ratings import Session, read_ratings
+from hifigan_ruslan.listening.ratings import ListeningSession, read_ratings
 from hifigan_ruslan.model.weights import read_checkpoint
 from hifigan_ruslan.step import new_state
 from hifigan_ruslan.train import fit
@@ -105,5 +105,5 @@ def test_blind_test_opens(old):
     assert (test.kind, list(test.systems), test.sample_rate)==('abx', ['one','two'], 8000)
     rows = read_ratings(OLD/'blind')
     assert [(r['listener'], r['clip'], r['answer']) for r in rows]==[('x', 'a', 'A')]
-    session = Session(BlindTest.open(old/'blind'), 'x')
+    session = ListeningSession(BlindTest.open(old/'blind'), 'x')
     assert session.progress==(1, len(session.trials)) and session.wav('A').shape==(8000,)
