@@ -249,12 +249,15 @@ def _from_official(do, s):
     "The parts of a do_* file, with its optimisers in our order of parameters"
     do, known = _todays_names(do, s.cfg), list(s.discriminators)
     if not {*known, 'optim_g', 'optim_d'} <= do.keys(): raise ValueError(_not_all_in(do, known))
-    opt_g = _our_optimiser(s.opt_g, do['optim_g'], range(len(list(s.generator.parameters()))))
-    opt_d = _our_optimiser(s.opt_d, do['optim_d'], _official_order(s))
-    return {k: _new_names(do[k]) for k in known} | dict(opt_g=opt_g, opt_d=opt_d)
+    optimisers = _our_optimisers(do, s)
+    return {k: _new_names(do[k]) for k in known} | optimisers
 
 def _not_all_in(do, known):
     return f'The official do_* file must hold {", ".join(known)}, optim_g and optim_d; this one has: {_has(do)}'
+
+def _our_optimisers(do, s):
+    opt_g = _our_optimiser(s.opt_g, do['optim_g'], range(len(list(s.generator.parameters()))))
+    return dict(opt_g=opt_g, opt_d=_our_optimiser(s.opt_d, do['optim_d'], _official_order(s)))
 
 def _our_optimiser(opt, saved, order):
     "The state of an official optimiser, its parameters in this order; with our groups, whose rate each step sets"

@@ -244,8 +244,10 @@ def export_format(out:str|Path, # As in `export`
                  )->str: # One of `EXPORT_FORMATS`
     "The format that is meant; ValueError where there is none of that name"
     format = format or ('onnx' if str(out).lower().endswith('.onnx') else 'safetensors')
-    if format in EXPORT_FORMATS: return format
-    raise ValueError(f'There is no format {format!r} to export to; use {", ".join(EXPORT_FORMATS)}')
+    if format not in EXPORT_FORMATS: raise ValueError(_no_format(format))
+    return format
+
+def _no_format(name): return f'There is no format {name!r} to export to; use {", ".join(EXPORT_FORMATS)}'
 
 def _check_export(out, format, described):
     "ValueError where a file is given in place of a folder, the other way round, or a card for what has none"

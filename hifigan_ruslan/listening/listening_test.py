@@ -43,11 +43,15 @@ def _all_loud(waves, sample_rate):
 
 def _gains(waves, first, sample_rate, level):
     "dB for each wave: to the wanted loudness, and all down together where one would pass PEAK"
-    loud = _all_loud(waves, sample_rate)
-    goal = loud[first] if level=='reference' else level
-    gains = {k: 0. if level is None else goal-v for k,v in loud.items()}
+    gains = _wanted(_all_loud(waves, sample_rate), first, level)
     down = _down(waves, gains)
     return {k: g+down for k,g in gains.items()}
+
+def _wanted(loud, first, level):
+    "dB from each loudness to the wanted one"
+    if level is None: return dict.fromkeys(loud, 0.)
+    goal = loud[first] if level=='reference' else level
+    return {k: goal-v for k,v in loud.items()}
 
 def _down(waves, gains):
     "dB, none above 0, that bring the highest peak to PEAK"
