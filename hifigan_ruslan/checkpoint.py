@@ -37,14 +37,24 @@ def save_checkpoint(s:TrainState, # What to save
                     data_sha256:str='' # `SpeechData.fingerprint` of the training data
                    ):
     "Write a checkpoint atomically; called by all ranks together, written by the first"
-    cuda = torch.cuda.get_rng_state(s.device) if s.device.type=='cuda' else None
-    rng = s.ranks.gather(dict(cpu=torch.get_rng_state(), cuda=cuda))
+    rng = _random_states(s)
     if not s.ranks.first: return
-    versions = dict(hifigan_ruslan=__version__, torch=str(torch.__version__), python=platform.python_version())
-    ck = dict(format=FORMAT, version=VERSION, config=config_dict(s.cfg), data_sha256=data_sha256, precision=s.precision,
-              rng=rng, versions=versions)
-    ck |= {k: getattr(s, k) for k in (*_PLACE, *_LATER)} | {k: o.state_dict() for k,o in _parts(s).items()}
+    ck = _head(s, rng, data_sha256) | {k: getattr(s, k) for k in (*_PLACE, *_LATER)}
+    ck |= {k: o.state_dict() for k,o in _parts(s).items()}
     with new_file(path) as part: torch.save(ck, part)
+
+def _random_states(s):
+    "Those of all ranks, which call it together"
+    cuda = torch.cuda.get_rng_state(s.device) if s.device.type=='cuda' else None
+    return s.ranks.gather(dict(cpu=torch.get_rng_state(), cuda=cuda))
+
+def _head(s, rng, data_sha256):
+    "What a checkpoint says of itself"
+    return dict(format=FORMAT, version=VERSION, config=config_dict(s.cfg), data_sha256=data_sha256,
+                precision=s.precision, rng=rng, versions=_versions())
+
+def _versions():
+    return dict(hifigan_ruslan=__version__, torch=str(torch.__version__), python=platform.python_version())
 
 # %% ../nbs/31_checkpoint.ipynb #f417dd30
 def load_checkpoint(path:str|Path, # A training checkpoint of ours
@@ -53,17 +63,20 @@ def load_checkpoint(path:str|Path, # A training checkpoint of ours
                     ranks:Ranks|None=None # The processes that train together; None = this one alone
                    )->tuple: # TrainState and the dict of everything else
     "A state to go on from; ValueError says why a file cannot be one"
+    cfg, ck = _training_checkpoint(path)
+    try: s = new_state(cfg, device, precision or ck['precision'], ranks)
+    except ValueError as e: raise ValueError(f'{path}: {e}') from e
+    _load_parts(s, ck, path)
+    _load_place(s, ck)
+    return s, {k: v for k,v in ck.items() if k not in _names(cfg)}
+
+def _training_checkpoint(path):
+    "The configuration and the content of a file that has all that a training needs"
     ck = read_checkpoint(path)
     cfg = checkpoint_config(ck, path)
     if cfg: ck = _todays_names(ck, cfg)
     if cfg is None or not {*_names(cfg), *_PLACE} <= ck.keys(): raise ValueError(_no_training_checkpoint(path, ck))
-    try: s = new_state(cfg, device, precision or ck['precision'], ranks)
-    except ValueError as e: raise ValueError(f'{path}: {e}') from e
-    _load_parts(s, ck, path)
-    for k in _PLACE: setattr(s, k, ck[k])
-    for k,v in _LATER.items(): setattr(s, k, ck.get(k, v))
-    if s.ranks.rank<len(ck['rng']): _set_rng(ck['rng'][s.ranks.rank], s.device)
-    return s, {k: v for k,v in ck.items() if k not in _names(cfg)}
+    return cfg, ck
 
 def _todays_names(ck, cfg):
     "The content of a checkpoint for `cfg`; of version 0.1, whose MRD is called msd, with the name of today"
@@ -84,8 +97,15 @@ def _load_parts(s, ck, path):
             if k.startswith('scaler') and not (ck[k] and part.is_enabled()): continue # it was, or is now, not fp16
             part.load_state_dict(ck[k])
     except (RuntimeError, KeyError, ValueError) as e:
-        why = str(e).splitlines()[-1].strip()[:200]
-        raise ValueError(f'{path}: {k} does not fit its own configuration ({why})') from e
+        raise ValueError(f'{path}: {k} does not fit its own configuration ({_last_line(e)})') from e
+
+def _last_line(error): return str(error).splitlines()[-1].strip()[:200]
+
+def _load_place(s, ck):
+    "Where the training stands, and the random state of this rank"
+    for k in _PLACE: setattr(s, k, ck[k])
+    for k,v in _LATER.items(): setattr(s, k, ck.get(k, v))
+    if s.ranks.rank<len(ck['rng']): _set_rng(ck['rng'][s.ranks.rank], s.device)
 
 def _set_rng(rng, device):
     torch.set_rng_state(rng['cpu'])
@@ -98,15 +118,18 @@ def find_checkpoint(folder:str|Path, # checkpoints/ of a run
                    )->tuple|None: # TrainState, the rest, and the path; None where there is no checkpoint at all
     "The valid checkpoint with the most steps; ValueError where there are files but none is valid"
     paths, found = sorted(Path(folder).glob('*.pt'), key=_age), None
-    for p in paths:
-        try: s, rest = load_checkpoint(p, **where)
-        except ValueError as e:
-            say(f'passed over: {e}')
-            continue
+    for s,rest,p in _valid(paths, say, where):
         if found is None or s.step>found[0].step: found = s, rest, p
         if p.name=='last.pt': break     # last is by construction the newest of a run
     if found or not paths: return found
     raise ValueError(f'None of the {len(paths)} checkpoints in {folder} can be read. Move them away to begin anew')
+
+def _valid(paths, say, where):
+    "State, rest and path of each that can be loaded; the others are named"
+    for p in paths:
+        try: s, rest = load_checkpoint(p, **where)
+        except ValueError as e: say(f'passed over: {e}')
+        else: yield s, rest, p
 
 def _age(path):
     "For sorting: the newest first, and last.pt before one of the same moment"
@@ -123,23 +146,27 @@ def _called(folder):
 
 def _is_old_run(folder):
     "Did version 0.1 train here?"
-    config = folder/'config.json'
-    try: ours = 'sample_rate' in json.loads(config.read_bytes()) and load_config(config)
+    return _is_our_config(folder/'config.json') and any(map(_is_of_our_format, folder.glob('checkpoints/*.pt')))
+
+def _is_our_config(path):
+    try: return 'sample_rate' in json.loads(path.read_bytes()) and bool(load_config(path))
     except (ValueError, TypeError, RecursionError, OSError): return False
-    for p in folder.glob('checkpoints/*.pt') if ours else ():
-        try: found = read_checkpoint(p, whole=False).get('format')==FORMAT
-        except ValueError: continue # damaged, or none at all: another one may tell
-        if found: return True
-    return False
+
+def _is_of_our_format(path):
+    try: return read_checkpoint(path, whole=False).get('format')==FORMAT
+    except ValueError: return False # damaged, or none at all: another one may tell
+
+def _old_files(folder):
+    "What version 0.1 has left here"
+    if not _is_old_run(folder): return []
+    board = [p.relative_to(folder).as_posix() for p in folder.glob('tensorboard/events.out.tfevents.*')]
+    return [*_called(folder), *board]
 
 def claim_run(folder:str|Path # Need not exist
              )->Ours:
     "The folder of a run, to write into; ValueError, before anything is written, where something there is not ours"
     folder = Path(folder)
-    def old():
-        board = [p.relative_to(folder).as_posix() for p in folder.glob('tensorboard/events.out.tfevents.*')]
-        return [*_called(folder), *board] if _is_old_run(folder) else []
-    run = claim(folder, 'run', 'give the run a folder of its own', old)
+    run = claim(folder, 'run', 'give the run a folder of its own', lambda: _old_files(folder))
     run.check(*_called(folder))
     return run
 
@@ -162,26 +189,34 @@ def init_weights(s:TrainState, # Fresh; changed in place
                  init:str|Path|dict # Our file, an official g_* with or without its do_*, or from `read_checkpoint`
                 )->list: # What was taken over: generator, ema, each discriminator, opt_g, opt_d
     "Weights from another run, and from an official pair the optimisers too; step and epoch start at 0"
-    read = isinstance(init, dict)
-    path = Path(init.get('name', 'the given weights') if read else init)
-    ck = _todays_names(dict(init) if read else read_checkpoint(path), s.cfg)
+    path, ck = _given(init)
+    ck = _todays_names(ck, s.cfg)
     own = checkpoint_config(ck, path)
-    official = own is None and not read
+    official = own is None and not isinstance(init, dict)
     if official: ck |= _beside(path, s)
     if 'generator' not in ck: raise ValueError(f'{path} has no generator (it has: {_has(ck)})')
     ck.setdefault('ema', ck['generator'])
     taken = _taken(ck, s, official)
-    for k in taken:
-        try: _parts(s)[k].load_state_dict(ck[k])
-        except (RuntimeError, KeyError, ValueError, AttributeError) as e:
-            raise ValueError(f'{path}: {k} {_no_fit(k, own, s.cfg, e)}') from e
+    _take(s, taken, ck, own, path)
     return taken
+
+def _given(init):
+    "Path, or what stands for it in messages, and content of the weights to start from"
+    if not isinstance(init, dict): return Path(init), read_checkpoint(Path(init))
+    return Path(init.get('name', 'the given weights')), dict(init)
 
 def _taken(ck, s, official):
     "The parts that are taken over: of the discriminators all, or none"
     parts = ['generator', 'ema', *(s.discriminators if any(k in ck for k in s.discriminators) else ())]
     return parts + [k for k in ('opt_g','opt_d') if official and k in ck]
 
+def _take(s, parts, ck, own, path):
+    for k in parts:
+        try: _parts(s)[k].load_state_dict(ck[k])
+        except (RuntimeError, KeyError, ValueError, AttributeError) as e:
+            raise ValueError(f'{path}: {k} {_no_fit(k, own, s.cfg, e)}') from e
+
+# %% ../nbs/31_checkpoint.ipynb #84a7d8a6
 # What the sizes of the weights depend on
 _SHAPE_G = ('n_mels resblock upsample_rates upsample_kernel_sizes upsample_initial_channel resblock_kernel_sizes '
             'resblock_dilation_sizes').split()
@@ -189,30 +224,40 @@ _SHAPE_G = ('n_mels resblock upsample_rates upsample_kernel_sizes upsample_initi
 def _no_fit(part, own, cfg, error):
     "Why the weights of a part do not go into a model of `cfg`, and what to do; `own` is their configuration, or None"
     names = _SHAPE_G if part in ('generator','ema') else DISC
-    other = own and differences(own, cfg, names) or str(error).splitlines()[-1].strip()[:200]
-    fits, asked = (next((n for n,p in PRESETS.items() if c and not differences(c, p, names)), '') for c in (own, cfg))
+    other = own and differences(own, cfg, names) or _last_line(error)
+    fits, asked = own and _preset(own, names), _preset(cfg, names)
     which = f'it is a {fits}, {asked} was asked for: ' if fits and asked else ''
     use = f'Use --preset {fits}' if fits else 'Use the preset or config that it was trained with'
     return f'does not fit this configuration ({which}{other}). {use}'
 
+def _preset(cfg, names):
+    "The preset that has the same numbers, or ''"
+    return next((n for n,p in PRESETS.items() if not differences(cfg, p, names)), '')
+
 # %% ../nbs/31_checkpoint.ipynb #901a33b8
 def _beside(path, s):
     "The content of the do_* file beside an official g_* file; {} where there is none"
+    if path.name.startswith('do_'): raise ValueError(_no_generator_file(path))
     beside = path.with_name(re.sub('^g_', 'do_', path.name))
-    if path.name.startswith('do_'):
-        generator = path.with_name('g_'+path.name[3:])
-        raise ValueError(f'{path} holds the discriminators; give the generator file beside it, {generator}')
     return _from_official(read_checkpoint(beside), s) if beside!=path and beside.is_file() else {}
+
+def _no_generator_file(path):
+    generator = path.with_name('g_'+path.name[3:])
+    return f'{path} holds the discriminators; give the generator file beside it, {generator}'
 
 def _from_official(do, s):
     "The parts of a do_* file, with its optimisers in our order of parameters"
     do, known = _todays_names(do, s.cfg), list(s.discriminators)
-    if not {*known, 'optim_g', 'optim_d'} <= do.keys():
-        raise ValueError(f'The official do_* file must hold {", ".join(known)}, optim_g and optim_d; '
-                         f'this one has: {_has(do)}')
+    if not {*known, 'optim_g', 'optim_d'} <= do.keys(): raise ValueError(_not_all_in(do, known))
+    optimisers = _our_optimisers(do, s)
+    return {k: _new_names(do[k]) for k in known} | optimisers
+
+def _not_all_in(do, known):
+    return f'The official do_* file must hold {", ".join(known)}, optim_g and optim_d; this one has: {_has(do)}'
+
+def _our_optimisers(do, s):
     opt_g = _our_optimiser(s.opt_g, do['optim_g'], range(len(list(s.generator.parameters()))))
-    opt_d = _our_optimiser(s.opt_d, do['optim_d'], _official_order(s))
-    return {k: _new_names(do[k]) for k in known} | dict(opt_g=opt_g, opt_d=opt_d)
+    return dict(opt_g=opt_g, opt_d=_our_optimiser(s.opt_d, do['optim_d'], _official_order(s)))
 
 def _our_optimiser(opt, saved, order):
     "The state of an official optimiser, its parameters in this order; with our groups, whose rate each step sets"
@@ -228,24 +273,24 @@ def _official_order(s):
     return [i for k in s.discriminators for i in places[k]]
 
 # %% ../nbs/31_checkpoint.ipynb #046e7556
+_SPECTRAL = dict(weight_orig='parametrizations.weight.original', weight_u='parametrizations.weight.0._u',
+                 weight_v='parametrizations.weight.0._v')
+
 def _new_names(state):
     "Names of the older spectral norm translated; those of the older weight norm torch translates itself"
     spectral = {k.removesuffix('weight_orig') for k in state if k.endswith('weight_orig')}
-    where = 'parametrizations.weight'
-    names = dict(weight_orig=f'{where}.original', weight_u=f'{where}.0._u', weight_v=f'{where}.0._v')
-    def new(k):
-        conv, _, last = k.rpartition('.')
-        return f'{conv}.{names[last]}' if conv+'.' in spectral and last in names else k
-    return {new(k): v for k,v in state.items()}
+    return {_new_name(k, spectral): v for k,v in state.items()}
+
+def _new_name(k, spectral):
+    conv, _, last = k.rpartition('.')
+    return f'{conv}.{_SPECTRAL[last]}' if conv+'.' in spectral and last in _SPECTRAL else k
 
 # %% ../nbs/31_checkpoint.ipynb #3e1ae8eb
 def save_official(s:TrainState, # What to save
                   folder:str|Path # Where to write
                  )->Path: # The g_* file
     "Write g_*, do_* and config.json with which the official code goes on"
-    if s.cfg.discriminators!=('mpd','msd') or s.cfg.disc_shrink!=1:
-        print('note: the official code knows only its own discriminators (mpd+msd at full size); '
-              'it will not load these')
+    if s.cfg.discriminators!=('mpd','msd') or s.cfg.disc_shrink!=1: print(_OTHER_DISCRIMINATORS)
     folder, names = Path(folder), (f'do_{s.step:08d}', f'g_{s.step:08d}', 'config.json')
     claim(folder).check(*names)
     with claim(folder).writing(*names):
@@ -254,13 +299,19 @@ def save_official(s:TrainState, # What to save
         with new_file(folder/names[1]) as part: torch.save(dict(generator=old_names(s.generator.state_dict())), part)
     return folder/names[1]
 
+_OTHER_DISCRIMINATORS = ('note: the official code knows only its own discriminators (mpd+msd at full size); '
+                         'it will not load these')
+
 def _official_do(s):
     "The content of a do_* file"
+    networks = {k: old_names(d.state_dict()) for k,d in s.discriminators.items()}
+    return networks | dict(steps=s.step, epoch=s.epoch) | _official_optimisers(s)
+
+def _official_optimisers(s):
     order = _official_order(s) # of ours; and the other way round:
     optim_d = _official_optimiser(s.opt_d, sorted(range(len(order)), key=order.__getitem__), s.cfg.lr_d)
     optim_g = _official_optimiser(s.opt_g, range(len(list(s.generator.parameters()))), s.cfg.lr_g)
-    networks = {k: old_names(d.state_dict()) for k,d in s.discriminators.items()}
-    return networks | dict(steps=s.step, epoch=s.epoch, optim_g=optim_g, optim_d=optim_d)
+    return dict(optim_g=optim_g, optim_d=optim_d)
 
 def _official_optimiser(opt, order, lr):
     "The state of an optimiser, its parameters in this order; initial_lr is for the official scheduler"

@@ -18,12 +18,18 @@ def read_wav(path:str|Path # WAV, FLAC or anything else that libsndfile reads
             )->tuple: # (float32 array (channels, T) in [-1, 1], sample rate in Hz)
     "Read a sound file; ValueError says what is wrong with it"
     path = Path(path)
+    _check_file(path)
+    wav, rate, log = _decode(path)
+    _check_complete(path, wav, log)
+    return np.ascontiguousarray(wav), rate
+
+def _check_file(path):
     if not path.is_file(): raise FileNotFoundError(f'There is no sound file {path}')
     if not path.stat().st_size: raise ValueError(f'{path} is empty (0 bytes): copy it again')
-    wav, rate, log = _decode(path)
+
+def _check_complete(path, wav, log):
     if cut := _cut_off(log): raise ValueError(f'{path} is cut off: {cut}; copy it again')
     if not wav.size: raise ValueError(f'{path} holds no samples')
-    return np.ascontiguousarray(wav), rate
 
 def _decode(path):
     "Wave (channels, T), sample rate, and what libsndfile noted"
@@ -33,12 +39,15 @@ def _decode(path):
         raise ValueError(f'{path} cannot be read as sound: it is damaged, or not a WAV or FLAC ({e})') from e
 
 def _cut_off(log):
-    "How much of a WAV is missing, by the notes of libsndfile; '' where nothing is"
-    m = re.search(r'^data : (\d+) \(should be (\d+)\)', log, re.M)
-    if not m: return ''
-    promised, there = int(m[1]), int(m[2])
+    "How much of a WAV is missing, by libsndfile's notes; '' where nothing is"
+    promised, there = _data_bytes(log)
     if promised-there<=8 or promised>=_UNKNOWN: return ''
     return f'its header promises {promised:,} bytes of sound, {there:,} are there'
+
+def _data_bytes(log):
+    "Bytes of sound that the header of a WAV promises, and that are there; (0, 0) where libsndfile noted no difference"
+    m = re.search(r'^data : (\d+) \(should be (\d+)\)', log, re.M)
+    return (int(m[1]), int(m[2])) if m else (0, 0)
 
 _UNKNOWN = 0x7f000000 # Bytes: who writes to a pipe does not know the length and puts the largest number
 
@@ -51,10 +60,14 @@ def write_wav(path:str|Path, # The WAV file
     x = np.atleast_2d(_array(wav))
     _check_wave(x)
     pcm = (x*32768).round().clip(-32768, 32767).astype(np.int16)
-    with new_file(path) as part, sf.SoundFile(part, 'w', sample_rate, len(pcm), 'PCM_16', format='WAV') as f:
-        f.software = f'hifigan_ruslan {_digest(pcm.T)}' # by which `is_ours` knows the file again
-        f.write(pcm.T)
+    _write_pcm(path, pcm.T, sample_rate)
     return int((np.abs(x)>1).sum())
+
+def _write_pcm(path, pcm, sample_rate):
+    "A WAV of (T, channels) 16-bit samples, with their digest"
+    with new_file(path) as part, sf.SoundFile(part, 'w', sample_rate, pcm.shape[1], 'PCM_16', format='WAV') as f:
+        f.software = f'hifigan_ruslan {_digest(pcm)}' # by which `is_ours` knows the file again
+        f.write(pcm)
 
 def _digest(pcm):
     "Of (T, channels) samples"
@@ -99,19 +112,24 @@ def _check_rate(rate):
 
 def _check_wave(x):
     "Raise ValueError for an array that is no float wave of shape (channels, T)"
-    if wrong := _wrong_shape(x) or _wrong_values(x): raise ValueError(wrong)
+    if wrong := _wrong_shape(x) or _wrong_type(x) or _not_finite(x) or _too_loud(x): raise ValueError(wrong)
 
 def _wrong_shape(x):
-    "What is wrong with the shape of an array; None if nothing is"
+    "What is wrong with the shape of an array; None if nothing is, as in those below"
     if x.ndim!=2: return f'A wave has the shape (T,) or (channels, T), found {x.shape}; files are read with read_wav'
     if not x.size: return 'The wave is empty: it has no samples'
-    if x.shape[0]<=x.shape[1]: return None
+    if x.shape[0]>x.shape[1]: return _is_transposed(x)
+
+def _is_transposed(x):
     return f'A wave of shape {x.shape} has more channels than samples; (channels, T) is expected: transpose it'
 
-def _wrong_values(x):
-    "What is wrong with the numbers; None if nothing is"
+def _wrong_type(x):
     if x.dtype.kind!='f': return f'A wave holds floats in [-1, 1], int16 or int32, found {x.dtype}'
+
+def _not_finite(x):
     good = np.isfinite(x)
     if not good.all(): return f'The wave holds NaN or infinity ({good.mean():.1%} of the samples are good)'
+
+def _too_loud(x):
     peak = np.abs(x).max()
     if peak>8: return f'The wave reaches {peak:g}, expected [-1, 1]; if these are 16-bit values, divide by 32768'

@@ -24,11 +24,14 @@ def _safetensors(cfg, folded):
     "The bytes of model.safetensors"
     raw = save_tensors(folded, file_notes(cfg, _split(save_tensors(folded))[1]) | {'format': 'pt'})
     head, data = _split(raw)
-    head = json.loads(head)
+    text = _in_order(json.loads(head))
+    return len(text).to_bytes(8, 'little')+text+data
+
+def _in_order(head):
+    "The text of a header, a multiple of eight bytes"
     head['__metadata__'] = dict(sorted(head['__metadata__'].items())) # the library's order is another one each time
     text = json.dumps(head, separators=(',', ':')).encode()
-    text += b' '*(-len(text)%8)
-    return len(text).to_bytes(8, 'little')+text+data
+    return text + b' '*(-len(text)%8)
 
 def _split(raw):
     "The header of a safetensors file, and the bytes of the weights"
@@ -45,9 +48,12 @@ def _old_export(folder):
     "What version 0.1 exported here; its model card is not named, for whether it was edited cannot be known"
     try: own = read_safetensors(folder/'model.safetensors')[0]
     except (ValueError, FileNotFoundError): return []
-    try: same = own is not None and given_config(folder/'config.json')==own
-    except (ValueError, FileNotFoundError): same = False
-    return ['model.safetensors']*(own is not None) + ['config.json']*same
+    if own is None: return []
+    return ['model.safetensors'] + ['config.json']*_is_config_of(folder/'config.json', own)
+
+def _is_config_of(path, cfg):
+    try: return given_config(path)==cfg
+    except (ValueError, FileNotFoundError): return False
 
 # %% ../../nbs/43_hub.ipynb #c4d00003
 _LICENSES = {
@@ -121,15 +127,19 @@ def export_folder(cfg:Config, # The model
     _check_license(license)
     ours = _export_place(folder)
     files = _folder_files(cfg, folded_weights(cfg, weights), license, card, half)
-    if why := ours.foreign('README.md'):
-        print(_kept(folder/'README.md', why))
-        files.pop('README.md')
+    _keep_edited_card(ours, files, folder/'README.md')
     _write(ours, files)
     return folder
 
 def _check_license(name):
     if re.fullmatch(r'[a-z0-9][a-z0-9.+-]*', name): return
     raise ValueError(f'license must be a name that Hugging Face knows, such as cc-by-nc-sa-4.0 or mit, found {name!r}')
+
+def _keep_edited_card(ours, files, card):
+    "Take the model card from what is to be written, and say so, where somebody has edited it"
+    if why := ours.foreign('README.md'):
+        print(_kept(card, why))
+        files.pop('README.md')
 
 def _kept(card, why):
     return (f'{card} {why}: it is kept, with its licence and its words. '
@@ -139,12 +149,13 @@ def _kept(card, why):
 def _export_place(folder):
     "The folder to write into; ValueError where something there would be lost or hidden"
     own = f'give a folder of its own, such as {folder/"export"}'
-    if any((folder/o).exists() for o in ('checkpoints', 'best.pt', 'last.pt')):
-        raise ValueError(f'{folder} is the folder of a training run, whose newer checkpoints a model.safetensors '
-                         f'would hide: {own}')
+    if any((folder/o).exists() for o in ('checkpoints', 'best.pt', 'last.pt')): raise ValueError(_is_run(folder, own))
     ours = claim(folder, 'export', own, lambda: _old_export(folder))
     ours.check('model.safetensors', 'config.json')
     return ours
+
+def _is_run(folder, todo):
+    return f'{folder} is the folder of a training run, whose newer checkpoints a model.safetensors would hide: {todo}'
 
 def _folder_files(cfg, state, license, card, half):
     "Name -> bytes of the three files"
@@ -181,8 +192,11 @@ def _check_upload(folder, private):
     missing = [o for o in _UPLOADED if not (folder/o).is_file()]
     if missing: raise ValueError(f'{folder} is not a folder of export_folder, it has no {" and no ".join(missing)}')
     open_checkpoint(folder) # never upload what cannot be read
-    card = folder/'README.md'
-    if not private and re.search('^license: unknown$', card.read_text(encoding='utf-8'), re.M):
+    if not private: _check_licensed(folder/'README.md')
+
+def _check_licensed(card):
+    "ValueError for a model card that nobody else may go by"
+    if re.search('^license: unknown$', card.read_text(encoding='utf-8'), re.M):
         raise ValueError(f'{card} says that the licence is unknown: for a public repository, say which '
                          '(license=... of export_folder)')
 
@@ -192,17 +206,26 @@ def export_official(cfg:Config, # The model
                     path:str|Path # The file; the official code looks for config.json beside it
                    )->Path: # The file
     "Write a generator, and config.json, that the official inference.py loads; for a pair, `checkpoint.save_official`"
-    path, buffer = Path(path), io.BytesIO()
+    path = Path(path)
     if cfg.n_mels!=80: raise ValueError(f'The official code is written for 80 mel bands, this model has {cfg.n_mels}')
-    beside, config = path.with_name('config.json'), official_dict(cfg)
-    if beside.is_file() and _json(beside)!=config: raise ValueError(_says_another(beside))
+    config = _new_config(cfg, path.with_name('config.json'))
     ours = claim(path.parent)
     ours.check(path.name)
-    torch.save({'generator': normed_weights(cfg, weights)}, buffer)
-    files = {path.name: buffer.getvalue()}
-    if not beside.is_file(): files[beside.name] = json.dumps(config, indent=1).encode()
-    _write(ours, files)
+    _write(ours, {path.name: _torch_file({'generator': normed_weights(cfg, weights)})} | config)
     return path
+
+def _new_config(cfg, path):
+    "Name -> bytes of the official configuration, nothing where it is there already; ValueError for another one"
+    config = official_dict(cfg)
+    if not path.is_file(): return {path.name: json.dumps(config, indent=1).encode()}
+    if _json(path)!=config: raise ValueError(_says_another(path))
+    return {}
+
+def _torch_file(content):
+    "The bytes that torch.save writes"
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
 
 def _says_another(config):
     return (f'{config} is there already and says something else, it may belong to a run: '
@@ -221,17 +244,20 @@ def export_format(out:str|Path, # As in `export`
                  )->str: # One of `EXPORT_FORMATS`
     "The format that is meant; ValueError where there is none of that name"
     format = format or ('onnx' if str(out).lower().endswith('.onnx') else 'safetensors')
-    if format in EXPORT_FORMATS: return format
-    raise ValueError(f'There is no format {format!r} to export to; use {", ".join(EXPORT_FORMATS)}')
+    if format not in EXPORT_FORMATS: raise ValueError(_no_format(format))
+    return format
+
+def _no_format(name): return f'There is no format {name!r} to export to; use {", ".join(EXPORT_FORMATS)}'
 
 def _check_export(out, format, described):
     "ValueError where a file is given in place of a folder, the other way round, or a card for what has none"
     folder = format.startswith('safetensors')
     if not folder and out.is_dir(): raise ValueError(_needs_file(out, format))
     if folder and out.suffix: raise ValueError(_needs_folder(out))
-    if not folder and described:
-        raise ValueError('license and card go into the model card of a safetensors export; '
-                         f'the format {format} has none')
+    if not folder and described: raise ValueError(_has_no_card(format))
+
+def _has_no_card(format):
+    return f'license and card go into the model card of a safetensors export; the format {format} has none'
 
 def _needs_file(out, format):
     name = 'generator.onnx' if 'onnx' in format else 'generator'
@@ -253,6 +279,9 @@ def _card_text(checkpoint, source):
     "The model card that belongs to a checkpoint, '' where there is none"
     if isinstance(checkpoint, dict): return ''
     if is_voice(checkpoint): return voice_card(str(checkpoint))
+    return _card_beside(source)
+
+def _card_beside(source):
     beside = source.with_name('README.md')
     return beside.read_text(encoding='utf-8') if source.suffix.lower()=='.safetensors' and beside.is_file() else ''
 
@@ -266,19 +295,18 @@ def export(checkpoint:str|Path|dict, # As in `open_checkpoint`
           )->Path: # `out`
     "Write a generator in another format, and say what was written"
     out, format = Path(out), export_format(out, format)
-    folder = format.startswith('safetensors')
     _check_export(out, format, license!='unknown' or card)
-    replaced = (out/'model.safetensors' if folder else out).exists()
+    replaced = _weights_file(out, format).exists()
     source = checkpoint if isinstance(checkpoint, dict) else checkpoint_file(checkpoint)
     cfg, weights = open_checkpoint(checkpoint, config)
     old_license, old_card = _card_of(checkpoint, source)
     if license=='unknown': license = old_license
     _export_as(format, cfg, weights, out, license, card or old_card)
     open_checkpoint(out)
-    terms = f'; its terms are in the model card of {checkpoint}, pass them on' if old_card else ''
-    if folder: terms = ', licence unknown: say which (--license NAME)'*(license=='unknown')
-    print(_written(out, format, cfg, replaced)+terms)
+    print(_written(out, format, cfg, replaced)+_terms(format, license, old_card and checkpoint))
     return out
+
+def _weights_file(out, format): return out/'model.safetensors' if format.startswith('safetensors') else out
 
 def _export_as(format, cfg, weights, out, license, card):
     if format.startswith('safetensors'): export_folder(cfg, weights, out, license, card, half=format.endswith('fp16'))
@@ -287,6 +315,11 @@ def _export_as(format, cfg, weights, out, license, card):
 
 def _written(out, format, cfg, replaced):
     "What was written, in words"
-    size = (out/'model.safetensors' if out.is_dir() else out).stat().st_size/1e6
+    size = _weights_file(out, format).stat().st_size/1e6
     instead = ' in place of the export that was there'*replaced
     return f'{out}: {format}{instead}, {size:.1f} MB, {cfg.sample_rate} Hz, {cfg.n_mels} mel bands'
+
+def _terms(format, license, told_by):
+    "What is to be said of the licence"
+    if format.startswith('safetensors'): return ', licence unknown: say which (--license NAME)'*(license=='unknown')
+    return f'; its terms are in the model card of {told_by}, pass them on' if told_by else ''

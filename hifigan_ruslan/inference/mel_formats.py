@@ -80,11 +80,14 @@ def _per_neper(f):
 # %% ../../nbs/44_mel_formats.ipynb #abe71776
 def _magnitudes(x, f):
     "(n_fft//2+1, F) magnitudes of a wave (T,), float64, in the frames of format `f`"
+    x, window = _padded(x, f), torch.hann_window(f.win_length)
+    return torch.stft(x, f.n_fft, f.hop_length, f.win_length, window, center=False, return_complex=True).abs().double()
+
+def _padded(x, f):
+    "The wave reflected at both ends, so that its frames lie where format `f` has them"
     pad = (f.n_fft-(0 if f.center else f.hop_length))//2
     if len(x)<=pad: raise ValueError(f'{len(x)} samples are too few for a mel, more than {pad} are needed')
-    x = F.pad(x[None,None], (pad,pad), mode='reflect')[0,0]
-    window = torch.hann_window(f.win_length)
-    return torch.stft(x, f.n_fft, f.hop_length, f.win_length, window, center=False, return_complex=True).abs().double()
+    return F.pad(x[None,None], (pad,pad), mode='reflect')[0,0]
 
 def _normalised(m, f):
     "The mel less its mean, by its standard deviation: those of the format, or where it has none those of each band"
@@ -112,15 +115,19 @@ def _refined(X, A, mag):
 
 def _spectrum(mag, f):
     "(..., n_fft//2+1, F) magnitudes, none negative, that give the mel magnitudes `mag` of format `f`"
-    A, freqs = _bank(f), torch.linspace(0, f.sample_rate/2, f.n_fft//2+1, dtype=torch.float64)
+    A = _bank(f)
     some = A.sum(1)>0
     A, mag = A[some], mag[...,some,:]
-    area = A.sum(1, keepdim=True)
+    return _refined(_estimate(A, mag, f), A, mag)
+
+def _estimate(A, mag, f):
+    "Where to begin: the pseudoinverse, beyond the outermost bands as dense as those are, and nowhere negative"
+    freqs, area = torch.linspace(0, f.sample_rate/2, f.n_fft//2+1, dtype=torch.float64), A.sum(1, keepdim=True)
     centre, density = (A@freqs)/area[:,0], mag/area
     X = torch.linalg.pinv(A)@mag
     X[...,freqs<centre[0],:] = density[...,:1,:]
     X[...,freqs>centre[-1],:] = density[...,-1:,:]
-    return _refined(X.maximum(density.mean(-2, keepdim=True)*1e-6), A, mag)
+    return X.maximum(density.mean(-2, keepdim=True)*1e-6)
 
 # %% ../../nbs/44_mel_formats.ipynb #7b070597
 def _ours(cfg):
@@ -150,10 +157,13 @@ def _through_spectrum(mag, f, o):
     if f.n_fft!=o.n_fft: X = _with_bins(X, o.n_fft//2+1)
     return _bank(o)@X
 
+def _same_filters(f, o):
+    return _bank(f).shape==_bank(o).shape and torch.equal(_bank(f), _bank(o)) and f.win_length==o.win_length
+
 def _to_ours(x, f, cfg):
     "Natural-log mel of `cfg` from the logarithms `x` of format `f`"
     o = _ours(cfg)
-    same = _bank(f).shape==_bank(o).shape and torch.equal(_bank(f), _bank(o)) and f.win_length==o.win_length
+    same = _same_filters(f, o)
     if same and f.power==1: return x.clamp(min=math.log(CLAMP))
     mag = x.clamp(max=30).exp()
     if f.power==2: mag = _root(mag, f)
@@ -163,17 +173,23 @@ def _to_ours(x, f, cfg):
 # %% ../../nbs/44_mel_formats.ipynb #3619fd38
 def _refuse(f, cfg):
     "Raise ValueError for a format that cannot become the mel of `cfg`"
-    what = f'A mel of format {f.about or f!r}'
-    if f.sample_rate!=cfg.sample_rate:
-        raise ValueError(f'{what} is of sound at {f.sample_rate} Hz, the model expects {cfg.sample_rate} Hz: '
-                         'a mel cannot be resampled, set the TTS to that rate (and train it again), '
-                         'or use a model of its rate')
-    if f.hop_length!=cfg.hop_length:
-        raise ValueError(f'{what} has a frame each {f.hop_length} samples, the model expects {cfg.hop_length}: '
-                         'set hop_length in the configuration of the TTS (and train it again)')
-    if f.mean is None or f.std is None:
-        raise ValueError(f'{what} is normalised, and without the mean and the standard deviation it was normalised '
-                         'with there is no way back: give them, replace(fmt, mean=..., std=...)')
+    if why := _another_rate(f, cfg) or _another_step(f, cfg) or _unknown_norm(f):
+        raise ValueError(f'A mel of format {f.about or f!r} {why}')
+
+def _another_rate(f, cfg):
+    if f.sample_rate==cfg.sample_rate: return None
+    return (f'is of sound at {f.sample_rate} Hz, the model expects {cfg.sample_rate} Hz: '
+            'a mel cannot be resampled, set the TTS to that rate (and train it again), or use a model of its rate')
+
+def _another_step(f, cfg):
+    if f.hop_length==cfg.hop_length: return None
+    return (f'has a frame each {f.hop_length} samples, the model expects {cfg.hop_length}: '
+            'set hop_length in the configuration of the TTS (and train it again)')
+
+def _unknown_norm(f):
+    if f.mean is not None and f.std is not None: return None
+    return ('is normalised, and without the mean and the standard deviation it was normalised with '
+            'there is no way back: give them, replace(fmt, mean=..., std=...)')
 
 # %% ../../nbs/44_mel_formats.ipynb #96ef2167
 @dataclass(frozen=True)
@@ -189,28 +205,41 @@ class Fault:
 # %% ../../nbs/44_mel_formats.ipynb #b7fca954
 def _as_floats(mel):
     "The mel as a float32 tensor on the CPU, or None, and what is wrong with its type, or None"
-    if isinstance(mel, Tensor) and (mel.layout!=torch.strided or mel.is_nested or mel.is_meta):
-        return None, 'The mel is a sparse or nested tensor, or one without values'
+    if _has_no_values(mel): return None, 'The mel is a sparse or nested tensor, or one without values'
     try: x = mel.detach().cpu() if isinstance(mel, Tensor) else np.asarray(mel)
     except ValueError: return None, f'The mel is a {type(mel).__name__} that is no array: its rows differ in length'
-    dtype = str(getattr(x.dtype, 'name', x.dtype)).removeprefix('torch.')
-    if dtype not in ('float16', 'bfloat16', 'float32', 'float64'): return None, f'The mel is of type {x.dtype}'
-    if not isinstance(x, Tensor):
-        with np.errstate(over='ignore'):
-            x = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32).reshape(x.shape))
-    return x.float(), None
+    if not _is_float(x.dtype): return None, f'The mel is of type {x.dtype}'
+    return (x if isinstance(x, Tensor) else _tensor(x)).float(), None
 
+def _has_no_values(mel): return isinstance(mel, Tensor) and (mel.layout!=torch.strided or mel.is_nested or mel.is_meta)
+
+def _is_float(dtype):
+    "Of numpy or torch"
+    name = str(getattr(dtype, 'name', dtype)).removeprefix('torch.')
+    return name in ('float16', 'bfloat16', 'float32', 'float64')
+
+def _tensor(x):
+    "Of an array, in which a number may be too large for float32"
+    with np.errstate(over='ignore'):
+        return torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32).reshape(x.shape))
+
+# %% ../../nbs/44_mel_formats.ipynb #6f627a4c
 def _no_mel(x, n_mels):
     "Name and evidence of what makes these floats no mel, or None"
     has = f'The mel has the shape {tuple(x.shape)}'
     if x.dim() not in (2,3): return 'rank', has
-    if x.shape[-2]!=n_mels:
-        if x.shape[-1]==n_mels: return 'transposed', f'{has}: it is transposed, frames before bands'
-        return 'bands', f'{has}: {x.shape[-2]} bands instead of {n_mels}'
+    if x.shape[-2]!=n_mels: return _other_bands(x, n_mels, has)
+    return _no_numbers(x)
+
+def _other_bands(x, n_mels, has):
+    if x.shape[-1]==n_mels: return 'transposed', f'{has}: it is transposed, frames before bands'
+    return 'bands', f'{has}: {x.shape[-2]} bands instead of {n_mels}'
+
+def _no_numbers(x):
     if not x.numel(): return 'empty', f'The mel is empty, its shape is {tuple(x.shape)}'
     good = x.isfinite()
-    if not good.all():
-        return 'not finite', f'The mel holds NaN or infinity ({good.float().mean():.1%} of the values are good)'
+    if good.all(): return None
+    return 'not finite', f'The mel holds NaN or infinity ({good.float().mean():.1%} of the values are good)'
 
 def _as_mel(mel, n_mels):
     "The mel as float32 on the CPU, or None, and what is wrong with its type, shape or values, or None"
@@ -243,6 +272,10 @@ def _no_logarithm(x, n):
     if x.median()>.1*n.hi:
         return ('scaled to 0..1', ', evenly: this looks like a mel normalised to start at 0',
                 '. Undo it: multiply by the span, add the smallest value')
+    return _linear(x)
+
+def _linear(x):
+    "Of values most of which are near 0: powers are farther apart than magnitudes"
     if _step(x.clamp(min=1e-12).log())>.85:
         return ('linear power', ', most of them near 0: this looks like a power mel without logarithm',
                 '. Take .5*mel.log(), and see MEL_FORMATS for the filters')
@@ -256,16 +289,19 @@ def _mean_variance(x, n):
             'this looks like a mel normalised by mean and variance',
             '. Multiply by the standard deviation and add the mean that the TTS was trained with')
 
+# %% ../../nbs/44_mel_formats.ipynb #515981d2
 _FROM_POWER = "Half of it is near; better is convert_mel(mel, from_='torchaudio', cfg=...), or a MelFormat with power=2"
 
 def _too_wide(x, n):
     "Of values that no magnitude has"
     if n.lo>=-16 and n.hi<=6: return None
-    if n.lo>=-30 and n.hi<=12 and n.std<8 and n.step>.9:
-        return ('ln of power', f' with a step of {n.step:.2f} between frames (0.6 in magnitudes): '
-                'this looks like the logarithm of powers', f'. {_FROM_POWER}')
+    if n.lo>=-30 and n.hi<=12 and n.std<8 and n.step>.9: return _wide_power(n)
     return ('decibels', ': this looks like decibels',
             '. Decibels of a magnitude become that when multiplied by ln(10)/20 = 0.1151')
+
+def _wide_power(n):
+    return ('ln of power', f' with a step of {n.step:.2f} between frames (0.6 in magnitudes): '
+            'this looks like the logarithm of powers', f'. {_FROM_POWER}')
 
 def _scaled_to_4(x, n):
     "Of values that were cut off at -4 and 4"
@@ -275,27 +311,33 @@ def _scaled_to_4(x, n):
             'this looks like a mel scaled to -4..4 and clipped there',
             ". convert_mel(mel, from_='coqui', cfg=...) undoes it")
 
-# %% ../../nbs/44_mel_formats.ipynb #515981d2
 def _range_fault(x):
     "What the range of the values (B, n_mels, F) proves, or None"
     n = _Numbers(x)
-    wrong = (_no_logarithm(x, n) if n.lo>=0 and n.hi>0 else
-             _mean_variance(x, n) or _too_wide(x, n) or _scaled_to_4(x, n))
+    wrong = _wrong_range(x, n)
     if wrong is None: return None
     name, why, todo = wrong
     return Fault(name, f'The values of the mel go from {n.lo:.3g} to {n.hi:.3g}{why}',
                  f'expected the natural logarithm of a magnitude, from -11.5 (silence) to about 2{todo}')
+
+def _wrong_range(x, n):
+    if n.lo>=0 and n.hi>0: return _no_logarithm(x, n)
+    return _mean_variance(x, n) or _too_wide(x, n) or _scaled_to_4(x, n)
 
 # %% ../../nbs/44_mel_formats.ipynb #5c0a64bc
 @lru_cache
 def _cosines(fmin, fmax, n_mels, htk, n=24):
     "Unit vectors of 120 cosine pairs over the frequency of the lowest `n` bands, 75 to 350 Hz; parabolas to leave out"
     f = torch.from_numpy(mel_frequencies(n_mels+2, fmin=fmin, fmax=fmax, htk=htk)[1:n+1])
-    Q = torch.linalg.qr(torch.stack([f**0, f/f.max(), (f/f.max())**2], 1))[0]
+    Q = _parabolas(f/f.max())
     periods = torch.linspace(75, 350, 120, dtype=torch.float64)[:,None]
     E = torch.polar(torch.ones(120, n, dtype=torch.float64), 2*math.pi*f/periods)
     E = E-(E@Q.to(E.dtype))@Q.T.to(E.dtype)
     return E/E.abs().square().sum(1, keepdim=True).sqrt(), Q
+
+def _parabolas(f):
+    "Three orthogonal unit vectors, of which each parabola over `f` is a sum"
+    return torch.linalg.qr(torch.stack([f**0, f, f**2], 1))[0]
 
 def _harmonic_fit(low, cfg, htk):
     "How well a cosine on that scale fits each frame of the lowest bands (24, frames), and the power of the frame"
@@ -307,13 +349,15 @@ def _harmonic_fit(low, cfg, htk):
 def _ripple(x, cfg):
     "Mean log ratio of the fits of Slaney's scale and HTK's, share of frames for Slaney, and depth of the ripple"
     low = x[:,:24].transpose(0,1).flatten(1).double()
-    loud = x[:,:30].mean(1).flatten()
     (slaney, depth), (htk, _) = (_harmonic_fit(low, cfg, scale) for scale in (False, True))
-    keep = loud>loud.quantile(.5)
-    best = torch.maximum(slaney, htk)
-    keep &= best>best[keep].quantile(.5)
+    keep = _clear_frames(x[:,:30].mean(1).flatten(), torch.maximum(slaney, htk))
     ratio = (slaney[keep]/htk[keep].clamp(min=1e-9)).clamp(min=1e-9).log()
     return ratio.mean().item(), (ratio>0).double().mean().item(), (depth[keep].mean()/24).sqrt().item()
+
+def _clear_frames(loud, fit):
+    "Which frames have the better fit among those of the louder half"
+    keep = loud>loud.quantile(.5)
+    return keep & (fit>fit[keep].quantile(.5))
 
 # %% ../../nbs/44_mel_formats.ipynb #993208bf
 def _maybe(name, evidence, todo): return Fault(name, evidence, todo, certain=False)
@@ -338,14 +382,18 @@ def _another_hop(x, n, cfg):
 
 def _upside_down(x):
     "Of loud frames with weak low bands"
-    level = x.mean(1)
-    loud = x.transpose(0,1)[:,level>level.quantile(.7)]
-    tilt = (loud[:30].mean()-loud[50:].mean()).item()
+    tilt = _tilt(x)
     if not tilt<-.5: return None
     return _maybe('bands upside down',
         f'In the loudest frames the first 30 bands are {-tilt:.1f} weaker than the last 30; '
         'in speech they are stronger, by 1 to 3',
         'the first band must be the lowest: mel.flip(-2)')
+
+def _tilt(x):
+    "By how much the first 30 bands of loud frames are stronger than the last 30"
+    level = x.mean(1)
+    loud = x.transpose(0,1)[:,level>level.quantile(.7)]
+    return (loud[:30].mean()-loud[50:].mean()).item()
 
 # %% ../../nbs/44_mel_formats.ipynb #e512f90b
 def _ln_of_power(n):
@@ -358,13 +406,17 @@ def _ln_of_power(n):
 
 def _log10(x, n):
     "Of less than half of the contrast"
-    q = torch.tensor(np.quantile(x.numpy(), (.005, .995)))
-    span = (q[1]-q[0]).item()
+    span = _span(x)
     if not (span<5.5 and n.hi-n.mean<3.3 and n.step<.32 and n.std>.6 and n.hi>-3): return None
     return _maybe('log10',
         f'Nearly all values are within {span:.1f} (in natural logarithms, speech spans 7 to 12), '
         f'and the frames differ by {n.step:.2f} from one to the next (0.6)',
         "the natural logarithm is expected: multiply by ln(10) = 2.3026, or convert_mel(mel, from_='espnet', cfg=...)")
+
+def _span(x):
+    "Within which nearly all values are"
+    q = torch.tensor(np.quantile(x.numpy(), (.005, .995)))
+    return (q[1]-q[0]).item()
 
 def _htk_scale(x, cfg, least):
     "Of harmonics that are equidistant on the other scale, where they are at least that deep"
@@ -378,12 +430,13 @@ def _htk_scale(x, cfg, least):
 
 def _reversed(x):
     "Of sounds that end faster than they begin"
-    d = x[...,2:]-x[...,:-2]
-    skew = (d.pow(3).mean()/d.square().mean().pow(1.5)).item()
+    skew = _skewness(x[...,2:]-x[...,:-2])
     if not skew<-.25: return None
     return _maybe('frames reversed',
         f'The sounds begin slowly and end fast (skewness of the differences {skew:.2f}, in speech 0.3 to 1.6)',
         'the first frame must be the earliest: mel.flip(-1)')
+
+def _skewness(d): return (d.pow(3).mean()/d.square().mean().pow(1.5)).item()
 
 # %% ../../nbs/44_mel_formats.ipynb #4ff1518c
 def _tuned(cfg):
@@ -449,15 +502,20 @@ def convert_mel(mel:np.ndarray|Tensor, # (n_mels, F) or (B, n_mels, F) of that f
     _refuse(f, cfg)
     x, wrong = _as_mel(mel, f.n_mels)
     if wrong: raise ValueError(str(wrong))
-    no = f'This is no mel of format {f.about or f!r}: its values go from {x.min():.3g} to {x.max():.3g}'
-    y, least = _ln(x, f), math.log(max(f.floor, 1e-30))
-    if y.min()<least-5:
-        raise ValueError(f'{no}, that is {y.min():.3g} in natural logarithms, and below {least:.3g} it has nothing. '
-                         'Are these decibels?')
+    y = _ln(x, f)
+    if low := _below_floor(y.min(), f): raise ValueError(f'{_no_mel_of(f, x)}, {low}')
     out = _to_ours(y, f, cfg).float()
     wrong = _range_fault(out.view(-1, *out.shape[-2:]))
-    if wrong: raise ValueError(f'{no}. Converted from it: {wrong}')
+    if wrong: raise ValueError(f'{_no_mel_of(f, x)}. Converted from it: {wrong}')
     return out
+
+def _below_floor(lowest, f):
+    least = math.log(max(f.floor, 1e-30))
+    if lowest<least-5:
+        return f'that is {lowest:.3g} in natural logarithms, and below {least:.3g} it has nothing. Are these decibels?'
+
+def _no_mel_of(f, x):
+    return f'This is no mel of format {f.about or f!r}: its values go from {x.min():.3g} to {x.max():.3g}'
 
 def conversion_cost(from_:str|MelFormat, # A name in MEL_FORMATS, or a format
                     cfg:Config, # The model
@@ -489,13 +547,18 @@ def read_mel(path:str|Path # A mel saved with np.save (.npy) or torch.save (.pt)
     path = Path(path)
     if not path.is_file(): raise FileNotFoundError(f'There is no mel file {path}')
     try: mel = _load_plain(path)
-    except _DAMAGED as e:
-        said = (str(e).splitlines() or [""])[0][:120]
-        raise ValueError(f'{path} cannot be read as a mel: it is damaged, '
-                         f'or not a plain array of np.save or torch.save ({said})') from e
+    except _DAMAGED as e: raise ValueError(_not_read(path, e)) from e
+    _check_array(mel, path)
+    return mel
+
+def _not_read(path, e):
+    said = (str(e).splitlines() or [""])[0][:120]
+    return (f'{path} cannot be read as a mel: it is damaged, '
+            f'or not a plain array of np.save or torch.save ({said})')
+
+def _check_array(mel, path):
     if not isinstance(mel, (np.ndarray, Tensor)):
         raise ValueError(f'{path} holds a {type(mel).__name__}, expected one array or tensor')
     if isinstance(mel, Tensor) and not _is_plain(mel):
         raise ValueError(f'{path} holds a sparse, nested, empty or repeated tensor, '
                          'expected one plain array or tensor: save mel.to_dense().contiguous()')
-    return mel

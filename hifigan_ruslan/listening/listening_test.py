@@ -43,20 +43,30 @@ def _all_loud(waves, sample_rate):
 
 def _gains(waves, first, sample_rate, level):
     "dB for each wave: to the wanted loudness, and all down together where one would pass PEAK"
-    loud = _all_loud(waves, sample_rate)
-    goal = loud[first] if level=='reference' else level
-    gains = {k: 0. if level is None else goal-v for k,v in loud.items()}
-    over = max(np.abs(x).max()*10**(gains[k]/20) for k,x in waves.items())
-    down = min(0., 20*math.log10(PEAK/over))
+    gains = _wanted(_all_loud(waves, sample_rate), first, level)
+    down = _down(waves, gains)
     return {k: g+down for k,g in gains.items()}
+
+def _wanted(loud, first, level):
+    "dB from each loudness to the wanted one"
+    if level is None: return dict.fromkeys(loud, 0.)
+    goal = loud[first] if level=='reference' else level
+    return {k: goal-v for k,v in loud.items()}
+
+def _down(waves, gains):
+    "dB, none above 0, that bring the highest peak to PEAK"
+    over = max(np.abs(x).max()*10**(gains[k]/20) for k,x in waves.items())
+    return min(0., 20*math.log10(PEAK/over))
 
 def _level(waves, first, sample_rate, level):
     "Waves as long and, unless `level` says otherwise, as loud as that of system `first`; and what was done to each"
     n = len(waves[first])
-    cut = {k: np.pad(x[:n], (0, max(0, n-len(x)))) for k,x in waves.items()}
+    cut = {k: _as_long(x, n) for k,x in waves.items()}
     gains = _gains(cut, first, sample_rate, level)
     facts = {k: dict(gain_db=round(gains[k], 3), length_diff=len(x)-n) for k,x in waves.items()}
     return {k: (x*10**(gains[k]/20)).astype(np.float32) for k,x in cut.items()}, facts
+
+def _as_long(x, n): return np.pad(x[:n], (0, max(0, n-len(x))))
 
 def _anchor(wav, sample_rate):
     "The wave without anything above 3.5 kHz"
@@ -141,11 +151,14 @@ def _name(text, what):
     "The text, if it can be a name: not empty, one line, no control characters"
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f'A name of a {what} is a text that is not empty, found {text!r}')
-    if any(unicodedata.category(c) in ('Cc', 'Cs', 'Zl', 'Zp') for c in text):
-        raise ValueError(f'The name of a {what} has one line and no control characters, found {text!r}')
-    if len(text)>200:
-        raise ValueError(f'The name of a {what} has at most 200 characters, found {len(text)}: {text[:40]!r}...')
+    if expected := _not_plain(text): raise ValueError(f'The name of a {what} has {expected}')
     return text
+
+def _not_plain(text):
+    "What was expected of a text that is no name, and what was found; None of one that can be"
+    if any(unicodedata.category(c) in ('Cc', 'Cs', 'Zl', 'Zp') for c in text):
+        return f'one line and no control characters, found {text!r}'
+    if len(text)>200: return f'at most 200 characters, found {len(text)}: {text[:40]!r}...'
 
 def listener_name(name:str # As it was typed
                  )->str: # Composed characters, one blank between words, none around them
@@ -188,13 +201,23 @@ def _check_type(name, v, wanted):
 
 def _check_spec(spec):
     "ValueError, KeyError or TypeError for what is no test"
+<<<<<<< /tmp/tmpdkva6vly/o
     if spec['kind'] not in TEST_KINDS:
         raise ValueError(f'the kind is one of {", ".join(TEST_KINDS)}, found {spec["kind"]!r}')
+=======
+    _check_fields(spec)
+    _check_compared(spec['kind'], spec['systems'], spec['pairs'])
+    for c in spec['clips']: _check_clip(c, spec['systems'])
+
+def _check_kind(kind):
+    if kind not in TEST_KINDS: raise ValueError(f'the kind is one of {", ".join(TEST_KINDS)}, found {kind!r}')
+
+def _check_fields(spec):
+    _check_kind(spec['kind'])
+>>>>>>> /tmp/tmpdkva6vly/t
     for k,t in _SPEC.items(): _check_type(k, spec[k], t)
     if not spec['clips'] or not spec['systems'] or spec['repeats']<1:
         raise ValueError('it has no clips, no systems or no repeats')
-    _check_compared(spec['kind'], spec['systems'], spec['pairs'])
-    for c in spec['clips']: _check_clip(c, spec['systems'])
 
 def _check_format(spec, path):
     "ValueError for what another version has written"
@@ -208,11 +231,14 @@ def _read_spec(path):
     try: spec = json.loads(path.read_text(encoding='utf-8'))
     except ValueError as e: raise ValueError(f'{path} is damaged ({e}): copy the folder again') from e
     _check_format(spec, path)
+    _check_content(spec, path)
+    return spec
+
+def _check_content(spec, path):
     try: _check_spec(spec)
     except ValueError as e: raise ValueError(f'{path} is no listening test: {e.args[0]}') from e
     except (KeyError, TypeError, AttributeError) as e:
         raise ValueError(f'{path} is no listening test: something is missing in it, {e!r}') from e
-    return spec
 
 # %% ../../nbs/62_listening_test.ipynb #0971002b
 class BlindTest:
@@ -291,18 +317,26 @@ def trials(self:BlindTest,
     _check_trials(n)
     r, base = _Random(f'{self.seed} {listener_name(listener)}'), self.base()
     picked = r.shuffled(range(len(base)))[:n]
-    if self.kind!='abx': return [Trial(i, base[i][0], tuple(r.shuffled(base[i][1]))) for i in picked]
+    if self.kind=='abx': return _abx_trials(base, picked, r)
+    return [Trial(i, base[i][0], tuple(r.shuffled(base[i][1]))) for i in picked]
+
+def _abx_trials(base, picked, r):
+    "A and B by chance for each trial, X in balance for each pair"
     xs = r.balanced([base[i][1] for i in picked])
     return [Trial(i, base[i][0], base[i][1][::-1] if r.below(2) else base[i][1], x) for i,x in zip(picked, xs)]
 
 # %% ../../nbs/62_listening_test.ipynb #bce54b09
 def _source(source, clip, sample_rate, name):
     "The wave of a clip, (T,) float32; ValueError says what is wrong"
-    if not callable(source) and clip not in source: raise ValueError(f'{name} has no such clip')
-    x = source(clip) if callable(source) else source[clip]
+    x = _given(source, clip)
     if x is None: raise ValueError(f'{name} has no such clip')
     try: return wav_at(x, sample_rate, sample_rate)
     except ValueError as e: raise ValueError(f'{name}: {e}') from e
+
+def _given(source, clip):
+    "What a function or a dict gives for a clip, None where it has none"
+    if callable(source): return source(clip)
+    return source[clip] if clip in source else None
 
 def _versions(clip, sources, names, sample_rate, level):
     "Waves and facts of a clip by system, as they are heard"
@@ -332,6 +366,7 @@ def _write_sounds(folder, waves, sample_rate, r, ours):
         _write_sound(folder/files[k], waves[k], sample_rate)
     return files
 
+# %% ../../nbs/62_listening_test.ipynb #0990464a
 def _write_clips(folder, clips, versions, sample_rate, seed, ours):
     "Write all clips that can be used: what test.json says of them, and (clip, why) for the others"
     r, done, left_out = _Random(f'{seed} files'), [], []
@@ -341,9 +376,12 @@ def _write_clips(folder, clips, versions, sample_rate, seed, ours):
             left_out.append((clip, str(e)))
             continue
         files = _write_sounds(folder, waves, sample_rate, r, ours)
-        seconds = round(len(next(iter(waves.values())))/sample_rate, 3)
-        done.append(dict(name=clip, seconds=seconds, sounds={k: o|dict(file=files[k]) for k,o in facts.items()}))
+        done.append(_clip_spec(clip, len(next(iter(waves.values())))/sample_rate, facts, files))
     return done, left_out
+
+def _clip_spec(clip, seconds, facts, files):
+    "What test.json says of a clip"
+    return dict(name=clip, seconds=round(seconds, 3), sounds={k: o|dict(file=files[k]) for k,o in facts.items()})
 
 def _tell_left_out(left_out, n, done):
     "Say what was left out of n clips; ValueError where nothing remains"
@@ -359,24 +397,37 @@ def _check_names(names, what):
         twice = sorted({n for n in names if list(names).count(n)>1})
         raise ValueError(f'Each {what} is named once, found twice: {", ".join(twice)}')
 
-def _check_given(systems, clips):
-    "ValueError for systems and clips that cannot be told apart"
+def _check_systems(systems):
     if not isinstance(systems, dict) or not systems:
         raise ValueError(f'systems is a dict from name to waves with at least one of them, found {systems!r}')
+
+def _check_clips(clips):
     if isinstance(clips, str) or not list(clips):
         raise ValueError(f'clips is a list of names with at least one of them, found {clips!r}')
-    _check_names(systems, 'system')
-    _check_names(clips, 'clip')
+
+def _check_not_taken(systems):
     if taken := {'reference', 'anchor'} & set(systems):
         raise ValueError(f'{taken.pop()!r} is no name for a system: '
                          'it stands for what is given as reference= or anchor=')
 
-def _check_whole(sample_rate, seed, repeats):
-    "ValueError for what has to be a whole number"
+def _check_given(systems, clips):
+    "ValueError for systems and clips that cannot be told apart"
+    _check_systems(systems)
+    _check_clips(clips)
+    _check_names(systems, 'system')
+    _check_names(clips, 'clip')
+    _check_not_taken(systems)
+
+# %% ../../nbs/62_listening_test.ipynb #adbf2070
+def _check_rate(sample_rate):
     if not isinstance(sample_rate, Integral) or not 8000<=sample_rate<=192_000:
         raise ValueError(f'The sample rate is 8,000 to 192,000 Hz, found {sample_rate!r}')
+
+def _check_seed(seed):
     if not isinstance(seed, Integral) or isinstance(seed, bool):
         raise ValueError(f'The seed is a whole number, found {seed!r}')
+
+def _check_repeats(repeats):
     if not isinstance(repeats, Integral) or repeats<1:
         raise ValueError(f'repeats is a whole number above 0, found {repeats!r}')
 
@@ -388,6 +439,14 @@ def _check_level(level):
 def _check_question(question):
     if not isinstance(question, str): raise ValueError(f'question is a text, found {question!r}')
 
+def _check_settings(sample_rate, seed, repeats, level, question):
+    "ValueError for the first of them that cannot be meant"
+    _check_rate(sample_rate)
+    _check_seed(seed)
+    _check_repeats(repeats)
+    _check_level(level)
+    _check_question(question)
+
 # %% ../../nbs/62_listening_test.ipynb #50727ae3
 def _too_many(n):
     return (f'{n} sounds in a MUSHRA trial are too many, at most {MOST} are expected with reference and anchor: '
@@ -397,10 +456,14 @@ def _check_reference(kind, names, reference, anchor, sample_rate):
     "ValueError for a test whose reference is missing, or that compares too much at once"
     if anchor and (reference is None or sample_rate<=2*ANCHOR_HZ):
         raise ValueError(f'An anchor is made of a reference with a sample rate above {2*ANCHOR_HZ} Hz; give reference=')
-    if kind=='mushra' and reference is None:
-        raise ValueError('A MUSHRA test compares with a reference: give reference=, as you give a system')
-    if kind=='mushra' and len(names)>MOST: raise ValueError(_too_many(len(names)))
+    if kind=='mushra': _check_mushra(names, reference)
 
+def _check_mushra(names, reference):
+    if reference is None:
+        raise ValueError('A MUSHRA test compares with a reference: give reference=, as you give a system')
+    if len(names)>MOST: raise ValueError(_too_many(len(names)))
+
+# %% ../../nbs/62_listening_test.ipynb #32f16c4a
 def _check_pair(pair, names):
     if len(pair)!=2 or not set(pair)<=set(names) or pair[0]==pair[1]:
         raise ValueError(f'A pair is two of {", ".join(map(repr, names[:20]))}; found {pair!r}')
@@ -409,22 +472,30 @@ def _abx_pairs(names, pairs):
     "The pairs that are asked about; ValueError for what is none"
     if len(names)<2:
         raise ValueError(f'ABX compares two systems, found {", ".join(names)} only: give another one or a reference')
-    if pairs is None and len(names)>MOST:
-        raise ValueError(f'{len(names)} systems make {math.comb(len(names), 2):,} pairs: '
-                         'say which with pairs=[(name, name), ...]')
-    pairs = [tuple(p) for p in (combinations(names, 2) if pairs is None else pairs)]
+    pairs = _all_pairs(names) if pairs is None else [tuple(p) for p in pairs]
     for p in pairs: _check_pair(p, names)
     if not pairs or len({frozenset(p) for p in pairs})<len(pairs):
         raise ValueError('pairs names at least one pair, and none twice')
     return pairs
 
+def _all_pairs(names):
+    "Each with each other; ValueError for more than anybody can hear"
+    if len(names)>MOST:
+        raise ValueError(f'{len(names)} systems make {math.comb(len(names), 2):,} pairs: '
+                         'say which with pairs=[(name, name), ...]')
+    return list(combinations(names, 2))
+
 def _compared(kind, systems, sample_rate, reference, anchor, pairs):
     "Names of all systems, and the pairs"
-    names = ['reference']*(reference is not None) + ['anchor']*bool(anchor) + list(systems)
+    names = _all_names(systems, reference, anchor)
     _check_reference(kind, names, reference, anchor, sample_rate)
     if kind=='abx': return names, _abx_pairs(names, pairs)
     if pairs is not None: raise ValueError('pairs is for abx; what is compared of other tests is said to results')
     return names, []
+
+def _all_names(systems, reference, anchor):
+    "Those that are asked about, in the order of test.json"
+    return ['reference']*(reference is not None) + ['anchor']*bool(anchor) + list(systems)
 
 # %% ../../nbs/62_listening_test.ipynb #574badc4
 def make_test(folder:str|Path, # New or empty folder
@@ -444,9 +515,7 @@ def make_test(folder:str|Path, # New or empty folder
     folder, clips = Path(folder), list(clips) if not isinstance(clips, str) else clips
     if kind not in TEST_KINDS: raise ValueError(f'The kind of a test is one of {", ".join(TEST_KINDS)}, found {kind!r}')
     _check_given(systems, clips)
-    _check_whole(sample_rate, seed, repeats)
-    _check_level(level)
-    _check_question(question)
+    _check_settings(sample_rate, seed, repeats, level, question)
     names, pairs = _compared(kind, systems, sample_rate, reference, anchor, pairs)
     ours = _claim_new(folder)
     sources = ({'reference': reference} if reference is not None else {})|systems
@@ -456,11 +525,15 @@ def make_test(folder:str|Path, # New or empty folder
     spec = dict(format=TEST_FORMAT, kind=kind, seed=int(seed), sample_rate=int(sample_rate), question=question,
                 repeats=int(repeats), systems=names, pairs=pairs, clips=done, left_out=left_out,
                 level=level if level is None or isinstance(level, str) else float(level))
+    _finish(ours, folder, spec)
+    return BlindTest.open(folder)
+
+def _finish(ours, folder, spec):
+    "Write test.json, and mark the test as complete"
     ours.begin('test.json')
     with new_file(folder/'test.json') as part:
         part.write_text(json.dumps(spec, ensure_ascii=False, indent=1), encoding='utf-8')
-    ours.seal('test.json', *(o['file'] for c in done for o in c['sounds'].values()))
-    return BlindTest.open(folder)
+    ours.seal('test.json', *(o['file'] for c in spec['clips'] for o in c['sounds'].values()))
 
 # %% ../../nbs/62_listening_test.ipynb #edd74131
 TEST_WORDS = {lang: words_of(lang, 'listening_test') for lang in LANGUAGES}
@@ -485,13 +558,17 @@ def _page_sounds(test):
 
 def _page_test(test, title, lang, trials):
     "What the script of the page has to know about the test"
+    asked = dict(id=test.id, kind=test.kind, seed=test.seed, sample_rate=test.sample_rate, question=test.question,
+                 title=title, lang=lang, trials=trials, base=test.base())
+    return asked | _page_audio(test)
+
+def _page_audio(test):
+    "All sounds as text, which is which, and the one that the volume is set with"
     order = _page_sounds(test)
     files = {c: {s: order.index((c, s)) for s in test.systems} for c in test.clips}
     seconds = {c['name']: c['seconds'] for c in test.spec['clips']}
     first = test.clips[0] # sets the volume
-    return dict(id=test.id, kind=test.kind, seed=test.seed, sample_rate=test.sample_rate, question=test.question,
-                title=title, lang=lang, trials=trials, base=test.base(), files=files, seconds=seconds,
-                check=dict(sound=files[first][test.systems[0]], seconds=seconds[first]),
+    return dict(files=files, seconds=seconds, check=dict(sound=files[first][test.systems[0]], seconds=seconds[first]),
                 sounds=[base64.b64encode(test.path(*o).read_bytes()).decode() for o in order])
 
 # %% ../../nbs/62_listening_test.ipynb #05c6d3bf

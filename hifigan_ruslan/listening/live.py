@@ -26,12 +26,19 @@ def bandwidth(wav:np.ndarray, # (T,) float wave
              )->float: # Hz
     "Highest frequency at which there is sound: above it, everything is 70 dB below the strongest band"
     n = 1024
-    x = np.pad(wav, (0, max(0, n-len(wav))))
-    frames = np.lib.stride_tricks.sliding_window_view(x, n)[::n//2]*np.hanning(n)
-    blocks = np.array_split(frames, math.ceil(len(frames)/500))
-    power = np.concatenate([(np.abs(np.fft.rfft(f))**2).sum(0, keepdims=True) for f in blocks]).sum(0)
-    power = np.convolve(power, np.ones(5)/5, 'same') # a single line does not make a band
+    power = np.convolve(_power(wav, n), np.ones(5)/5, 'same') # a single line does not make a band
     return float(np.nonzero(power>=power.max()*1e-7)[0].max()*sample_rate/n) if power.max() else 0.
+
+def _power(wav, n):
+    "Spectrum of n//2+1 powers, summed over all frames, a few hundred of them at a time"
+    frames = _frames(wav, n)
+    blocks = np.array_split(frames, math.ceil(len(frames)/500))
+    return np.concatenate([(np.abs(np.fft.rfft(f))**2).sum(0, keepdims=True) for f in blocks]).sum(0)
+
+def _frames(wav, n):
+    "Windowed frames of n samples, each half over the next"
+    x = np.pad(wav, (0, max(0, n-len(wav))))
+    return np.lib.stride_tricks.sliding_window_view(x, n)[::n//2]*np.hanning(n)
 
 def sound_warnings(wav:np.ndarray, # (T,) float wave in [-1, 1]
                    sample_rate:int, # Hz, of this wave
@@ -39,11 +46,14 @@ def sound_warnings(wav:np.ndarray, # (T,) float wave in [-1, 1]
                    lang:str='en' # 'en' or 'ru'
                   )->list: # Of sentences
     "What is wrong with a recording for a vocoder"
-    level = 10*math.log10(max(float(np.square(wav, dtype=float).mean()), 1e-10))
-    clipped, band = int((np.abs(wav)>=.999).sum()), bandwidth(wav, sample_rate)
+    level, clipped, band = _level_db(wav), int((np.abs(wav)>=.999).sum()), bandwidth(wav, sample_rate)
     found = {_QUIET: level<-45, _CLIPPED: clipped>4, _NARROW: band<7500, _RESAMPLED: sample_rate!=own}
     values = dict(level=level, n=clipped, khz=band/1000, rate=sample_rate, own=own)
     return [translate(text, lang, **values) for text,is_so in found.items() if is_so]
+
+def _level_db(wav):
+    "Of full scale"
+    return 10*math.log10(max(float(np.square(wav, dtype=float).mean()), 1e-10))
 
 _QUIET = 'Very quiet: {level:.0f} dB of full scale. The vocoder was trained on louder speech.'
 _CLIPPED = 'Clipped: {n:,} samples at full scale. The vocoder will copy the distortion.'
@@ -56,12 +66,16 @@ def read_sound(data:bytes, # Content of a sound file
                most:float=180. # Read at most so many seconds
               )->tuple: # (channels, T) float32 wave, sample rate in Hz, seconds in the file
     "Decode a sound file that came over the network; ValueError says why it cannot be one"
-    suffix = Path(name.replace('\\', '/')).suffix.lower()
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder)/('sound'+(suffix if suffix in _SUFFIXES else ''))
+        path = Path(folder)/('sound'+_suffix(name))
         path.write_bytes(data)
         try: return _beginning(path, most) or _whole(path)
         except ValueError as e: raise ValueError(str(e).replace(str(path), name)) from None
+
+def _suffix(name):
+    "That of the name, if it is one of sound files"
+    suffix = Path(name.replace('\\', '/')).suffix.lower()
+    return suffix if suffix in _SUFFIXES else ''
 
 _SUFFIXES = set('.wav .flac .ogg .oga .opus .mp3 .aif .aiff .au .caf .w64'.split()) # Others are left to the content
 
@@ -84,17 +98,20 @@ class _Pieces:
 
     def add(self, content, buffers):
         "(name, bytes) when the last piece is there, else None; pieces of an overtaken upload are dropped"
-        id, part = content.get('id'), content.get('part')
-        if part==0: self._begin(id)
-        if id!=self.id or part!=len(self.parts): return
+        if content.get('part')==0: self._begin(content.get('id'))
+        if not self._is_next(content): return
         self.parts.append(bytes(buffers[0]) if buffers else b'')
         if sum(map(len, self.parts))>self.limit: self._refuse(content.get('name'))
-        if len(self.parts)!=content.get('parts'): return
-        data = b''.join(self.parts)
-        self._begin(None)
-        return str(content.get('name') or 'sound'), data
+        if len(self.parts)==content.get('parts'): return str(content.get('name') or 'sound'), self._whole()
 
     def _begin(self, id): self.id, self.parts = id, []
+
+    def _is_next(self, content): return content.get('id')==self.id and content.get('part')==len(self.parts)
+
+    def _whole(self):
+        data = b''.join(self.parts)
+        self._begin(None)
+        return data
 
     def _refuse(self, name):
         self._begin(None)
@@ -129,6 +146,7 @@ def sound_input(take:Callable, # Called with (name, bytes) of each sound that is
     made.on_msg(got)
     return made
 
+# %% ../../nbs/68_live.ipynb #97d526ad
 def _guarded(f, fail):
     try: f()
     except ValueError as e:
@@ -141,8 +159,11 @@ def _file_button(take, lang, fail):
     upload.description, upload.layout.width = translate('Sound file', lang), 'auto'
     def given(_): _guarded(lambda: [take(f['name'], bytes(f['content'])) for f in upload.value[:1]], fail)
     upload.observe(given, 'value')
-    advice = translate('To drop files and to record, install anywidget: pip install anywidget', lang)
-    return widgets.VBox([upload, widgets.HTML(f'<p>{escape(advice)}</p>')])
+    return widgets.VBox([upload, _advice(lang)])
+
+def _advice(lang):
+    said = translate('To drop files and to record, install anywidget: pip install anywidget', lang)
+    return widgets.HTML(f'<p>{escape(said)}</p>')
 
 # %% ../../nbs/68_live.ipynb #aa662b15
 class resynthesize_live(Panel):
@@ -172,14 +193,9 @@ class resynthesize_live(Panel):
         self._last, self.view.value, self.facts.value = None, '', ''
         self.step('reading {clip}', clip=name)
         ref, facts, warnings = self._read(name, data)
-        own = self.vocoder.sample_rate
-        self.step('vocoding {seconds:.1f} s', seconds=len(ref)/own)
-        begin = time.perf_counter()
-        gen = wav_at(self.vocoder.resynthesize(ref, own), own, own)
-        spent = time.perf_counter()-begin
-        facts.append(self.t('vocoded in {spent:.2f} s, {rtf:.3f} of its length (RTF), at {rate:,} Hz',
-                            spent=spent, rtf=spent*own/len(ref), rate=own))
-        self._last = name, ref, gen, facts, warnings
+        self.step('vocoding {seconds:.1f} s', seconds=len(ref)/self.vocoder.sample_rate)
+        gen, speed = self._vocode(ref)
+        self._last = name, ref, gen, [*facts, speed], warnings
         self._draw()
 
 # %% ../../nbs/68_live.ipynb #aa662ba1
@@ -191,19 +207,40 @@ def _read(self:resynthesize_live, name, data):
     facts = [self.t('{name}: {seconds:.2f} s at {rate:,} Hz, {channels} channel(s)',
                     name=name, seconds=seconds, rate=rate, channels=len(wav))]
     warnings = sound_warnings(mono, rate, own, self.lang)
-    if seconds>self.most:
-        cut = self.t('Only the first {most:g} s of {seconds:.0f} s are used.', most=self.most, seconds=seconds)
-        warnings = [cut] + warnings
-    return wav_at(mono, rate, own), facts, warnings
+    return wav_at(mono, rate, own), facts, self._too_long(seconds)+warnings
 
+@patch
+def _too_long(self:resynthesize_live, seconds):
+    "What is said of a sound of which only the beginning is used"
+    if seconds<=self.most: return []
+    return [self.t('Only the first {most:g} s of {seconds:.0f} s are used.', most=self.most, seconds=seconds)]
+
+@patch
+def _vocode(self:resynthesize_live, ref):
+    "The wave that the vocoder makes of it, and how fast, in words"
+    own, begin = self.vocoder.sample_rate, time.perf_counter()
+    gen = wav_at(self.vocoder.resynthesize(ref, own), own, own)
+    spent = time.perf_counter()-begin
+    return gen, self.t('vocoded in {spent:.2f} s, {rtf:.3f} of its length (RTF), at {rate:,} Hz',
+                       spent=spent, rtf=spent*own/len(ref), rate=own)
+
+# %% ../../nbs/68_live.ipynb #47caba2b
 @patch
 def _draw(self:resynthesize_live):
     name, ref, gen, facts, warnings = self._last
     rate, difference = self.vocoder.sample_rate, self.difference.value
     self.step('drawing')
-    picture = difference_png(ref, gen, rate) if difference else spectrogram_png(gen, rate)
-    tracks = [Track(self.t('original'), ref, spectrogram_png(ref, rate)), Track(self.t('vocoded'), gen, picture)]
+    tracks = self._tracks(ref, gen, rate, difference)
     note = self.t('red: louder than the recording, blue: quieter') if difference else ''
     self.view.value = player_frame(tracks, rate, name, note, self.lang)
-    self.facts.value = bullets([(o, '') for o in facts] + [('⚠ '+o, 'color:#b3261e') for o in warnings])
+    self.facts.value = _in_words(facts, warnings)
     self.say('ready')
+
+@patch
+def _tracks(self:resynthesize_live, ref, gen, rate, difference):
+    "The recording and what was made of it, drawn by itself or as the difference"
+    picture = difference_png(ref, gen, rate) if difference else spectrogram_png(gen, rate)
+    return [Track(self.t('original'), ref, spectrogram_png(ref, rate)), Track(self.t('vocoded'), gen, picture)]
+
+def _in_words(facts, warnings):
+    return bullets([(o, '') for o in facts] + [('⚠ '+o, 'color:#b3261e') for o in warnings])

@@ -38,13 +38,16 @@ class blind_widget(Panel):
         self.test, self.folder, self.trials, self.session, self.sliders = test, folder, trials, None, {}
         self.name = wide(widgets.Text, self.t('Your name'), width='28rem', continuous_update=False,
                          placeholder=self.t('any name; the answers are kept under it'))
+        self._make_buttons()
+        if listener is None: self.children = [row(self.name, self.begin), self.status]
+        else: self.name.value = listener; self._begin()
+
+    def _make_buttons(self):
         self.begin, self.next = button(self.t('Begin')), button(self.t('Send the answer'))
         self.result, self.table = button(self.t('Results')), widgets.HTML()
         self.on(self.begin, self._begin)
         self.on(self.next, self._answer)
         self.on(self.result, self._results)
-        if listener is None: self.children = [row(self.name, self.begin), self.status]
-        else: self.name.value = listener; self._begin()
 
     def _begin(self):
         if not self.name.value.strip(): raise ValueError(self.t('Give a name first'))
@@ -57,14 +60,6 @@ class blind_widget(Panel):
         if not self.session.done: return self._show_trial(done, all)
         self.children = [row(self.result), self.table, self.status]
         self.say('All {all} are answered. Thank you!', all=all)
-
-    def _results(self):
-        found = ratings.read_ratings(self.folder or self.test.folder)
-        text, problems = ratings.results_table(ratings.results(found), self.lang), list(found.problems)
-        if problems:
-            said = self.t('{n} problem(s) in the files of ratings', n=len(problems))
-            text += f'\n\n{said}:\n' + '\n'.join(problems)
-        self.table.value = f'<pre style="line-height:1.4;overflow-x:auto">{escape(text)}</pre>'
 
 # %% ../../nbs/69_test_widget.ipynb #639b4ea5
 @patch
@@ -87,13 +82,19 @@ def _frame(self:blind_widget, labels, title):
     script, tracks = (WEB/'tell.js').read_text(encoding='utf-8'), [Track(l, self.session.wav(l)) for l in labels]
     return player_frame(tracks, self.session.sample_rate, title, '', self.lang, script)
 
+# %% ../../nbs/69_test_widget.ipynb #f0ae3fb5
 @patch
 def _scale(self:blind_widget, labels):
     "What the answer is given with"
     kind, words = self.test.kind, listening_test.TEST_WORDS[self.lang]['mos']['scale']
+    if kind=='mushra': return self._sliders(labels, words)
     choices = dict(abx=[(self.t('X is A'), 'A'), (self.t('X is B'), 'B')],
                    mos=[(f'{n} {words[n-1]}', n) for n in (5,4,3,2,1)])
-    if kind in choices: return wide(widgets.RadioButtons, self.t('Answer'), options=choices[kind], value=None)
+    return wide(widgets.RadioButtons, self.t('Answer'), options=choices[kind], value=None)
+
+@patch
+def _sliders(self:blind_widget, labels, words):
+    "One for each sound but the open reference, with the scale below"
     slider = dict(min=0, max=100, value=50, width='32rem')
     self.sliders = {l: wide(widgets.IntSlider, l, tooltip=l, **slider) for l in labels if l!='R'}
     return widgets.VBox([*self.sliders.values(), widgets.HTML(_marks(words))])
@@ -116,7 +117,26 @@ def _played(self:blind_widget, label, trial):
 def _answer(self:blind_widget):
     if anywidget_class('heard.js') and (missing := self.session.unheard):
         raise ValueError(self.t('not heard yet: {labels}', labels=', '.join(missing)))
+    self.session.answer(self._given())
+    self._show()
+
+@patch
+def _given(self:blind_widget):
+    "The answer, as the session takes it"
     value = self.scale.value if self.test.kind!='mushra' else {l: s.value for l,s in self.sliders.items()}
     if value is None: raise ValueError(self.t('Give an answer first'))
-    self.session.answer(value)
-    self._show()
+    return value
+
+# %% ../../nbs/69_test_widget.ipynb #f8e703e8
+@patch
+def _results(self:blind_widget):
+    found = ratings.read_ratings(self.folder or self.test.folder)
+    text = ratings.results_table(ratings.results(found), self.lang)
+    text += self._said_of(list(found.problems))
+    self.table.value = f'<pre style="line-height:1.4;overflow-x:auto">{escape(text)}</pre>'
+
+@patch
+def _said_of(self:blind_widget, problems):
+    if not problems: return ''
+    said = self.t('{n} problem(s) in the files of ratings', n=len(problems))
+    return f'\n\n{said}:\n' + '\n'.join(problems)

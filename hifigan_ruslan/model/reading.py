@@ -33,18 +33,26 @@ def _beside(path):
     first = path.with_name('config.json')
     found = [first] if first.is_file() else sorted(path.parent.glob('config*.json'))
     if len(found)==1: return found[0]
+    raise ValueError(_not_one_beside(path, found))
+
+def _not_one_beside(path, found):
     what = f'more than one: {", ".join(f.name for f in found)}' if found else 'no config.json'
-    raise ValueError(f'{path} carries no configuration, and beside it lies {what}; '
-                     'give the one that belongs to it: config=... (a path, a dict or a Config)')
+    return (f'{path} carries no configuration, and beside it lies {what}; '
+            'give the one that belongs to it: config=... (a path, a dict or a Config)')
 
 def _same_model(own, given, name, beside=None):
     "Raise ValueError if two configurations differ in what the weights depend on"
     if not (names := differing(own, given, MODEL)): return
-    place = beside or 'the given configuration'
-    diff = [f'{k} is {getattr(own, k)} in the checkpoint, {getattr(given, k)} in {place}' for k in names]
-    cure = f'Remove {beside}, or put the right one there'
-    if not beside: cure = 'Leave config out, the checkpoint carries its own'
-    raise ValueError(f'{name} is of another configuration: {"; ".join(diff)}. {cure}')
+    differ = _both_values(own, given, names, beside or 'the given configuration')
+    raise ValueError(f'{name} is of another configuration: {differ}. {_which_to_keep(beside)}')
+
+def _both_values(own, given, names, place):
+    "Of each of these fields, in words"
+    return '; '.join(f'{k} is {getattr(own, k)} in the checkpoint, {getattr(given, k)} in {place}' for k in names)
+
+def _which_to_keep(beside):
+    if not beside: return 'Leave config out, the checkpoint carries its own'
+    return f'Remove {beside}, or put the right one there'
 
 # %% ../../nbs/27_reading.ipynb #515a2a25
 def read_safetensors(path:Path # A .safetensors file, anybody's
@@ -58,11 +66,13 @@ def read_safetensors(path:Path # A .safetensors file, anybody's
 
 def _parse_safetensors(raw, path):
     "Tensors, metadata, and the bytes behind the header"
-    try:
-        weights, n = load_tensors(raw), 8+int.from_bytes(raw[:8], 'little')
-        return weights, json.loads(raw[8:n]).get('__metadata__') or {}, memoryview(raw)[n:]
+    try: return load_tensors(raw), *_notes_and_data(raw)
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as e:
         raise ValueError(_no_file_of('safetensors', path, raw, str(e).splitlines()[0][:150])) from e
+
+def _notes_and_data(raw):
+    n = 8+int.from_bytes(raw[:8], 'little')
+    return json.loads(raw[8:n]).get('__metadata__') or {}, memoryview(raw)[n:]
 
 def _no_file_of(kind, path, raw, said):
     return f'{path} is damaged, cut off ({len(raw):,} bytes) or no {kind} file: {said}. Copy or download it again'
@@ -138,18 +148,25 @@ def _signal(onnx, name, *shape):
     "What enters or leaves"
     return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
 
-def _operators(onnx, cfg, arrays):
-    "The nodes of the graph, a Cast for each fp16 weight first"
+def _casts(onnx, arrays):
+    "A node for each fp16 weight, that makes fp32 of it"
     node, fp32 = onnx.helper.make_node, onnx.TensorProto.FLOAT
-    casts = [node('Cast', [k+'.fp16'], [k], to=fp32) for k,a in arrays.items() if _is_half(a)]
-    return casts + [node(op, inputs, [output], **attrs) for op,inputs,output,attrs in _nodes(cfg)]
+    return [node('Cast', [k+'.fp16'], [k], to=fp32) for k,a in arrays.items() if _is_half(a)]
+
+def _operators(onnx, cfg):
+    "The nodes from `mel` to `wav`"
+    return [onnx.helper.make_node(op, inputs, [output], **attrs) for op,inputs,output,attrs in _nodes(cfg)]
+
+def _tensors(onnx, cfg, arrays):
+    "The weights, and the number of parallel blocks"
+    blocks = np.array(len(cfg.resblock_kernel_sizes), '<f4')
+    return [_tensor(onnx, k, a) for k,a in (arrays|{'blocks': blocks}).items()]
 
 def _graph(onnx, cfg, arrays):
     "The onnx.GraphProto with these weights"
     mel, wav = _signal(onnx, 'mel', 'batch', cfg.n_mels, 'frames'), _signal(onnx, 'wav', 'batch', 1, 'samples')
-    blocks = np.array(len(cfg.resblock_kernel_sizes), '<f4')
-    tensors = [_tensor(onnx, k, a) for k,a in (arrays|{'blocks': blocks}).items()]
-    return onnx.helper.make_graph(_operators(onnx, cfg, arrays), 'generator', [mel], [wav], tensors)
+    nodes, tensors = _casts(onnx, arrays)+_operators(onnx, cfg), _tensors(onnx, cfg, arrays)
+    return onnx.helper.make_graph(nodes, 'generator', [mel], [wav], tensors)
 
 # %% ../../nbs/27_reading.ipynb #b7d0000c
 def onnx_model(cfg:Config, # The model
@@ -159,11 +176,14 @@ def onnx_model(cfg:Config, # The model
     "A generator as an ONNX model; an fp16 array is followed by a Cast to fp32"
     onnx = optional_package('onnx')
     graph = _graph(onnx, cfg, arrays)
-    opset = onnx.helper.make_opsetid('', 17) # known to every onnxruntime since 2022
-    model = onnx.helper.make_model(graph, producer_name=FORMAT, ir_version=8, opset_imports=[opset])
+    model = _model_of(onnx, graph)
     if notes is None: notes = file_notes(cfg, graph.SerializeToString(deterministic=True))
     onnx.helper.set_model_props(model, notes)
     return model
+
+def _model_of(onnx, graph):
+    opset = onnx.helper.make_opsetid('', 17) # known to every onnxruntime since 2022
+    return onnx.helper.make_model(graph, producer_name=FORMAT, ir_version=8, opset_imports=[opset])
 
 # %% ../../nbs/27_reading.ipynb #5c8f0186
 def read_onnx(path:str|Path # From `export_onnx`
@@ -171,11 +191,15 @@ def read_onnx(path:str|Path # From `export_onnx`
     "The model in an ONNX file of ours; ValueError for anything else"
     path = Path(path)
     model = _parse_onnx(path)
-    notes = {o.key: o.value for o in model.metadata_props}
-    if FORMAT not in notes: raise ValueError(_not_ours(path))
+    notes = _our_notes(model, path)
     cfg = read_notes(notes, model.graph.SerializeToString(deterministic=True), path)
     try: return cfg, _onnx_weights(model, cfg, notes)
     except ValueError as e: raise ValueError(_not_as_written(path, e)) from e
+
+def _our_notes(model, path):
+    notes = {o.key: o.value for o in model.metadata_props}
+    if FORMAT not in notes: raise ValueError(_not_ours(path))
+    return notes
 
 def _not_ours(path):
     return (f'{path} is not an ONNX file of export_onnx: it carries no configuration of ours. '
@@ -192,14 +216,18 @@ def _parse_onnx(path):
     except Exception as e: # protobuf's error is no common one
         raise ValueError(_no_file_of('ONNX', path, raw, str(e)[:100])) from e
 
+# %% ../../nbs/27_reading.ipynb #e9b54edb
 def _onnx_weights(model, cfg, notes):
     "The weights, if the model is in every bit the one that `onnx_model` makes of them"
-    tensors = {o.name: o.raw_data for o in model.graph.initializer}
-    arrays = {k: _stored(tensors, k, shape) for k,shape in model_shapes(cfg, len(tensors)).items()}
+    arrays = _stored_weights(model, cfg)
     if onnx_model(cfg, arrays, notes)!=model: raise ValueError('its graph is not the one of its configuration')
     weights = {k: torch.from_numpy(a.astype(np.float32)) for k,a in arrays.items()}
     check_finite(weights)
     return weights
+
+def _stored_weights(model, cfg):
+    tensors = {o.name: o.raw_data for o in model.graph.initializer}
+    return {k: _stored(tensors, k, shape) for k,shape in model_shapes(cfg, len(tensors)).items()}
 
 def _stored(tensors, k, shape):
     "A weight of this shape from the bytes, of fp16 where it was stored so"
@@ -226,9 +254,13 @@ def _file_in(folder):
     raise FileNotFoundError(_nothing_in(folder))
 
 def _nothing_in(folder):
-    below = next((d for d in sorted(folder.iterdir()) if (d/'checkpoints').is_dir()), None)
+    below = _run_below(folder)
     return (f'The folder {folder} has no best.pt or last.pt, neither in it nor in {folder/"checkpoints"}, and no '
             'model.safetensors; ' + (f'{below} may be meant' if below else 'give the checkpoint file itself'))
+
+def _run_below(folder):
+    "The first folder in this one that looks like a run, or None"
+    return next((d for d in sorted(folder.iterdir()) if (d/'checkpoints').is_dir()), None)
 
 # %% ../../nbs/27_reading.ipynb #3255cf6d
 def open_checkpoint(checkpoint:str|Path|dict, # As in `checkpoint_file`, or what `read_checkpoint` returned
@@ -271,12 +303,15 @@ def _fitting(own, weights, config, name, path=None):
 def _agreed(own, config, name, path):
     "The configuration: the file's own, the given one, or the one beside the file; where there are two, they agree"
     beside = _beside(path) if config is None and path and _looks_beside(own, path) else None
-    if beside: given = of_file(lambda: load_config(beside), beside)
-    elif config is not None: given = given_config(config)
-    else: given = own
+    given = _meant(own, config, beside)
     if given is None: raise ValueError(_NO_CONFIG)
     if own: _same_model(own, given, name, beside)
     return own or given
+
+def _meant(own, config, beside):
+    "The configuration that was given, else the one beside the file, else the file's own"
+    if config is not None: return given_config(config)
+    return of_file(lambda: load_config(beside), beside) if beside else own
 
 def _looks_beside(own, path):
     return own is None or path.suffix.lower()=='.safetensors' and path.with_name('config.json').is_file()
@@ -290,5 +325,9 @@ def start_weights(checkpoint:str|Path # As in `checkpoint_file`
     path, voice = checkpoint_file(checkpoint), is_voice(checkpoint) and str(checkpoint)
     if path.suffix.lower() not in ('.safetensors','.onnx') and not voice: return path
     cfg, weights = _open_file(path, voice=voice)
+    return _as_of_a_run(cfg, weights, str(checkpoint))
+
+def _as_of_a_run(cfg, weights, name):
+    "What `read_checkpoint` would return of a run with these weights, which have the weight norm there"
     if 'conv_pre.weight_g' not in weights: weights = normed_weights(cfg, weights)
-    return dict(format=FORMAT, version=VERSION, config=config_dict(cfg), generator=weights, name=str(checkpoint))
+    return dict(format=FORMAT, version=VERSION, config=config_dict(cfg), generator=weights, name=name)
