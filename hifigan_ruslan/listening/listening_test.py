@@ -201,10 +201,6 @@ def _check_type(name, v, wanted):
 
 def _check_spec(spec):
     "ValueError, KeyError or TypeError for what is no test"
-<<<<<<< /tmp/tmpdkva6vly/o
-    if spec['kind'] not in TEST_KINDS:
-        raise ValueError(f'the kind is one of {", ".join(TEST_KINDS)}, found {spec["kind"]!r}')
-=======
     _check_fields(spec)
     _check_compared(spec['kind'], spec['systems'], spec['pairs'])
     for c in spec['clips']: _check_clip(c, spec['systems'])
@@ -214,7 +210,6 @@ def _check_kind(kind):
 
 def _check_fields(spec):
     _check_kind(spec['kind'])
->>>>>>> /tmp/tmpdkva6vly/t
     for k,t in _SPEC.items(): _check_type(k, spec[k], t)
     if not spec['clips'] or not spec['systems'] or spec['repeats']<1:
         raise ValueError('it has no clips, no systems or no repeats')
