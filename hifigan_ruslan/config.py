@@ -199,7 +199,7 @@ def preset(name:str # One of V1, V2, V3, SEED, V1_44K, TINY; upper or lower case
     except KeyError: raise ValueError(f'There is no preset {name!r}; choose one of {", ".join(PRESETS)}') from None
 
 # %% ../nbs/01_config.ipynb #c0f16a01
-# Measured in nbs/34_fine_tune.ipynb
+# Measured in nbs/57_fine_tune.ipynb
 _TRANSFER = dict(lr_g=1e-4, lr_d=2e-4, lr_decay=.999, cosine_steps=None, mel_warmup=0, adv_ramp=500)
 
 def fine_tuning(cfg:Config # The model that is trained on, such as V1

@@ -4,7 +4,7 @@
 
 Every weight is .4 of universal's and .6 of the run's, but for the last upsampling stage and what follows it, which
 are universal's: that stage makes the band above 8 kHz, of which festvox-ru has nothing to teach
-(nbs/34_fine_tune.ipynb). What comes out of such a mixture is .2 dB quieter; the last layer gives that back. Written
+(nbs/57_fine_tune.ipynb). What comes out of such a mixture is .2 dB quieter; the last layer gives that back. Written
 is hifigan_ruslan/voices/universal-ru, in half precision; printed is the SHA-256 of its model.safetensors, which
 belongs into VOICES of nbs/25_voices.ipynb. tools/voice_cards.py then measures it and writes its model card."""
 import argparse, hashlib

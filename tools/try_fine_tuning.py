@@ -5,7 +5,7 @@
 WAVS and WORK are those of tools/tune_voice.py. Each trial trains V1 on festvox-ru with discriminators at an eighth
 of their channels and batches of 4, and is measured at some steps of the generator on twelve pieces of three seconds
 that were not trained on, and on the beginnings of the RUSLAN recordings in FOLDER (of which only numbers are
-written). The rows are appended to nbs/runs/fine_tune/trials.csv, which nbs/34_fine_tune.ipynb shows. On two cores a
+written). The rows are appended to nbs/runs/fine_tune/trials.csv, which nbs/57_fine_tune.ipynb shows. On two cores a
 trial takes a quarter of an hour."""
 import argparse, csv, time
 from dataclasses import replace

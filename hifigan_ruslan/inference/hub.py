@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import save as save_tensors
 from ..config import Config, config_dict, official_dict
 from ..base.files import claim, new_file
-from ..model.weights import file_notes, folded_weights, normed_weights
+from ..model.weights import blend_weights, differences, file_notes, folded_weights, normed_weights
 from ..model.voices import is_voice, voice_card
+from ..model.weightset import MODEL
+from ..model.reading import checkpoint_file, given_config, open_checkpoint, read_safetensors
 from .onnx import export_onnx
-from ..model.reading import (
-    checkpoint_file, given_config, open_checkpoint, read_safetensors)
 
 # %% ../../nbs/43_hub.ipynb #515a2a25
 def _safetensors(cfg, folded):
@@ -291,7 +291,9 @@ def export(checkpoint:str|Path|dict, # As in `open_checkpoint`
            format:str=None, # One of `EXPORT_FORMATS`; None = 'onnx' where `out` ends in .onnx, else 'safetensors'
            config:Config|dict|str|Path=None, # As in `open_checkpoint`
            license:str='unknown', # As in `export_folder`
-           card:str='' # As in `export_folder`
+           card:str='', # As in `export_folder`
+           blend:str|Path|None=None, # Average with this generator, that training began from; None = as it is
+           share:float=.3 # Of `checkpoint` in that average
           )->Path: # `out`
     "Write a generator in another format, and say what was written"
     out, format = Path(out), export_format(out, format)
@@ -299,12 +301,21 @@ def export(checkpoint:str|Path|dict, # As in `open_checkpoint`
     replaced = _weights_file(out, format).exists()
     source = checkpoint if isinstance(checkpoint, dict) else checkpoint_file(checkpoint)
     cfg, weights = open_checkpoint(checkpoint, config)
+    if blend: weights = _blended(cfg, weights, blend, share)
     old_license, old_card = _card_of(checkpoint, source)
     if license=='unknown': license = old_license
     _export_as(format, cfg, weights, out, license, card or old_card)
     open_checkpoint(out)
     print(_written(out, format, cfg, replaced)+_terms(format, license, old_card and checkpoint))
+    if blend: print(f'{share:g} of it is {checkpoint}, the rest {blend}: the terms of both apply')
     return out
+
+def _blended(cfg, weights, blend, share):
+    "An average with the weights of another generator of this model"
+    start_cfg, start = open_checkpoint(blend)
+    if other := differences(start_cfg, cfg, MODEL):
+        raise ValueError(f'{blend} is another model, and cannot be averaged with ({other})')
+    return blend_weights(cfg, start, weights, share)
 
 def _weights_file(out, format): return out/'model.safetensors' if format.startswith('safetensors') else out
 

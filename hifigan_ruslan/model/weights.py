@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FORMAT', 'VERSION', 'old_names', 'model_shapes', 'check_fit', 'check_finite', 'load_generator', 'differing',
-           'differences', 'folded_weights', 'normed_weights', 'read_checkpoint', 'checkpoint_config', 'file_notes',
-           'read_notes', 'of_file', 'read_whole']
+           'differences', 'folded_weights', 'normed_weights', 'blend_weights', 'read_checkpoint', 'checkpoint_config',
+           'file_notes', 'read_notes', 'of_file', 'read_whole']
 
 # %% ../../nbs/24_weights.ipynb #fd8d5d24
 import hashlib, json, pickle, zipfile
@@ -147,6 +147,17 @@ def normed_weights(cfg:Config, # The model
             state |= {k+'_g': g, k+'_v': torch.where(g>0, w, 1.)}
         else: state[k] = w
     return state
+
+# %% ../../nbs/24_weights.ipynb #b1e4d002
+def blend_weights(cfg:Config, # The model, of both
+                  start:dict, # Weights of its generator, in any form
+                  end:dict, # The same, trained on from there
+                  share:float # Of `end` in the average, above 0 and at most 1
+                 )->dict: # Names and tensors, folded
+    "The average of two generators, weight by weight"
+    if not 0<share<=1: raise ValueError(f'share must be above 0 and at most 1, found {share}')
+    start, end = folded_weights(cfg, start), folded_weights(cfg, end)
+    return {k: (1-share)*w + share*end[k] for k,w in start.items()}
 
 # %% ../../nbs/24_weights.ipynb #2ffb8cb0
 def read_checkpoint(path:str|Path, # A .pt file, ours or official (`g_02500000`, `generator_v1`)
