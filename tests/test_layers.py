@@ -190,6 +190,8 @@ def test_checker_sees_private_names():
 def test_checker_lets_the_story_import_all():
     "It makes no module, and tells the whole story"
     assert violations(BASE | {'00_story': ['from hifigan_ruslan.train import fit']})==[]
+    page = {'12_page': ['from hifigan_ruslan.train import fit']} # makes no module, and is not the story
+    assert violations(BASE | page)==['12_page imports train, which is number 33']
 
 def test_checker_sees_nbdev(tmp_path):
     (tmp_path/'a.py').write_text('def f():\n    from nbdev.showdoc import show_doc\n')
