@@ -167,21 +167,34 @@ def kaggle_cli(*args:str # Action and options; none = those of the process
     "The compiled kernel: build it, push it, follow it, bring its results home, go on"
     actions, (action, *rest) = kaggle_actions(), args or sys.argv[1:] or ['--help']
     if action not in actions: _tell_actions(action, actions)
-    given = parsed(actions[action], [_underscores(o) for o in rest], f'hifigan-kaggle {action}')
+    out = actions[action](**_given(action, actions[action], rest))
+    print(_all_right(out) if action=='check' else out if out is not None else 'done')
+
+def _given(action, f, words):
+    "The options of an action, checked"
+    given = parsed(f, [_underscores(o) for o in words], f'hifigan-kaggle {action}')
     _check_given(given)
-    out = actions[action](**given)
-    if action=='check' and out: raise ValueError('\n- '.join(['This is not right:', *out]))
-    print('all is as it should be' if action=='check' else out if out is not None else 'done')
+    return given
+
+def _all_right(problems):
+    "What a check that has found nothing says; ValueError with what it has found"
+    if problems: raise ValueError('\n- '.join(['This is not right:', *problems]))
+    return 'all is as it should be'
 
 def _tell_actions(action, actions):
     "List the actions, as help or after a word that is none of them, and exit"
-    known, near = action in ('-h','--help'), difflib.get_close_matches(action, actions, 1)
+    known = action in ('-h','--help')
     to = None if known else sys.stderr
-    if not known: print(f'There is no action {action!r}' + (f', {near[0]} may be meant' if near else ''), file=to)
+    if not known: print(_no_such_action(action, actions), file=to)
     print('usage: hifigan-kaggle ACTION [options]; hifigan-kaggle ACTION --help tells the options', file=to)
     for k,f in actions.items(): print(f'  {k:<9} {f.__doc__}', file=to)
     sys.exit(0 if known else 2)
 
+def _no_such_action(action, actions):
+    near = difflib.get_close_matches(action, actions, 1)
+    return f'There is no action {action!r}' + (f', {near[0]} may be meant' if near else '')
+
+# %% ../nbs/80_cli.ipynb #589cef8a
 def _underscores(option):
     "--from-scratch is --from_scratch"
     return re.sub(r'^--\w+(-\w+)+$', lambda m: '--'+m[0][2:].replace('-', '_'), option)
@@ -195,9 +208,12 @@ def _check_given(given):
 def _check_train(options):
     "ValueError for options that hifigan-train would refuse"
     from hifigan_ruslan.kaggle.session import train_words
-    from hifigan_ruslan.training.command import train_cli
     words = train_words(options, 'cannot stand in --train: the session sets it. See --preset, --init, --hours '
                            'and CONFIG in the first cell of the notebook')
+    _check_train_words(words)
+
+def _check_train_words(words):
+    from hifigan_ruslan.training.command import train_cli
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said): parsed(train_cli, ['DATA', 'OUT', *words], 'hifigan-train')

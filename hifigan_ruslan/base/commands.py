@@ -30,9 +30,10 @@ def answered(f:Callable # A command; what it returns is dropped
 def _said(e):
     "The message; where it is only the system's number and word for it, in a sentence"
     if not getattr(e, 'errno', None) or not e.filename: return e
-    if isinstance(e, (FileExistsError, NotADirectoryError)):
-        return f'{e.filename} is a file, and a folder is needed there: give another name'
+    if isinstance(e, (FileExistsError, NotADirectoryError)): return _no_folder(e.filename)
     return f'There is no file {e.filename}' if isinstance(e, FileNotFoundError) else e
+
+def _no_folder(name): return f'{name} is a file, and a folder is needed there: give another name'
 
 # %% ../../nbs/05_commands.ipynb #183b26fd
 def parser(f:Callable, # Its parameters are the words and options, their comments the help
@@ -49,10 +50,13 @@ def _add(p, name, anno, help, default):
     if anno in (bool, store_true):
         return p.add_argument(f'--{name}', action='store_true', help=f'{help} (default: False)')
     given = default is not inspect.Parameter.empty
-    if given and default is not None: help += f' (default: {default})'
     kind, nargs = _kind(anno)
-    p.add_argument(name if nargs or not given else f'--{name}', type=kind, nargs=nargs, help=help,
-                   default=default if given else None)
+    p.add_argument(name if nargs or not given else f'--{name}', type=kind, nargs=nargs,
+                   help=_with_default(help, default), default=default if given else None)
+
+def _with_default(help, default):
+    "The help of a parameter, with what it is where nothing is given"
+    return help if default is None or default is inspect.Parameter.empty else f'{help} (default: {default})'
 
 def _kind(anno):
     "What a word is turned into, and how many words belong to a parameter, as argparse says it"

@@ -31,12 +31,16 @@ def _cli(*args):
     return p.returncode, said
 
 def _tool_problems():
-    try: found = version('kaggle')
-    except PackageNotFoundError: found = None
+    found = _tool_version()
     how = f'{sys.executable} -m pip install "kaggle>={".".join(map(str, _OLDEST))}"'
     if found is None: yield f'The command kaggle is not installed in this Python: {how}'
     elif tuple(map(int, re.findall(r'\d+', found)[:2]))<_OLDEST:
         yield f'kaggle {found} is too old, it may leave out the field that asks for the T4: {how}'
+
+def _tool_version():
+    "Of the command; None where it is not installed"
+    try: return version('kaggle')
+    except PackageNotFoundError: return None
 
 # %% ../../nbs/73_client.ipynb #5be05684
 def _config_folder():
@@ -55,25 +59,36 @@ def _json(path):
 def _has_token():
     given = os.environ.get('KAGGLE_API_TOKEN')
     if given and not Path(given).exists(): return True
-    files = [Path(given)] if given else [Path.home()/'.kaggle'/n for n in ('access_token', 'access_token.txt')]
+    files = _token_files(given)
     return any(p.is_file() and p.read_text(encoding='utf-8', errors='replace').strip() for p in files)
 
+def _token_files(given):
+    "Where a token may lie, if the variable holds none itself"
+    return [Path(given)] if given else [Path.home()/'.kaggle'/n for n in ('access_token', 'access_token.txt')]
+
+# %% ../../nbs/73_client.ipynb #52382f92
 def _login():
     "Is there a login, and the user name where it is known"
     if _has_token(): return True, None
-    kept = _json(_config_folder()/'kaggle.json')
-    user, key = (os.environ.get(f'KAGGLE_{k.upper()}', kept.get(k)) for k in ('username', 'key'))
+    user, key = _user_and_key()
     if user and key: return True, user
     web = _json(Path.home()/'.kaggle'/'credentials.json')
     return bool(web.get('refresh_token')), web.get('username')
 
+def _user_and_key():
+    "As the variables have them, else kaggle.json"
+    kept = _json(_config_folder()/'kaggle.json')
+    return [os.environ.get(f'KAGGLE_{k.upper()}', kept.get(k)) for k in ('username', 'key')]
+
 def _login_problems():
-    if _login()[0]: return
+    if not _login()[0]: yield _no_login()
+
+def _no_login():
     token = Path.home()/'.kaggle'/'access_token'
-    yield (f'No login for Kaggle: neither KAGGLE_API_TOKEN nor {token} is there, '
-           f'nor a kaggle.json with username and key in {_config_folder()}. '
-           'Make a token at https://www.kaggle.com/settings/api and save it in that access_token file, '
-           'or run: kaggle auth login')
+    return (f'No login for Kaggle: neither KAGGLE_API_TOKEN nor {token} is there, '
+            f'nor a kaggle.json with username and key in {_config_folder()}. '
+            'Make a token at https://www.kaggle.com/settings/api and save it in that access_token file, '
+            'or run: kaggle auth login')
 
 # %% ../../nbs/73_client.ipynb #be244f70
 _META, _PLACEHOLDER = 'kernel-metadata.json', 'INSERT_KAGGLE_USERNAME'
@@ -81,30 +96,41 @@ _META, _PLACEHOLDER = 'kernel-metadata.json', 'INSERT_KAGGLE_USERNAME'
 def _metadata(root):
     "What kernel-metadata.json says"
     path = Path(root)/_META
-    if not path.is_file():
-        raise FileNotFoundError(f'There is no {_META} in {Path(root).resolve()}: run this in the root of a clone '
-                                'of the repository, or name that folder with --root')
+    if not path.is_file(): raise FileNotFoundError(_no_metadata(root))
     try: meta = json.loads(path.read_text(encoding='utf-8'))
     except ValueError as e:
         raise ValueError(f'{path} is not JSON ({e}): mend it, or take it back with git checkout {_META}') from None
-    if not isinstance(meta, dict):
-        raise ValueError(f'{path} holds a {type(meta).__name__}, expected {{"id": ..., "title": ...}}: '
-                         f'take it back with git checkout {_META}')
+    if not isinstance(meta, dict): raise ValueError(_no_fields(path, meta))
     return meta
 
+def _no_metadata(root):
+    return (f'There is no {_META} in {Path(root).resolve()}: run this in the root of a clone '
+            'of the repository, or name that folder with --root')
+
+def _no_fields(path, meta):
+    return (f'{path} holds a {type(meta).__name__}, expected {{"id": ..., "title": ...}}: '
+            f'take it back with git checkout {_META}')
+
+# %% ../../nbs/73_client.ipynb #8d1104b0
 def _id_problems(meta):
     "Of the id alone"
     id, user = str(meta.get('id', '')), _login()[1]
     owner = id.partition('/')[0]
-    if not re.fullmatch(r'[\w-]+/[\w-]+', id):
-        example = f'{user or "YOUR_KAGGLE_NAME"}/hifigan-ruslan-train'
-        yield f'id is {id!r}, expected OWNER/NAME, such as {example}: change it in {_META}'
-    elif owner==_PLACEHOLDER:
-        name = f', {user},' if user else ''
-        yield f'id is {id!r}: put your Kaggle user name{name} in place of {_PLACEHOLDER} in {_META}'
-    elif user and owner.lower()!=user.lower():
-        yield (f'The owner in id {id!r} is not the user who is logged in, {user}: '
-               f'change it in {_META}, or log in as {owner}')
+    if not re.fullmatch(r'[\w-]+/[\w-]+', id): yield _no_id(id, user)
+    elif owner==_PLACEHOLDER: yield _placeholder_left(id, user)
+    elif user and owner.lower()!=user.lower(): yield _other_owner(id, owner, user)
+
+def _no_id(id, user):
+    example = f'{user or "YOUR_KAGGLE_NAME"}/hifigan-ruslan-train'
+    return f'id is {id!r}, expected OWNER/NAME, such as {example}: change it in {_META}'
+
+def _placeholder_left(id, user):
+    name = f', {user},' if user else ''
+    return f'id is {id!r}: put your Kaggle user name{name} in place of {_PLACEHOLDER} in {_META}'
+
+def _other_owner(id, owner, user):
+    return (f'The owner in id {id!r} is not the user who is logged in, {user}: '
+            f'change it in {_META}, or log in as {owner}')
 
 def _id(root):
     "The kernel's id"
@@ -115,14 +141,20 @@ def _id(root):
 # %% ../../nbs/73_client.ipynb #eca16735
 def _title_problems(meta):
     title, slug = str(meta.get('title', '')), str(meta.get('id', '')).partition('/')[2]
+    yield from _length_problems(title, slug)
+    yield from _letter_problems(title, slug)
+    yield from _slug_problems(title, slug)
+
+def _length_problems(title, slug):
     for name,text in (('title', title), ('name in id', slug)):
         if len(text)<5: yield f'The {name} is {text!r}, expected at least 5 characters: lengthen it in {_META}'
+
+def _letter_problems(title, slug):
     if not title.isascii():
         yield f'The title is {title!r}, expected Latin letters without accents: Kaggle refuses others for a new kernel'
     if slug[:1].isdigit():
         yield (f'The name in id, {slug!r}, begins with a digit, which Kaggle refuses: '
                'begin with a letter, in id and title')
-    yield from _slug_problems(title, slug)
 
 def _slug_problems(title, slug):
     try: from slugify import slugify # comes with kaggle
@@ -140,20 +172,25 @@ _SHAPES = {'': 'without it Kaggle chooses, and it used to choose a P100, on whic
 _KNOWN = dict(is_private=bool, enable_gpu=bool, enable_tpu=bool, enable_internet=bool, keywords=list,
               dataset_sources=list, kernel_sources=list, competition_sources=list, model_sources=list)
 
+_NO_INTERNET_FIELD = ('enable_internet is not given, and the command then asks for the internet, '
+                      'which needs a verified phone: write "enable_internet": false')
+_NO_DATASET = ('dataset_sources is empty: the kernel would have no recordings; '
+               'write "dataset_sources": ["freezerainml/ruslan"]')
+
 def _field_problems(meta):
     for k,v in dict(language='python', kernel_type='notebook').items():
         if meta.get(k)!=v: yield f'{k} is {meta.get(k)!r}, expected {v!r}'
+    yield from _kind_problems(meta)
+    if 'enable_internet' not in meta: yield _NO_INTERNET_FIELD
+    yield from _machine_problems(meta)
+    if meta.get('dataset_sources') in ([], None): yield _NO_DATASET
+
+def _kind_problems(meta):
     for k,kind in _KNOWN.items():
         expected = 'true or false' if kind is bool else 'a list, in [ ]'
         if k in meta and not isinstance(meta[k], kind): yield f'{k} is {meta[k]!r}, expected {expected}'
-    if 'enable_internet' not in meta:
-        yield ('enable_internet is not given, and the command then asks for the internet, '
-               'which needs a verified phone: write "enable_internet": false')
-    yield from _machine_problems(meta)
-    if meta.get('dataset_sources') in ([], None):
-        yield ('dataset_sources is empty: the kernel would have no recordings; '
-               'write "dataset_sources": ["freezerainml/ruslan"]')
 
+# %% ../../nbs/73_client.ipynb #885f6b83
 def _machine_problems(meta):
     shape = meta.get('machine_shape')
     if meta.get('enable_gpu') is not True or shape=='NvidiaTeslaT4': return
@@ -190,22 +227,28 @@ def _code_problems(root, meta):
 def _kernel_problems(path):
     try: text = sent(path.read_text(encoding='utf-8'))
     except (ValueError, KeyError): return # said by `stale`
-    size, spec = len(text), json.loads(text).get('metadata', {}).get('kernelspec')
-    if size>=_LIMIT:
-        yield (f'{path} is {size:,} bytes as it is sent, and Kaggle takes less than {_LIMIT:,}: '
-               'make nbs/74_train_kernel.ipynb or the package smaller')
-    if not spec:
-        yield (f'{path} has no kernelspec in its metadata, and would not start on Kaggle: '
-               'hifigan-kaggle build makes it anew')
+    if len(text)>=_LIMIT: yield _too_large(path, len(text))
+    if not json.loads(text).get('metadata', {}).get('kernelspec'): yield _no_kernelspec(path)
 
+def _too_large(path, size):
+    return (f'{path} is {size:,} bytes as it is sent, and Kaggle takes less than {_LIMIT:,}: '
+            'make nbs/74_train_kernel.ipynb or the package smaller')
+
+def _no_kernelspec(path):
+    return (f'{path} has no kernelspec in its metadata, and would not start on Kaggle: '
+            'hifigan-kaggle build makes it anew')
+
+# %% ../../nbs/73_client.ipynb #10fa9394
 def check(root:str='.' # The root of a clone of the repository
          )->list[str]: # One sentence or two for each; [] = all is well
     "What would keep the kernel from being pushed, or from training, as far as it can be seen from here"
     found = [*_tool_problems(), *_login_problems()]
     try: meta = _metadata(root)
     except (ValueError, OSError) as e: return [*found, str(e)]
-    for problems in (_id_problems, _title_problems, _field_problems, _source_problems): found += problems(meta)
-    return [*found, *_code_problems(root, meta)]
+    return [*found, *_metadata_problems(meta), *_code_problems(root, meta)]
+
+def _metadata_problems(meta):
+    for problems in (_id_problems, _title_problems, _field_problems, _source_problems): yield from problems(meta)
 
 # %% ../../nbs/73_client.ipynb #146e8ce7
 _ANSWERS = ( # words of the command -> what they mean, and what to do
@@ -269,6 +312,9 @@ def meaning(text:str, # Words of the `kaggle` command
         if m := re.search(words, text, re.I):
             say = say.format(m[0], *m.groups(), id=id, owner=id.split('/')[0])
             return f'{say}\nThe command said:\n{_tail(text, 5)}'
+    return _not_known(text, id)
+
+def _not_known(text, id):
     return ('an answer of the kaggle command that is not known here. It may tell itself what to do; '
             f'if not, look at https://www.kaggle.com/code/{id}. The command said:\n{text.strip() or "nothing"}')
 
@@ -290,12 +336,18 @@ def verdict(code:int, # Exit code of `kaggle kernels push`; 0 for many failures
     "Was it pushed?"
     if code or 'successfully pushed' not in text: return f'Not pushed: {meaning(text, id)}'
     lost = re.findall(_LOST, text)
-    if not lost: return ''
+    return _pushed_without(lost, id) if lost else ''
+
+def _pushed_without(lost, id):
+    "What was left out, (kind, names), and what to do"
     named = '; '.join(f'without the {kind} sources {names.strip()}' for kind,names in lost)
-    reasons = ' '.join(_REASONS.get(kind, '') for kind in dict.fromkeys(k for k,_ in lost)).strip()
     return (f'Pushed and started, but {named}: it cannot do what it should, and it uses your GPU hours. '
             f'Stop it: open https://www.kaggle.com/code/{id}, '
-            f'View Active Events in the menu at the left, Stop. {reasons}')
+            f'View Active Events in the menu at the left, Stop. {_reasons([kind for kind,_ in lost])}')
+
+def _reasons(kinds):
+    "Why sources are left out, each kind once"
+    return ' '.join(_REASONS.get(kind, '') for kind in dict.fromkeys(kinds)).strip()
 
 # %% ../../nbs/73_client.ipynb #5ad3762e
 _PAUSE = 5. # Between questions while Kaggle takes a dataset in, s
@@ -303,10 +355,16 @@ _NOT_YOURS = r"403 Client Error|Forbidden|Permission '.*?' was denied|404 Client
 
 def _user(root):
     "Whose dataset it will be: the login's name, the kernel's owner, or what the command says"
-    if name := _login()[1]: return name
+    return _login()[1] or _owner(root) or _user_of_command()
+
+def _owner(root):
+    "The kernel's owner; '' where nobody has put a name there"
     try: owner = str(_metadata(root).get('id', '')).partition('/')[0]
-    except (ValueError, OSError): owner = ''
-    if owner and owner!=_PLACEHOLDER: return owner
+    except (ValueError, OSError): return ''
+    return '' if owner==_PLACEHOLDER else owner
+
+def _user_of_command():
+    "Who the command says is logged in"
     code, text = _cli('config', 'view')
     named = re.search(r'username: (?!None)([\w-]+)', text)
     if code or not named: raise ValueError(f'Whose dataset is it to be? {meaning(text)}')
@@ -314,14 +372,19 @@ def _user(root):
 
 def _refusal(text, id):
     "What an unhappy answer of `kaggle datasets` means"
-    if re.search(r'already in use', text, re.I):
-        say = f'Kaggle has a dataset of the name of {id} already, or one with that title: give another name with --name'
-    elif re.search(r'Upload unsuccessful', text): say = 'the upload broke off, and nothing was made of it: try again'
-    elif re.search(_NOT_YOURS, text):
-        say = f'Kaggle lets this login make or change no dataset {id}: the owner must be the user of the login'
-    else: return meaning(text, id)
-    return f'{say}.\nThe command said:\n{_tail(text, 3)}'
+    say = _of_datasets_alone(text, id)
+    return f'{say}.\nThe command said:\n{_tail(text, 3)}' if say else meaning(text, id)
 
+def _of_datasets_alone(text, id):
+    "What it means, if no other command answers so; else ''"
+    if re.search(r'already in use', text, re.I):
+        return (f'Kaggle has a dataset of the name of {id} already, or one with that title: '
+                'give another name with --name')
+    if re.search(r'Upload unsuccessful', text): return 'the upload broke off, and nothing was made of it: try again'
+    if not re.search(_NOT_YOURS, text): return ''
+    return f'Kaggle lets this login make or change no dataset {id}: the owner must be the user of the login'
+
+# %% ../../nbs/73_client.ipynb #063ec184
 def _dataset_state(id):
     """ready, failed, deleted, or a word of Kaggle's for its work;
     '' = there is no such dataset, or none that this login may see"""
@@ -330,18 +393,21 @@ def _dataset_state(id):
     if re.search(_NOT_YOURS, text): return ''
     raise ValueError(f'No answer about the dataset {id}: {_refusal(text, id)}')
 
-# %% ../../nbs/73_client.ipynb #063ec184
 def _there(id):
     "The marker of what is in the dataset now; None where it cannot be read"
     from hifigan_ruslan.model.weightset import MARKER, read_marker
     with tempfile.TemporaryDirectory(prefix='hifigan-') as d:
         _cli('datasets', 'download', id, '-f', MARKER, '-p', d, '--force', '--quiet')
         for p in sorted(Path(d).iterdir()):
-            if zipfile.is_zipfile(p): # Kaggle may serve a file as FILE.zip
-                with zipfile.ZipFile(p) as z, z.open(z.namelist()[0]) as f: p.write_bytes(f.read(2**16))
+            _unzip(p)
             try: return read_marker(p)
             except ValueError: continue
     return None
+
+def _unzip(path):
+    "Kaggle may serve a file as FILE.zip: what is in it takes its place"
+    if not zipfile.is_zipfile(path): return
+    with zipfile.ZipFile(path) as z, z.open(z.namelist()[0]) as f: path.write_bytes(f.read(2**16))
 
 def _is_ours(id):
     "Does the list of the dataset's files name our marker?"
@@ -368,13 +434,11 @@ def _packed(voice, name=None):
         (packed.folder/MARKER).unlink() # which guards a folder here, and says nothing there
         yield packed
 
+# %% ../../nbs/73_client.ipynb #63e16b05
 def _upload(mine, owner, minutes=15.):
     "See that the user's dataset has these weights"
     id = f'{owner}/hifigan-ruslan-weights-{mine.name}'
-    state, end = _dataset_state(id), time.monotonic()+60*minutes
-    if state not in ('', 'ready', 'failed', 'deleted'):
-        print(f'{id} is there, and Kaggle is still at work on it ({state})', flush=True)
-        _taken_in(id, end)
+    state, end = _settled(id, minutes)
     there = _there(id) if state and state!='deleted' else None
     if there and there['digest']==mine.digest:
         print(f'{id} has the weights {mine.words} already: nothing is uploaded')
@@ -385,6 +449,14 @@ def _upload(mine, owner, minutes=15.):
     print(f'{id} is ready')
     return id
 
+def _settled(id, minutes):
+    "State of the dataset, and when to stop waiting; what Kaggle is still at work on is waited for first"
+    state, end = _dataset_state(id), time.monotonic()+60*minutes
+    if state not in ('', 'ready', 'failed', 'deleted'):
+        print(f'{id} is there, and Kaggle is still at work on it ({state})', flush=True)
+        _taken_in(id, end)
+    return state, end
+
 def _of_somebody_else(id, state):
     deleted = ' that was deleted' if state=='deleted' else ''
     return (f'You have a dataset {id}{deleted}, in which there are no weights that hifigan-kaggle packed. '
@@ -393,22 +465,28 @@ def _of_somebody_else(id, state):
 # %% ../../nbs/73_client.ipynb #5a7492d7
 def _send(mine, id, again):
     "Make the dataset, or a new version of it"
-    size = sum(p.stat().st_size for p in mine.folder.iterdir())
-    what = 'a new version of' if again else 'the private dataset'
-    print(f'uploading the weights {mine.words}, {size/1e6:.1f} MB, as {what} {id}', flush=True)
+    print(_uploading(mine, id, again), flush=True)
     _describe(mine, id)
     action = ('version', '-m', f'SHA-256 {mine.digest[:12]}') if again else ('create',)
     code, text = _cli('datasets', *action, '-p', mine.folder, '--quiet')
     if code or 'is being created' not in text: raise ValueError(f'Nothing was uploaded: {_refusal(text, id)}')
 
+def _uploading(mine, id, again):
+    size = sum(p.stat().st_size for p in mine.folder.iterdir())
+    what = 'a new version of' if again else 'the private dataset'
+    return f'uploading the weights {mine.words}, {size/1e6:.1f} MB, as {what} {id}'
+
 def _describe(mine, id):
     "dataset-metadata.json for the command; private is what it makes where nothing else is asked for"
-    about = (f'Trained weights from which a session of the kernel hifigan-ruslan-train starts: {mine.words}. '
-             f'Made by hifigan-kaggle weights: {mine.origin}. '
-             'Terms as said there; README.md in the dataset is the model card.')
     title, other = id.partition('/')[2].replace('-', ' '), [dict(name='other')] # other = said in the description
-    meta = dict(id=id, title=title, licenses=other, description=about)
+    meta = dict(id=id, title=title, licenses=other, description=_about(mine))
     (mine.folder/'dataset-metadata.json').write_text(json.dumps(meta, indent=1), encoding='utf-8')
+
+def _about(mine):
+    "The description"
+    return (f'Trained weights from which a session of the kernel hifigan-ruslan-train starts: {mine.words}. '
+            f'Made by hifigan-kaggle weights: {mine.origin}. '
+            'Terms as said there; README.md in the dataset is the model card.')
 
 # %% ../../nbs/73_client.ipynb #f89a8f83
 def _taken_in(id, end, digest=None, again=False):
@@ -416,13 +494,16 @@ def _taken_in(id, end, digest=None, again=False):
     said = ''
     while True:
         state = _dataset_state(id)
-        there = _there(id) if state=='ready' and again else None
-        is_old = there and there['digest']!=digest
-        if state=='ready' and not is_old: return # without a marker Kaggle's word must do: the session proves the hash
+        if state=='ready' and not (again and _is_old(id, digest)): return
         if state in ('failed', 'deleted'): raise ValueError(_not_taken_in(id, state))
         if state!=said: print(_at_work(id, state), flush=True); said = state
         if time.monotonic()>end: raise ValueError(_too_slow(id, state))
         time.sleep(_PAUSE)
+
+def _is_old(id, digest):
+    "Are other weights shown? Without a marker Kaggle's word must do: the session proves the hash"
+    there = _there(id)
+    return there is not None and there['digest']!=digest
 
 def _at_work(id, state):
     if state=='ready': return f'{id}: Kaggle still shows the version before'
@@ -440,24 +521,32 @@ _SPARE = 15 # Minutes on top of a short run's own, for preparing the corpus and 
 
 def _settings(minutes, hours, preset, corpus, train):
     "Names in the kernel's settings cell -> values, of what was given"
-    if minutes is not None and minutes<=0: raise ValueError(f'minutes must be above 0, found {minutes}')
-    if hours is not None and not 0<hours<=12:
-        raise ValueError(f'hours must be above 0 and at most 12, when Kaggle ends a session, found {hours}')
+    _check_time(minutes, hours)
     if preset is not None: named(preset) # it would be refused on Kaggle too, after waiting for a machine
     given = dict(MINUTES=minutes, HOURS=hours, PRESET=preset, CORPUS=corpus, TRAIN=train)
     return {k: v for k,v in given.items() if v is not None}
+
+def _check_time(minutes, hours):
+    if minutes is not None and minutes<=0: raise ValueError(f'minutes must be above 0, found {minutes}')
+    if hours is not None and not 0<hours<=12:
+        raise ValueError(f'hours must be above 0 and at most 12, when Kaggle ends a session, found {hours}')
 
 @contextmanager
 def _folder(root, settings, sources, datasets=()):
     "A temporary folder to push: a kernel of these settings, with more sources"
     meta = _metadata(root)
-    there = dict(kernel_sources=_joined(meta.get('kernel_sources', []), sources),
-                 dataset_sources=_joined(meta.get('dataset_sources', []), datasets))
-    for p in _source_problems(there): raise ValueError(p)
+    there = _all_sources(meta, sources, datasets)
     with tempfile.TemporaryDirectory(prefix='hifigan-') as d:
         (Path(d)/'train.ipynb').write_text(compiled(root, **settings), encoding='utf-8')
         (Path(d)/_META).write_text(json.dumps(meta|there|dict(code_file='train.ipynb')), encoding='utf-8')
         yield Path(d)
+
+def _all_sources(meta, kernels, datasets):
+    "The sources in the metadata and these, each once"
+    there = dict(kernel_sources=_joined(meta.get('kernel_sources', []), kernels),
+                 dataset_sources=_joined(meta.get('dataset_sources', []), datasets))
+    for p in _source_problems(there): raise ValueError(p)
+    return there
 
 def _joined(a, b): return [*dict.fromkeys([*a, *b])]
 
@@ -476,12 +565,13 @@ def _start_of(root, init, from_scratch, preset):
     if from_scratch or (init or '').startswith(_MOUNTED): yield None; return
     try:
         with _packed(init or 'universal') as mine:
-            if why := _why_unfit(mine, root, preset):
-                raise ValueError(f'Nothing was pushed: {why}; '
-                                 '--init names other weights, and --from-scratch starts without any')
+            if why := _why_unfit(mine, root, preset): raise ValueError(_unfit(why))
             yield mine
     except FileNotFoundError as e:
         raise FileNotFoundError(f'Nothing was pushed. {e}. --from-scratch starts without trained weights') from None
+
+def _unfit(why):
+    return f'Nothing was pushed: {why}; --init names other weights, and --from-scratch starts without any'
 
 def _why_unfit(mine, root, preset):
     "Why the kernel cannot start from these weights; '' if it can"
@@ -527,15 +617,18 @@ def push(root:str='.', # The root of a clone of the repository
     _say_next(goes_on, _begins(mine, dataset, init, from_scratch))
     return address
 
+# %% ../../nbs/73_client.ipynb #7f951c68
 def _pushed(folder, id, minutes):
     "Address of the session that Kaggle has started"
     limit = ['-t', int((minutes+_SPARE)*60)] if minutes is not None else []
     code, text = _cli('kernels', 'push', '-p', folder, *limit)
     if problem := verdict(code, text, id): raise ValueError(problem)
     print(text.strip())
-    if limit: print(f'It trains for {minutes:g} minutes; '
-                    f'Kaggle stops it after {minutes+_SPARE:g} if it has not ended by itself')
+    if limit: print(_time_limit(minutes))
     return re.search(r'progress at (\S+)', text)[1]
+
+def _time_limit(minutes):
+    return f'It trains for {minutes:g} minutes; Kaggle stops it after {minutes+_SPARE:g} if it has not ended by itself'
 
 def _say_next(goes_on, begins):
     if goes_on: print(f'It goes on from the checkpoint of an earlier session; were there none, it would start {begins}')
@@ -626,11 +719,12 @@ def _place(new, out):
 def _refused(new, place):
     "Why the files of `new` cannot go there"
     rows, old = _rows(new), _rows(place)
-    if not _goes_on(rows, old):
-        return f'{place} holds another run, or more of this one, up to step {int(old[-1]["step"]):,}'
+    if not _goes_on(rows, old): return _another_run(place, int(old[-1]['step']))
     try: _results(place).check(*(n for n in _coming(new, place) if Path(n).name!=MARKER))
     except ValueError as e: return f'{place} holds something of the user ({e})'
     return ''
+
+def _another_run(place, step): return f'{place} holds another run, or more of this one, up to step {step:,}'
 
 # %% ../../nbs/73_client.ipynb #b931a8ea
 def _results(place):
@@ -641,8 +735,11 @@ def _old_results(place):
     "What version 0.1 has brought here; nothing where there is something else"
     if 'outcome' not in _json(place/'session.json'): return []
     names = [p.relative_to(place).as_posix() for p in sorted(place.rglob('[!.]*')) if p.is_file()]
-    known = all(re.search(_WANTED, n) or re.fullmatch(r'[^/]+\.log|__\w+__\.\w+', n) for n in names)
-    return names if known else []
+    return names if all(map(_is_of_old, names)) else []
+
+def _is_of_old(name):
+    "Did version 0.1 bring files of this name?"
+    return bool(re.search(_WANTED, name) or re.fullmatch(r'[^/]+\.log|__\w+__\.\w+', name))
 
 def _coming(new, out):
     "Names of the files of folder `new` that are not in `out` already, but for the marker of the place where they were"
@@ -654,13 +751,17 @@ def _move(new, out):
     "Put the files of folder `new` into `out`, where they are not there already; those that were put, relative to `out`"
     put = _coming(new, out)
     if not put: return []
-    ours, large = _results(out), [n for n in put if n.endswith(('.pt', 'log.csv')) or Path(n).name==MARKER]
+    ours = _results(out)
     ours.note(*put)
     for n in put:
         (out/n).parent.mkdir(parents=True, exist_ok=True)
         os.replace(new/n, out/n)
-    ours.seal(*set(put)-set(large))
+    ours.seal(*{n for n in put if not _is_large(n)})
     return [Path(n) for n in put]
+
+def _is_large(name):
+    "Is no digest kept of such a file? Nor is one of another marker"
+    return name.endswith(('.pt', 'log.csv')) or Path(name).name==MARKER
 
 # %% ../../nbs/73_client.ipynb #4b9081ff
 def pull(root:str='.', # The root of a clone of the repository
@@ -682,26 +783,40 @@ def _download(id, new, wanted):
     "The output of the session, into the folder `new`; ValueError if a checkpoint has not come whole"
     for line in _lines(id, 'kernels', 'output', id, '-p', new, '--page-size', 200, *wanted):
         print(_downloaded(line, new), end='', flush=True)
-    broken = [str(p.relative_to(new)) for p in new.rglob('*.pt') if not zipfile.is_zipfile(p)]
-    if not broken: return
-    raise ValueError(f'{", ".join(broken)}: what came is no whole checkpoint. Nothing was changed: pull again, '
-                     f'and if that does not help look at the files at https://www.kaggle.com/code/{id}/output')
+    if broken := _broken(new): raise ValueError(_not_whole(broken, id))
 
+def _broken(folder):
+    "The checkpoints that are no whole zip files"
+    return [str(p.relative_to(folder)) for p in folder.rglob('*.pt') if not zipfile.is_zipfile(p)]
+
+def _not_whole(broken, id):
+    return (f'{", ".join(broken)}: what came is no whole checkpoint. Nothing was changed: pull again, '
+            f'and if that does not help look at the files at https://www.kaggle.com/code/{id}/output')
+
+# %% ../../nbs/73_client.ipynb #597b9ac8
 def _downloaded(line, new):
     "A line of the command, without the temporary folder; its progress bars only for a terminal"
     m, live = re.match(r'(?:Output file|Kernel log) downloaded to (.*?)\s*$', line), sys.stdout.isatty()
-    if m: return f'{chr(13) if live else ""}{Path(m[1]).relative_to(new).as_posix():<{100 if live else 0}}\n'
+    if m: return _over_the_bar(Path(m[1]).relative_to(new).as_posix(), live)
     if '%|' in line: return f'\r{line.strip()}' if live else ''
     return '' if line.startswith('Downloading ') or not line.strip() else line
+
+def _over_the_bar(name, live):
+    "The name of a file that is there, in place of its progress bar"
+    return f'\r{name:<100}\n' if live else f'{name}\n'
 
 def _arrived(place, new, put):
     "What has come, in words"
     session = _json(place/'session.json')
-    files = [f'{p.as_posix()} ({(place/p).stat().st_size/2**20:,.1f} MiB)' for p in put if p.suffix=='.pt']
-    if other := len(put)-len(files): files.append(f'{other} other files')
-    lines = [f'{place}: {", ".join(files)} came anew' if put else f'{place}: nothing new']
+    lines = [f'{place}: {_counted(place, put)} came anew' if put else f'{place}: nothing new']
     if 'outcome' in session: lines.append(f'The session: {session["outcome"]}, step {session.get("step", 0):,}')
     return '\n'.join([*lines, *(f'PROBLEM: {p}' for p in session.get('problems', []))])
+
+def _counted(place, put):
+    "The checkpoints with their sizes, and how many other files there are"
+    files = [f'{p.as_posix()} ({(place/p).stat().st_size/2**20:,.1f} MiB)' for p in put if p.suffix=='.pt']
+    if other := len(put)-len(files): files.append(f'{other} other files')
+    return ', '.join(files)
 
 # %% ../../nbs/73_client.ipynb #75e4d32c
 def proceed(root:str='.', # The root of a clone of the repository
@@ -717,12 +832,16 @@ def proceed(root:str='.', # The root of a clone of the repository
            )->str: # Address of the session
     "Start the next session, which goes on from the output of the last one that ended well"
     id = _id(root)
+    _check_ended(id, anyway)
+    return push(root, minutes=minutes, hours=hours, preset=preset, corpus=corpus, train=train,
+                init=init, from_scratch=from_scratch, sources=','.join(filter(None, [id, sources])))
+
+def _check_ended(id, anyway):
+    "ValueError if the last session is not over, or has not ended well"
     state, _ = _state(id)
     if state in ('QUEUED', 'RUNNING', 'CANCEL_REQUESTED'):
         raise ValueError(f'{id} {_STATES[state]} ({state}). There is nothing to go on from before it has ended')
     if state!='COMPLETE' and not anyway: raise ValueError(_did_not_end_well(id, state))
-    return push(root, minutes=minutes, hours=hours, preset=preset, corpus=corpus, train=train,
-                init=init, from_scratch=from_scratch, sources=','.join(filter(None, [id, sources])))
 
 def _did_not_end_well(id, state):
     return (f'The last session of {id} did not end well ({state}), and Kaggle mounts the output of the last one '

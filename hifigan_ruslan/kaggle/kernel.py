@@ -24,13 +24,17 @@ def _modules(package):
 
 def _imported(name, text):
     "Dotted names that a module may import, those inside functions too"
-    home = [PACKAGE, *name.removesuffix('.py').split('/')]
     for o in ast.walk(ast.parse(text)):
         if isinstance(o, ast.Import): yield from (a.name for a in o.names)
-        if isinstance(o, ast.ImportFrom):
-            base = '.'.join([*(home[:-o.level] if o.level else ()), *filter(None, [o.module])])
-            yield from (base, *(f'{base}.{a.name}' for a in o.names)) # a name in a module, or a module in a package
+        if isinstance(o, ast.ImportFrom): yield from _imported_from(o, name)
 
+def _imported_from(statement, name):
+    "The same of one `from ... import ...`, which stands in the file `name`"
+    home = [PACKAGE, *name.removesuffix('.py').split('/')]
+    base = '.'.join([*(home[:-statement.level] if statement.level else ()), *filter(None, [statement.module])])
+    return base, *(f'{base}.{a.name}' for a in statement.names) # a name in a module, or a module in a package
+
+# %% ../../nbs/71_kernel.ipynb #2d5e9ffc
 def _files(dotted, modules):
     "The files that `import dotted` runs: __init__.py of each package on the way, and the module"
     first, *parts = dotted.split('.')
@@ -43,12 +47,20 @@ def _reached(modules):
     def visit(name):
         if name in seen: return
         seen.add(name)
-        needs = {f for d in _imported(name, modules[name]) for f in _files(d, modules)}
-        for f in sorted(needs, key=lambda f: ('/' in f, f)): visit(f)
+        for f in _needed(name, modules): visit(f)
         out[name] = modules[name]
     for name in STARTED:
-        for f in _files(f'{PACKAGE}.'+name.removesuffix('.py').replace('/', '.'), modules): visit(f)
+        for f in _files(f'{PACKAGE}.{_dotted(name)}', modules): visit(f)
     return out
+
+def _needed(name, modules):
+    "What a module imports of the package, the spine first"
+    files = {f for d in _imported(name, modules[name]) for f in _files(d, modules)}
+    return sorted(files, key=lambda f: ('/' in f, f))
+
+def _dotted(name):
+    "The module that a file of the package is"
+    return name.removesuffix('.py').replace('/', '.')
 
 # %% ../../nbs/71_kernel.ipynb #a5dd4ca7
 _HIDDEN = {'_kg_hide-input': True, 'jupyter': dict(source_hidden=True)} # Folded on Kaggle, and in JupyterLab
@@ -71,9 +83,8 @@ def _module_cells(name, text):
     "A heading and the module, to be put at `package`/name"
     if not text.endswith('\n'):
         raise ValueError(f'{name} does not end with a newline, without which a cell cannot write it: add one')
-    dotted = name.removesuffix('.py').replace('/', '.')
-    id = dotted.replace('.', '-').replace('_', '-')
-    return [(f'title-{id}', _text_cell(f'### {dotted}')),
+    id = _dotted(name).replace('.', '-').replace('_', '-')
+    return [(f'title-{id}', _text_cell(f'### {_dotted(name)}')),
             (f'module-{id}', _code_cell(f'{_WRITE}{name}\n{text[:-1]}', **_HIDDEN))]
 
 def _package_cells(files):
@@ -139,25 +150,40 @@ def _sections(cells):
         out[-1].append(c)
     return out
 
+# %% ../../nbs/71_kernel.ipynb #f26d8d2b
 def _kernel_cell(cell):
     "The cell as it is in the kernel, or None"
     d, src = _directives(cell), _source(cell)
-    plain = re.sub(r'^#\|.*\n?', '', src, flags=re.M).strip('\n')
-    if 'kernel' in d: return _code_cell(plain, **(dict(tags=[d['kernel']]) if d['kernel'] else {}))
-    if _is_shown(cell): return _text_cell(f'```python\n{plain}\n```')
+    if 'kernel' in d: return _run_cell(src, d['kernel'])
+    if _is_shown(cell): return _text_cell(f'```python\n{_plain(src)}\n```')
     if cell['cell_type']!='markdown' or src.startswith('<!-- local -->'): return None
-    return _text_cell(re.sub(r'\[([^\]]*)\]\(\w+\.(?:html|ipynb)[^)]*\)', r'\1', src)) # its links lead nowhere there
+    return _text_cell(_without_links(src))
+
+def _run_cell(src, tag):
+    "One that is run on Kaggle; by its tag, if it has one, papermill finds it"
+    return _code_cell(_plain(src), **(dict(tags=[tag]) if tag else {}))
+
+def _plain(src):
+    "Code without its directives"
+    return re.sub(r'^#\|.*\n?', '', src, flags=re.M).strip('\n')
+
+def _without_links(src):
+    "Prose without links to other pages: they lead nowhere there"
+    return re.sub(r'\[([^\]]*)\]\(\w+\.(?:html|ipynb)[^)]*\)', r'\1', src)
 
 # %% ../../nbs/71_kernel.ipynb #fdd65d95
 def _set(src, values):
     "The settings cell with other values"
-    lines = src.split('\n')
-    there = {o.targets[0].id: o.value for o in ast.parse(src).body if isinstance(o, ast.Assign)}
+    lines, there = src.split('\n'), _assigned(src)
     for k,v in values.items():
         if k not in there: raise ValueError(f'The kernel has no setting {k!r}; it has {", ".join(there)}')
         o = there[k]; i = o.lineno-1
         lines[i] = lines[i][:o.col_offset] + repr(v) + lines[i][o.end_col_offset:]
     return '\n'.join(lines)
+
+def _assigned(src):
+    "Name -> value, as syntax, of the assignments in a cell"
+    return {o.targets[0].id: o.value for o in ast.parse(src).body if isinstance(o, ast.Assign)}
 
 def _read_notebook(path):
     if not path.is_file(): raise FileNotFoundError(f'There is no {path}: {_IN_A_CLONE}')
@@ -166,9 +192,12 @@ def _read_notebook(path):
 def defaults(root:str|Path='.' # A clone of the repository
             )->dict: # Name -> value
     "The kernel's settings as they stand in its source"
+    return {k: ast.literal_eval(v) for k,v in _assigned(_settings_source(root)).items()}
+
+def _settings_source(root):
+    "The settings cell; '' where the notebook has none"
     cells = _read_notebook(Path(root)/SOURCE)['cells']
-    cell = next((_source(c) for c in cells if _directives(c).get('kernel')=='parameters'), '')
-    return {o.targets[0].id: ast.literal_eval(o.value) for o in ast.parse(cell).body if isinstance(o, ast.Assign)}
+    return next((_source(c) for c in cells if _directives(c).get('kernel')=='parameters'), '')
 
 # %% ../../nbs/71_kernel.ipynb #4e0b7360
 _MADE = f'<!-- Made from {SOURCE} and the package by hifigan-kaggle build: edit those, not this -->'
@@ -189,23 +218,30 @@ def compiled(root:str|Path='.', # A clone of the repository
     root = Path(root)
     package = _package_cells(_reached(_modules(root/PACKAGE)))
     cells = _train_cells(root)
-    first = next((i for i,(_,c) in enumerate(cells) if 'parameters' in c['metadata'].get('tags', ())), None)
+    first = _settings_at(cells)
     if first is None: raise ValueError(f'{root/SOURCE} has no cell with the directive "#| kernel: parameters"')
     cells[first][1]['source'] = _set(cells[first][1]['source'], settings)
     return _notebook([('made', _text_cell(_MADE)), *cells[:first+1], *package, *cells[first+1:]])
+
+def _settings_at(cells):
+    "Where the settings are among the cells; None if they are not there"
+    return next((i for i,(_,c) in enumerate(cells) if 'parameters' in c['metadata'].get('tags', ())), None)
 
 # %% ../../nbs/71_kernel.ipynb #29710dd3
 _SEAL = 'hifigan_ruslan' # Its place in the notebook's metadata
 
 def _notebook(cells):
     "JSON as nbformat writes it"
-    cells = [c | dict(id=id or f'cell-{i}', source=c['source'].splitlines(keepends=True))
-             for i,(id,c) in enumerate(cells)]
     python = dict(display_name='python3', language='python', name='python3')
     spec = dict(kernelspec=python, language_info=dict(name='python'))
-    nb = dict(cells=cells, metadata=spec, nbformat=4, nbformat_minor=5)
+    nb = dict(cells=_as_lines(cells), metadata=spec, nbformat=4, nbformat_minor=5)
     spec[_SEAL] = _checksum(nb)
     return json.dumps(nb, ensure_ascii=False, indent=1, sort_keys=True)+'\n'
+
+def _as_lines(cells):
+    "The cells with an id each, and their source line by line"
+    return [c | dict(id=id or f'cell-{i}', source=c['source'].splitlines(keepends=True))
+            for i,(id,c) in enumerate(cells)]
 
 def _checksum(nb):
     whole = json.dumps([[c['cell_type'], _lasting(c)] for c in nb['cells']])
@@ -219,8 +255,12 @@ def _lasting(cell):
     if cell.get('id')!='package' or _BEGIN not in src: return src
     head, _, rest = src.partition(_BEGIN)
     packed, _, tail = rest.partition(_END)
+    return head + _digest(_unpacked(packed)) + tail
+
+def _unpacked(packed):
+    "Name -> text of the modules in such a zip"
     with zipfile.ZipFile(io.BytesIO(base64.b64decode(packed))) as z:
-        return head + _digest({n.partition('/')[2]: z.read(n).decode() for n in z.namelist()}) + tail
+        return {n.partition('/')[2]: z.read(n).decode() for n in z.namelist()}
 
 # %% ../../nbs/71_kernel.ipynb #a28c039f
 def _read_kernel(text):
@@ -242,8 +282,9 @@ def stale(root:str|Path='.' # A clone of the repository
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         return f'{path} is damaged ({e}): hifigan-kaggle build makes it anew'
     wanted = _read_kernel(compiled(root))
-    if there==wanted: return ''
-    what = 'the package' if old!=_package_of(wanted) else SOURCE
+    return '' if there==wanted else _out_of_date(path, 'the package' if old!=_package_of(wanted) else SOURCE)
+
+def _out_of_date(path, what):
     return f'{path} is out of date: {what} has changed since. hifigan-kaggle build brings it up to date'
 
 # %% ../../nbs/71_kernel.ipynb #445104e4

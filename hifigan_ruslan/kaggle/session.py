@@ -36,37 +36,50 @@ _GROUPS = dict(datasets='*/*', notebooks='*/*', competitions='*', models='*/*')
 def mounts(folder:str|Path # /kaggle/input
           )->list: # Folders, sorted
     "What is attached to the session, in either layout"
-    out = []
-    for p in sorted(p for p in Path(folder).glob('*') if p.is_dir()):
-        if p.name in _GROUPS: out += sorted(q for q in p.glob(_GROUPS[p.name]) if q.is_dir())
-        else: out.append(p)
-    return out
+    folders = sorted(p for p in Path(folder).glob('*') if p.is_dir())
+    return [m for p in folders for m in _mounts_in(p)]
 
+def _mounts_in(folder):
+    "The mounts in a folder of the newer layout; any other folder is a mount itself"
+    if folder.name not in _GROUPS: return [folder]
+    return sorted(p for p in folder.glob(_GROUPS[folder.name]) if p.is_dir())
+
+# %% ../../nbs/70_session.ipynb #ac2c0e9f
 def tree(folder:str|Path, # Where to look
          depth:int=5, # Levels
          width:int=4 # Entries of each kind that are named in a folder
         )->str: # Lines
     "What is in a folder and below it, in few lines"
-    def lines(d, level):
-        entries = sorted(d.iterdir())
-        dirs, files = [e for e in entries if e.is_dir()], [e for e in entries if not e.is_dir()]
-        for e in dirs[:width]:
-            yield '  '*level+e.name+'/'
-            if level<depth: yield from lines(e, level+1)
-        if len(dirs)>width: yield '  '*level+f'... {len(dirs)-width:,} more folders'
-        for e in files[:width]: yield '  '*level+e.name
-        if len(files)>width: yield '  '*level+f'... {len(files)-width:,} more files'
     folder = Path(folder)
-    return '\n'.join([str(folder), *lines(folder, 1)]) if folder.is_dir() else f'{folder} does not exist'
+    if not folder.is_dir(): return f'{folder} does not exist'
+    return '\n'.join([str(folder), *_entries(folder, 1, depth, width)])
+
+def _entries(folder, level, depth, width):
+    "Lines of what is in a folder: its folders, with what is in them, then its files"
+    entries = sorted(folder.iterdir())
+    dirs, files = [e for e in entries if e.is_dir()], [e for e in entries if not e.is_dir()]
+    yield from _folder_lines(dirs, level, depth, width)
+    yield from _file_lines(files, level, width)
+
+def _folder_lines(dirs, level, depth, width):
+    for e in dirs[:width]:
+        yield '  '*level+e.name+'/'
+        if level<depth: yield from _entries(e, level+1, depth, width)
+    if len(dirs)>width: yield '  '*level+f'... {len(dirs)-width:,} more folders'
+
+def _file_lines(files, level, width):
+    for e in files[:width]: yield '  '*level+e.name
+    if len(files)>width: yield '  '*level+f'... {len(files)-width:,} more files'
 
 # %% ../../nbs/70_session.ipynb #3405ed60
 def _survey(mount):
     "Sound files below a folder, whether RUSLAN's metadata is there, and whether it is the output of a run"
     names = [Path(d, n) for d,_,ns in os.walk(mount, followlinks=True) for n in ns]
-    sounds = sum(p.suffix.lower() in ('.wav','.flac') for p in names)
-    ruslan = any('ruslan' in p.name.lower() and p.suffix.lower()=='.csv' for p in names)
-    run = any(p.parent.name=='checkpoints' and p.suffix=='.pt' for p in names)
-    return sounds, ruslan, run
+    return sum(map(_is_sound, names)), any(map(_is_of_ruslan, names)), any(map(_is_of_a_run, names))
+
+def _is_sound(path): return path.suffix.lower() in ('.wav','.flac')
+def _is_of_ruslan(path): return 'ruslan' in path.name.lower() and path.suffix.lower()=='.csv'
+def _is_of_a_run(path): return path.parent.name=='checkpoints' and path.suffix=='.pt'
 
 def find_speech(folder:str|Path, # /kaggle/input
                 where:str|None=None # The corpus, as a path or relative to `folder`; None = searched for
@@ -75,12 +88,21 @@ def find_speech(folder:str|Path, # /kaggle/input
     folder = Path(folder)
     if where: return folder/where
     seen = {m: _survey(m) for m in mounts(folder)}
-    found = [m for m,(sounds,_,run) in seen.items() if sounds and not run]
+    found = _corpora(seen)
     if not found: raise FileNotFoundError(_no_recordings(folder))
-    first, *others = sorted(found, key=lambda m: (not seen[m][1], -seen[m][0]))
+    print(_choice(found, seen))
+    return found[0]
+
+def _corpora(seen):
+    "The mounts with recordings: RUSLAN before others, then the one with most sounds"
+    found = [m for m,(sounds,_,run) in seen.items() if sounds and not run]
+    return sorted(found, key=lambda m: (not seen[m][1], -seen[m][0]))
+
+def _choice(found, seen):
+    "Which mount is taken, and which are not, in a line"
+    first, *others = found
     unused = f'; not used: {", ".join(map(str, others))} (set CORPUS to choose)' if others else ''
-    print(f'recordings: {first} ({seen[first][0]:,} sound files){unused}')
-    return first
+    return f'recordings: {first} ({seen[first][0]:,} sound files){unused}'
 
 def _no_recordings(folder):
     return ('No recordings are attached. Attach a dataset with .wav or .flac files, such as freezerainml/ruslan '
@@ -94,25 +116,36 @@ def newest(folders:list, # Where runs may lie, at any depth
            say:Callable=print # Called with a line for each checkpoint that is passed over
           )->tuple: # Path of the checkpoint and its step; (None, 0) where there is none
     "The valid checkpoint of this run with the most steps"
-    found = []
+    found = _of_this_run(folders, cfg, data, say)
+    most = sorted(found, key=lambda o: (o[1], o[0].name=='last.pt'), reverse=True)
+    return next(_whole(most, say), (None, 0))
+
+def _of_this_run(folders, cfg, data, say):
+    "(path, step) of the checkpoints of the run, as far as their plain values tell"
     for p in sorted({p for f in folders for p in Path(f).rglob('checkpoints/*.pt')}):
         try: step, why = _step_of(p, cfg, data)
         except ValueError as e: say(f'passed over: {e}'); continue
         if why: say(f'passed over: {p} was {why}')
-        else: found.append((step, p.name=='last.pt', p))
-    for step,_,p in sorted(found, key=lambda o: o[:2], reverse=True):
-        try: read_checkpoint(p)
+        else: yield p, step
+
+def _whole(found, say):
+    "Those that can be read to the last byte, one after the other as they are asked for"
+    for path,step in found:
+        try: read_checkpoint(path)
         except ValueError as e: say(f'passed over: {e}'); continue
-        return p, step
-    return None, 0
+        yield path, step
 
 def _step_of(path, cfg, data):
     "Step of a checkpoint, and why it is not of this run; '' if it is"
     ck = read_checkpoint(path, whole=False)
     if not {'config','data_sha256','step'}<=ck.keys(): return None, 'not written by a training run of ours'
+    return ck['step'], _why_other_run(ck, cfg, data)
+
+def _why_other_run(ck, cfg, data):
+    "What differs; '' if the checkpoint is of a run with this configuration, or with any of several"
     cfgs = cfg if isinstance(cfg, tuple) else (cfg,)
     reasons = [why_other(ck, c, data.fingerprint) for c in cfgs]
-    return ck['step'], reasons[0] if all(reasons) else ''
+    return reasons[0] if all(reasons) else ''
 
 # %% ../../nbs/70_session.ipynb #1bfba38e
 _SMALL = ('config.json', 'curves.png', 'start.json') # Files of a run whose digests are kept in its marker
@@ -124,13 +157,19 @@ def adopt(checkpoint:Path, # From `newest`, in checkpoints/ of its run
     "Copy a run, so that training goes on from the checkpoint"
     old = checkpoint.parent.parent
     names = _to_copy(old)
-    large = [n for n in names if n not in _SMALL] + ['checkpoints/best.pt', 'checkpoints/last.pt']
-    to = claim_run(run)
-    to.check(*names, *large)
-    with to.writing(*set(names)-set(large)), to.writing(*large, digest=False):
+    with _noted(run, names):
         for name in names: _copy(old/name, run/name)
         _copy_checkpoints(checkpoint, run, say)
 
+@contextmanager
+def _noted(run, names):
+    "For the block, which writes these files and the checkpoints: the run's marker keeps what they are"
+    large = [n for n in names if n not in _SMALL] + ['checkpoints/best.pt', 'checkpoints/last.pt']
+    to = claim_run(run)
+    to.check(*names, *large)
+    with to.writing(*set(names)-set(large)), to.writing(*large, digest=False): yield
+
+# %% ../../nbs/70_session.ipynb #cb7fcc13
 def _to_copy(run):
     "Names of the files of a run that go along, but for its checkpoints"
     wanted = [p for n in ('config.json','log.csv','curves.png','start.json') if (p := run/n).is_file()]
@@ -140,11 +179,15 @@ def _to_copy(run):
 def _copy_checkpoints(checkpoint, run, say):
     "The best one if it is whole, and the one to go on from"
     best = checkpoint.parent/'best.pt'
-    if best==checkpoint: _copy(best, run/'checkpoints'/'best.pt')
-    elif best.is_file():
-        try: read_checkpoint(best); _copy(best, run/'checkpoints'/'best.pt')
-        except ValueError as e: say(f'left behind: {e}')
+    if best==checkpoint or _can_be_read(best, say): _copy(best, run/'checkpoints'/'best.pt')
     _copy(checkpoint, run/'checkpoints'/'last.pt')
+
+def _can_be_read(checkpoint, say):
+    "Is it there, and whole? Of a damaged one it is said that it stays"
+    if not checkpoint.is_file(): return False
+    try: read_checkpoint(checkpoint)
+    except ValueError as e: say(f'left behind: {e}'); return False
+    return True
 
 def _copy(a, b):
     "Contents only: the copy of a read-only file can be written"
@@ -161,16 +204,20 @@ def run_child(command:list, # Program and arguments
     with tempfile.NamedTemporaryFile() as out, open(out.name, encoding='utf-8', errors='replace') as back:
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
                                  start_new_session=True, env=env)
-        end, rest = time.monotonic()+timeout, ''
-        with _passed_on(child):
-            while True:
-                over = child.poll() is not None     # asked before reading, so that the last words are heard
-                *lines, rest = (rest+back.read()).split('\n')
-                for line in lines + [rest]*(over and rest!=''): on_line(line)
-                if over: break
-                time.sleep(.1)
-                if time.monotonic()>end: os.killpg(child.pid, signal.SIGKILL)
+        end = time.monotonic()+timeout
+        with _passed_on(child): _follow(child, back, on_line, end)
     return child.returncode
+
+def _follow(child, back, on_line, end):
+    "Its lines, until it has ended; it is killed if that is later than `end`"
+    rest = ''
+    while True:
+        over = child.poll() is not None     # asked before reading, so that the last words are heard
+        *lines, rest = (rest+back.read()).split('\n')
+        for line in lines + [rest]*(over and rest!=''): on_line(line)
+        if over: break
+        time.sleep(.1)
+        if time.monotonic()>end: os.killpg(child.pid, signal.SIGKILL)
 
 @contextmanager
 def _passed_on(child):
@@ -200,20 +247,32 @@ def processes(wanted:int|None=None, # None = one for each GPU
     n = wanted or max(1, torch.cuda.device_count())
     if n<=1: return 1, {}
     for env in ({}, dict(NCCL_P2P_DISABLE='1')):
-        code, words = _meet(n, timeout, env)
-        if code==0:
-            say(f'{n} processes can train together' + (', with NCCL_P2P_DISABLE=1' if env else ''))
-            return n, env
-        late = ', no answer in time' if code==-signal.SIGKILL else ''
-        say(f'{n} processes could not work together (exit code {code}{late}): {words}')
+        if _work_together(n, timeout, env, say): return n, env
     say('one process trains alone')
     return 1, {}
 
+# %% ../../nbs/70_session.ipynb #5b5c3337
+def _work_together(n, timeout, env, say):
+    "Do the processes meet? What came of it is said"
+    code, words = _meet(n, timeout, env)
+    if code==0: say(f'{n} processes can train together' + (', with NCCL_P2P_DISABLE=1' if env else ''))
+    else: say(_did_not_meet(n, code, words))
+    return code==0
+
+def _did_not_meet(n, code, words):
+    late = ', no answer in time' if code==-signal.SIGKILL else ''
+    return f'{n} processes could not work together (exit code {code}{late}): {words}'
+
 def _meet(n, timeout, env):
     "Exit code and last words of processes that meet"
-    lines, torchrun = [], [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', str(n)]
-    code = run_child([*torchrun, '--no-python', sys.executable, '-c', _MEET], lines.append, timeout, **env)
+    lines = []
+    code = run_child(_torchrun(n, sys.executable, '-c', _MEET), lines.append, timeout, **env)
     return code, ' / '.join(lines[-3:])
+
+def _torchrun(n, *program):
+    "The command that starts `n` processes of a program, which can meet"
+    launcher = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', str(n)]
+    return [*launcher, '--no-python', *program]
 
 # %% ../../nbs/70_session.ipynb #0f1dadce
 # Steps -> full-band mel L1, what is heard
@@ -230,6 +289,7 @@ WARM = {0: (.274, 'universal as it is: PESQ 2.67; from scratch this takes some 2
 WARM_SOURCE = ('measured here on 12 held-out RUSLAN clips with nothing trained, another voice than the table above; '
                'the other lines are lengths that others use, their sound was not measured')
 
+# %% ../../nbs/70_session.ipynb #35ccc7af
 def budget_table(steps_per_s:float, # Measured
                  batch:int, # Segments in a step, of all processes together
                  utterances:int=21_756, # Training utterances; 98 % of RUSLAN
@@ -240,10 +300,7 @@ def budget_table(steps_per_s:float, # Measured
     if not steps_per_s>0: raise ValueError(f'steps_per_s must be above 0, found {steps_per_s}')
     epoch = max(1, utterances//batch)
     def row(steps, mel, heard):
-        hours = steps/steps_per_s/3600
-        sessions, weeks = math.ceil(hours/session_hours), hours/weekly_hours
-        mel = f'~{mel}' if mel else '?'
-        return f'{steps:>8,}{steps/epoch:>8.0f}{hours:>8.1f}{sessions:>10}{weeks:>7.1f}  {mel:<6}  {heard}'
+        return _cost(steps, epoch, steps/steps_per_s/3600, session_hours, weekly_hours) + _gain(mel, heard)
     return '\n'.join([
         f'{steps_per_s:.2f} steps/s with {batch} segments a step: '
         f'an epoch of {epoch:,} steps takes {epoch/steps_per_s/3600:.2f} h',
@@ -254,20 +311,37 @@ def budget_table(steps_per_s:float, # Measured
         f'a session: {session_hours:g} h, a week: {weekly_hours:g} h of quota; '
         f'mel L1: {SOURCE}; from trained weights: {WARM_SOURCE}'])
 
+def _cost(steps, epoch, hours, session_hours, weekly_hours):
+    "What so many steps take, in columns"
+    sessions, weeks = math.ceil(hours/session_hours), hours/weekly_hours
+    return f'{steps:>8,}{steps/epoch:>8.0f}{hours:>8.1f}{sessions:>10}{weeks:>7.1f}'
+
+def _gain(mel, heard):
+    "What can be expected of them, in the last two"
+    mel = f'~{mel}' if mel else '?'
+    return f'  {mel:<6}  {heard}'
+
 # %% ../../nbs/70_session.ipynb #24eed244
 def how_far(run:Path # Folder of a run
            )->dict: # step, epoch, steps_per_s, mel and best_mel (L1 on unseen utterances); what the log has
     "How far a run is"
     try: log = read_log(run/'log.csv')
     except (OSError, ValueError): return {}
-    speeds, valid = _finite(log['steps_per_s'][-50:]), _finite(log['valid_ema'])
-    out = dict(step=int(log['step'][-1]), epoch=int(log['epoch'][-1]))
-    if len(speeds): out |= dict(steps_per_s=float(np.median(speeds))) # the row of a start from trained weights has none
-    if len(valid): out |= dict(mel=float(valid[-1]), best_mel=float(valid.min()))
-    return out
+    return dict(step=int(log['step'][-1]), epoch=int(log['epoch'][-1])) | _speed(log) | _quality(log)
+
+def _speed(log):
+    "Steps per second of late; the row of a start from trained weights has none"
+    speeds = _finite(log['steps_per_s'][-50:])
+    return dict(steps_per_s=float(np.median(speeds))) if len(speeds) else {}
+
+def _quality(log):
+    "The last validation, and the best"
+    valid = _finite(log['valid_ema'])
+    return dict(mel=float(valid[-1]), best_mel=float(valid.min())) if len(valid) else {}
 
 def _finite(column): return column[np.isfinite(column)]
 
+# %% ../../nbs/70_session.ipynb #9a88fa3e
 def in_a_sentence(facts:dict # From `how_far`
                  )->str:
     "How far the training has come"
@@ -280,15 +354,24 @@ def health_of(run:Path # Folder of a run
     "How the discriminators were in the last rows of the log"
     try: log = read_log(run/'log.csv')
     except (OSError, ValueError): return ''
-    last = {k: _finite(v[-20:]) for k,v in log.items() if k in ('disc', 'fm') or k.startswith(('real_', 'fake_'))}
+    last = _last_of_disc(log)
     if not last or not all(len(v) for v in last.values()): return ''
     return disc_health({k: float(v.mean()) for k,v in last.items()})[1]
+
+def _last_of_disc(log):
+    "The columns on the discriminators, their last rows"
+    return {k: _finite(v[-20:]) for k,v in log.items() if k in ('disc', 'fm') or k.startswith(('real_', 'fake_'))}
 
 # %% ../../nbs/70_session.ipynb #81bf9739
 def _kept(path):
     "What a JSON file holds; {} where there is none, or none that can be read"
     try: return json.loads(path.read_text(encoding='utf-8'))
     except (OSError, ValueError): return {}
+
+def _keep(facts, path, marker):
+    "Write such a file into a folder of ours"
+    with marker.writing(path.name), new_file(path) as part:
+        part.write_text(json.dumps(facts, indent=1)+'\n', encoding='utf-8')
 
 def start_of(run:Path # Folder of a run
             )->dict: # name, sha256 and origin; {} for a run from scratch
@@ -301,25 +384,31 @@ def comparison_of(run:Path # Folder of a run
     found = _kept(run/'compare'/'scores.json')
     return found if found.get('rows') else {}
 
+# %% ../../nbs/70_session.ipynb #46d57de6
 def pairs_of(run:Path # Folder of a run
             )->list: # [(clip, [(label, sound)])], paths
     "The recordings of the comparison, what the start made of them, and what is made of them now"
     found = comparison_of(run)
-    start, now = f"the start, {start_of(run).get('name', '')}", f"now, step {found.get('step', 0):,}"
-    labels = dict(recording='recording', start=start, now=now)
+    labels = _labels(run, found.get('step', 0))
     return [(r['id'], [(label, run/'compare'/r['folder']/f'{k}.wav') for k,label in labels.items()])
             for r in found.get('rows', ())]
+
+def _labels(run, step):
+    "What the sounds of the comparison are called"
+    start = f"the start, {start_of(run).get('name', '')}"
+    return dict(recording='recording', start=start, now=f'now, step {step:,}')
 
 def samples_of(run:Path # Folder of a run
               )->list: # [(clip, [(label, sound)])], paths
     "The recording of each sample and what was generated at up to four moments of the training, the last among them"
-    out = []
-    for d in sorted(p for p in (run/'samples').glob('*') if p.is_dir()):
-        wavs = sorted(d.glob('step_*.wav'))
-        some = np.unique(np.linspace(0, len(wavs)-1, min(4, len(wavs))).round().astype(int))
-        generated = [(f'generated at step {int(wavs[i].stem[5:]):,}', wavs[i]) for i in some]
-        out.append((d.name, [('recording', d/'real.wav'), *generated]))
-    return out
+    folders = sorted(p for p in (run/'samples').glob('*') if p.is_dir())
+    return [(d.name, [('recording', d/'real.wav'), *_generated(d)]) for d in folders]
+
+def _generated(folder):
+    "Up to four of the sounds that validations have left, at even distances"
+    wavs = sorted(folder.glob('step_*.wav'))
+    some = np.unique(np.linspace(0, len(wavs)-1, min(4, len(wavs))).round().astype(int))
+    return [(f'generated at step {int(wavs[i].stem[5:]):,}', wavs[i]) for i in some]
 
 # %% ../../nbs/70_session.ipynb #20faf543
 _SCORES = dict(mel_l1='mel L1 (lower is better)', pesq='PESQ (higher is better)')
@@ -328,24 +417,34 @@ def _table(found):
     "Start and now, clip by clip, as HTML"
     if not found: return ''
     columns = [(k, w) for k in _SCORES if k in found['now'] for w in ('start', 'now')]
-    def row(name, scores):
-        values = ''.join(f'<td>{scores[w][k]:.3f}</td>' for k,w in columns)
-        return f'<tr><td>{html.escape(name)}</td>{values}</tr>'
     head = ''.join(f'<th>{_SCORES[k]}, {w}</th>' for k,w in columns)
-    body = ''.join(row(r['id'], r) for r in found['rows']) + row('mean', found)
+    body = ''.join(_table_row(name, o, columns) for name,o in _by_clip(found))
     return f'<h2>Start and now</h2><table><tr><th>utterance</th>{head}</tr>{body}</table>'
+
+def _by_clip(found):
+    "(name, scores) of each clip, and of the mean"
+    return [*((r['id'], r) for r in found['rows']), ('mean', found)]
+
+def _table_row(name, scores, columns):
+    values = ''.join(f'<td>{scores[w][k]:.3f}</td>' for k,w in columns)
+    return f'<tr><td>{html.escape(name)}</td>{values}</tr>'
 
 def run_page(run:Path, # Folder of a run, beside which the page will lie
              words:list, # Paragraphs
              texts:dict # id -> text of the corpus
             )->str: # HTML
     "A page to listen to"
-    def rel(p): return p.relative_to(run.parent).as_posix()
-    def picture(p): return rel(q) if (q := p.with_suffix('.png')).exists() else ''
-    rows = [(name, texts.get(name, ''), [(label, rel(p), picture(p)) for label,p in sounds])
+    home = run.parent
+    rows = [(name, texts.get(name, ''), [(label, _link(p, home), _picture(p, home)) for label,p in sounds])
             for name,sounds in [*pairs_of(run), *samples_of(run)]]
-    text = listening_page('HiFi-GAN: a training session', words, rows, picture(run/'curves.png'))
+    text = listening_page('HiFi-GAN: a training session', words, rows, _picture(run/'curves.png', home))
     return text.replace('<section>', _table(comparison_of(run))+'<section>', 1)
+
+def _link(path, home): return path.relative_to(home).as_posix()
+
+def _picture(path, home):
+    "Link to the picture of the same name; '' where there is none"
+    return _link(picture, home) if (picture := path.with_suffix('.png')).exists() else ''
 
 # %% ../../nbs/70_session.ipynb #d1149293
 # Options of hifigan-train that a session sets itself
@@ -368,29 +467,46 @@ def _both_numbers(preset, config):
 
 def _begins(init, asked):
     "From what a new run would start, in a line"
-    if init:
-        unproved = '' if init.digest else ', which have no marker and are taken as they are'
-        return f'a new run starts from the weights {init.words} in {init.folder}{unproved}'
+    if init: return _begins_from(init)
     if asked=='scratch': return "a new run starts from scratch, as INIT = 'scratch' says"
     return 'a new run starts from scratch: no weights are attached'
+
+def _begins_from(init):
+    unproved = '' if init.digest else ', which have no marker and are taken as they are'
+    return f'a new run starts from the weights {init.words} in {init.folder}{unproved}'
+
+def _time_above_0(given):
+    if not given>0: raise ValueError(f'The time of a session must be above 0, found {given}')
+    return given
 
 # %% ../../nbs/70_session.ipynb #919c12bc
 def _scratch(root):
     "A folder for what need not be kept: on Kaggle's temporary disk"
     for p in (root/'temp', Path(tempfile.gettempdir())/'hifigan_ruslan'):
-        try: p.mkdir(parents=True, exist_ok=True)
-        except OSError as e: print(f'{p} cannot be used ({e.strerror})'); continue
-        return p
+        if _can_be_used(p): return p
     raise OSError(f'Neither {root/"temp"} nor {tempfile.gettempdir()} can be written to')
+
+def _can_be_used(folder):
+    "Is it there, or can it be made?"
+    try: folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e: print(f'{folder} cannot be used ({e.strerror})'); return False
+    return True
 
 def _machine():
     "GPUs, cores and memory in a line"
-    ask = ['nvidia-smi', '--query-gpu=name', '--format=csv,noheader'] # torch would take some of their memory
-    names = subprocess.run(ask, capture_output=True, text=True).stdout if shutil.which('nvidia-smi') else ''
-    gpus = Counter(names.split('\n')[:torch.cuda.device_count()])
-    found = ', '.join(f'{n} x {name}' for name,n in gpus.items()) or 'no GPU (set the accelerator to GPU T4 x2)'
     memory = os.sysconf('SC_PAGE_SIZE')*os.sysconf('SC_PHYS_PAGES')/2**30
-    return f'{found}, {os.cpu_count()} CPU cores, {memory:.0f} GiB of memory'
+    return f'{_gpus()}, {os.cpu_count()} CPU cores, {memory:.0f} GiB of memory'
+
+def _gpus():
+    "Those that torch can use, by name"
+    gpus = Counter(_gpu_names()[:torch.cuda.device_count()])
+    return ', '.join(f'{n} x {name}' for name,n in gpus.items()) or 'no GPU (set the accelerator to GPU T4 x2)'
+
+def _gpu_names():
+    "What nvidia-smi calls them; torch would take some of their memory"
+    ask = ['nvidia-smi', '--query-gpu=name', '--format=csv,noheader']
+    names = subprocess.run(ask, capture_output=True, text=True).stdout if shutil.which('nvidia-smi') else ''
+    return names.split('\n')
 
 def _free(folder): return f'{shutil.disk_usage(folder).free/2**30:.1f} GiB free'
 
@@ -414,19 +530,21 @@ class Session:
                 ):
         self.began, self.root, self.preset = started or time.monotonic(), Path(root), preset
         self.procs, self.short = procs, minutes is not None
-        self.seconds = 60*minutes if self.short else 3600*hours
-        if not self.seconds>0:
-            raise ValueError(f'The time of a session must be above 0, found {minutes if self.short else hours}')
+        self.seconds = 60*_time_above_0(minutes) if self.short else 3600*_time_above_0(hours)
         self.both = _both_numbers(preset, config)
         self.train_options = train_words(train, _NOT_IN_TRAIN)
         self.input, self.working = self.root/'input', self.root/'working'
         self.run = self.working/'run'
-        self.init = None if init=='scratch' else find_set(self.input, init)
-        self.cfg = self.both[self.init is not None]
-        if self.init and (why := why_unfit(self.init, self.cfg, preset)):
-            raise ValueError(f"The session was not begun: {why}. Or set INIT = 'scratch'")
+        self._choose_start(init)
         self.problems, self.outcome, self.used = [], 'not trained', 1
         self._open(init)
+
+    def _choose_start(self, asked):
+        "The weights that are asked for, or attached, and the numbers that go with them"
+        self.init = None if asked=='scratch' else find_set(self.input, asked)
+        self.cfg = self.both[self.init is not None]
+        if self.init and (why := why_unfit(self.init, self.cfg, self.preset)):
+            raise ValueError(f"The session was not begun: {why}. Or set INIT = 'scratch'")
 
     @property
     def left(self)->float: # s
@@ -444,10 +562,16 @@ def _open(self:Session, asked):
     self.scratch = _scratch(self.root)
     with self.trouble('nothing was lost'), new_file(self.working/'.reserve') as part:
         part.write_bytes(bytes(_RESERVE*2**20))
+    print(self._what_there_is())
+    print(_begins(self.init, asked))
+
+@patch
+def _what_there_is(self:Session):
+    "Versions, machine, disks, and what is to be done, in lines"
     length = f'{"a try of" if self.short else "a session of"} {self.seconds/3600:.3g} h'
-    print(f'hifigan_ruslan {__version__}, Python {platform.python_version()}, torch {torch.__version__}\n{_machine()}\n'
-          f'{self.working}: {_free(self.working)}; {self.scratch}: {_free(self.scratch)}\n'
-          f'preset {self.preset}, {length}\n{_begins(self.init, asked)}')
+    return (f'hifigan_ruslan {__version__}, Python {platform.python_version()}, torch {torch.__version__}\n'
+            f'{_machine()}\n{self.working}: {_free(self.working)}; {self.scratch}: {_free(self.scratch)}\n'
+            f'preset {self.preset}, {length}')
 
 @patch
 def problem(self:Session, text:str):
@@ -470,7 +594,10 @@ def find(self:Session, where:str|None=None # Folder of the recordings, if not to
     "Find the recordings among what is attached"
     print(tree(self.input))
     corpus = find_corpus(find_speech(self.input, where))
-    if not self.short or len(corpus.files)<=300: return corpus
+    return _some_clips(corpus) if self.short and len(corpus.files)>300 else corpus
+
+def _some_clips(corpus):
+    "At most 300 of them, at even distances"
     keep = sorted(corpus.files)[::math.ceil(len(corpus.files)/300)]
     print(f'a try: {len(keep)} of the {len(corpus.files):,} clips')
     return replace(corpus, files={k: corpus.files[k] for k in keep})
@@ -490,15 +617,25 @@ def resume(self:Session, data:SpeechData # From `prepare`
         cfgs = self.cfg, self.both[self.cfg is self.both[False]] # a run goes on with the numbers that it was begun with
         here, step = newest([self.run], cfgs, data)
         there, more = newest(mounts(self.input), cfgs, data)
-        if self.run.exists() and not here and (any(self.run.rglob('*.pt')) or self._refused()): self._aside()
-        if more>step:
-            if self._refused(): self._aside()
-            adopt(there, self.run, self.problem)
-            print(f'going on from {there}, step {more}')
+        if not here and self._is_taken(): self._aside()
+        if more>step: self._bring(there, more)
         else: print(f'going on from {here}, step {step}' if here else 'a new run: no checkpoint of it is attached')
         if more or step: self._as_begun(there if more>step else here, data)
         elif self.init: self._note_start()
 
+@patch
+def _bring(self:Session, checkpoint, step):
+    "Copy the run of an attached checkpoint here"
+    if self._refused(): self._aside()
+    adopt(checkpoint, self.run, self.problem)
+    print(f'going on from {checkpoint}, step {step}')
+
+@patch
+def _is_taken(self:Session):
+    "Does another run, or something of somebody else's, lie where the run goes?"
+    return self.run.exists() and (any(self.run.rglob('*.pt')) or self._refused())
+
+# %% ../../nbs/70_session.ipynb #18c5b526
 @patch
 def _refused(self:Session):
     "Is there something of somebody else's where the run goes?"
@@ -527,8 +664,7 @@ def _as_begun(self:Session, checkpoint, data):
 def _note_start(self:Session):
     "Keep what the run starts from"
     facts = dict(name=self.init.name, sha256=self.init.digest, origin=self.init.origin)
-    with claim_run(self.run).writing('start.json'), new_file(self.run/'start.json') as part:
-        part.write_text(json.dumps(facts, indent=1)+'\n', encoding='utf-8')
+    _keep(facts, self.run/'start.json', claim_run(self.run))
 
 # %% ../../nbs/70_session.ipynb #ff7d6c0e
 @patch
@@ -539,31 +675,47 @@ def train(self:Session, data:SpeechData # From `prepare`
     self.resume(data)
     self._config = Path(tempfile.mkdtemp(prefix='hifigan-'))/'config.json' # one in `scratch` may be the user's
     save_config(self.cfg, self._config)
-    n, env = processes(self.procs)
-    code = self._fit(data, n, env)
-    if code and n>1 and self.left>.1*self.seconds:
-        self.problem(f'{n} processes failed; one goes on alone from the last checkpoint')
-        code = self._fit(data, 1, {})
+    code = self._fit_together(data)
     self.outcome = 'trained' if code==0 else 'failed'
     if code: self.problem(f'training ended with exit code {code}; its last words: {self._words}')
 
 @patch
+def _fit_together(self:Session, data):
+    "Exit code of the training with as many processes as can work together, or of that with one if they fail early"
+    n, env = processes(self.procs)
+    code = self._fit(data, n, env)
+    if not code or n==1 or self.left<=.1*self.seconds: return code
+    self.problem(f'{n} processes failed; one goes on alone from the last checkpoint')
+    return self._fit(data, 1, {})
+
+@patch
 def _fit(self:Session, data, n, env):
     "hifigan-train as a child"
-    to_compare = min(120., .15*self.seconds) if self.start else 0.
-    hours = (self.left-min(60., .05*self.seconds)-to_compare)/3600
+    hours = self._hours_to_train()
     if hours<=0: self.problem('no time was left to train'); return 0
     self._words, self._shown, self.used = '', 0., n
     return run_child(self._train_command(data, n, hours), self._line, **env)
 
 @patch
+def _hours_to_train(self:Session):
+    "What is left of the time without the end, in which a run from trained weights is compared with its start"
+    to_compare = min(120., .15*self.seconds) if self.start else 0.
+    return (self.left-min(60., .05*self.seconds)-to_compare)/3600
+
+# %% ../../nbs/70_session.ipynb #ddb46a3b
+@patch
 def _train_command(self:Session, data, n, hours):
     "hifigan-train, in words"
-    command = [sys.executable, '-m', 'hifigan_ruslan.training.command', str(data.path), str(self.run),
-               '--config', str(self._config), '--hours', f'{hours:.6f}', '--procs', str(n),
-               '--log_every', '10' if self.seconds<3600 else '100', '--with_parent', *self.train_options]
+    return [sys.executable, '-m', 'hifigan_ruslan.training.command', str(data.path), str(self.run),
+            '--config', str(self._config), '--hours', f'{hours:.6f}', '--procs', str(n),
+            '--log_every', '10' if self.seconds<3600 else '100', '--with_parent',
+            *self.train_options, *self._init_words()]
+
+@patch
+def _init_words(self:Session):
+    "The weights to start from, for a run that has no checkpoint yet"
     is_new = not any((self.run/'checkpoints').glob('*.pt'))
-    return [*command, '--init', str(self.init.init)] if self.init and is_new else command
+    return ['--init', str(self.init.init)] if self.init and is_new else []
 
 # %% ../../nbs/70_session.ipynb #1f3abb4e
 @patch
@@ -571,7 +723,12 @@ def _line(self:Session, line):
     "A line of the log"
     if line.strip(): self._words = line
     in_editor = os.environ.get('KAGGLE_KERNEL_RUN_TYPE')=='Interactive'
-    if not in_editor or not line.startswith('step '): return print(line, flush=True)
+    if in_editor and line.startswith('step '): self._draw(line)
+    else: print(line, flush=True)
+
+@patch
+def _draw(self:Session, line):
+    "The plot and the line below it, unless they were drawn just now"
     if not self._shown: self._plot, self._text = (display(o, display_id=True) for o in (self.curves(), line))
     elif time.monotonic()-self._shown>30:
         self._plot.update(self.curves())
@@ -597,13 +754,22 @@ def compare(self:Session, data:SpeechData # From `prepare`
     rest = self.left-min(30., .03*self.seconds)
     if not self.start or not any((self.run/'checkpoints').glob('*.pt')): return
     if rest<5: return print('no time was left to compare the run with its start')
+    code, last = self._measure(data, rest)
+    if code==-signal.SIGKILL: print('the comparison with the start did not end in time, and was left')
+    elif code: self.problem(f'the run could not be compared with its start (exit code {code}): {last}')
+
+@patch
+def _measure(self:Session, data, rest):
+    "Exit code and last words of the comparison, which prints as it goes"
     lines = []
     def on_line(line): lines.append(line); print(line, flush=True)
-    words = [str(data.path), str(self.run), self._start_weights(), self.start['name'], self.health(), f'{.6*rest:.0f}']
-    code = run_child([sys.executable, '-c', _COMPARE, *words], on_line, rest)
-    if code==-signal.SIGKILL: print('the comparison with the start did not end in time, and was left')
-    elif code:
-        self.problem(f'the run could not be compared with its start (exit code {code}): {lines[-1] if lines else ""}')
+    code = run_child([sys.executable, '-c', _COMPARE, *self._compare_words(data, rest)], on_line, rest)
+    return code, lines[-1] if lines else ''
+
+@patch
+def _compare_words(self:Session, data, rest):
+    "What the comparison is given: folders, the start, how the discriminators were, and seconds"
+    return [str(data.path), str(self.run), self._start_weights(), self.start['name'], self.health(), f'{.6*rest:.0f}']
 
 @patch
 def _start_weights(self:Session):
@@ -611,14 +777,17 @@ def _start_weights(self:Session):
     if not self.init or self.init.digest!=self.start['sha256']: return ''
     return str(self.init.folder if self.init.digest else self.init.origin)
 
+# %% ../../nbs/70_session.ipynb #6e8f30f3
 @patch
 def listen(self:Session, clips:int=2 # How many
           ):
     "Players for some recordings, for what the start made of them, and for what is made of them now"
     ends = [(name, [sounds[0], sounds[-1]]) for name,sounds in self.samples()]
     for name,sounds in (pairs_of(self.run) or ends)[:clips]:
-        for label,path in sounds:
-            display(HTML(f'<div>{html.escape(name)}: {label}</div>{Audio(filename=str(path))._repr_html_()}'))
+        for label,path in sounds: display(_player(name, label, path))
+
+def _player(name, label, path):
+    return HTML(f'<div>{html.escape(name)}: {label}</div>{Audio(filename=str(path))._repr_html_()}')
 
 # %% ../../nbs/70_session.ipynb #5027a02b
 @patch(as_prop=True)
@@ -652,39 +821,50 @@ def summary(self:Session)->str: # A sentence
     return in_a_sentence(self.facts())
 
 # %% ../../nbs/70_session.ipynb #e31cc06f
+_TERMS = 'RUSLAN is under CC BY-NC-SA 4.0: recordings here and weights trained on them are not for commercial use.'
+
 @patch
 def page(self:Session, texts:dict|None=None # id -> text of the corpus
         ):
     "Write a page to listen to, index.html"
     text = run_page(self.run, self._paragraphs(), texts or {})
     here = claim(self.working)
-    names = 'index.html', *(f'index-{i}.html' for i in range(2, 1000))
-    name = next(n for n in names if not here.foreign(n)) # one of the user's stays
+    name = _page_name(here)
     with self.trouble('the page is missing, the checkpoints are not'):
         with here.writing(name), new_file(self.working/name) as part: part.write_text(text, encoding='utf-8')
         print(f'a page to listen to: {self.working/name}')
+
+def _page_name(folder):
+    "index.html, or the first of index-2.html, index-3.html...: a page of the user's stays"
+    names = 'index.html', *(f'index-{i}.html' for i in range(2, 1000))
+    return next(n for n in names if not folder.foreign(n))
 
 @patch
 def _paragraphs(self:Session):
     "The words of the page"
     bought = [said] if (said := self.compared().get('said')) else []
-    return [f'Preset {self.preset}, {self.outcome}. {self.summary()}', *bought, *self.problems,
-            'RUSLAN is under CC BY-NC-SA 4.0: recordings here and weights trained on them are not for commercial use.']
+    return [f'Preset {self.preset}, {self.outcome}. {self.summary()}', *bought, *self.problems, _TERMS]
 
+# %% ../../nbs/70_session.ipynb #79b50bdf
 @patch
 def end(self:Session):
     "Say what there is and what to do next; session.json for hifigan-kaggle"
     (self.working/'.reserve').unlink(missing_ok=True)
     facts = self._all_facts()
     self._note_facts(facts)
-    print(f'{self.outcome}: {self.summary()} {facts["hours"]:.2f} h of {self.seconds/3600:.2f} h')
-    if said := self.compared().get('said'): print(said)
-    for p in self.problems: print(f'PROBLEM: {p}')
+    self._say_outcome(facts['hours'])
     files = sorted((self.run/'checkpoints').glob('*.pt'), key=lambda p: p.name)
     print('\n'.join(f'{p}: {p.stat().st_size/2**20:,.0f} MiB' for p in files) or 'no checkpoint was written')
     if 'steps_per_s' in facts and self.outcome=='trained': print(self._budget(facts))
     if not files: return
     print(f'Next: hifigan-kaggle pull brings the results to you, {self._next_command(facts)} trains on from here.')
+
+@patch
+def _say_outcome(self:Session, hours):
+    "What the session has come to, and what went wrong"
+    print(f'{self.outcome}: {self.summary()} {hours:.2f} h of {self.seconds/3600:.2f} h')
+    if said := self.compared().get('said'): print(said)
+    for p in self.problems: print(f'PROBLEM: {p}')
 
 # %% ../../nbs/70_session.ipynb #40f77d3c
 @patch
@@ -692,9 +872,13 @@ def _all_facts(self:Session):
     "What session.json says"
     facts = dict(outcome=self.outcome, preset=self.preset, short=self.short, version=__version__,
                  batch=self.cfg.batch_total*self.used, hours=(time.monotonic()-self.began)/3600, problems=self.problems)
+    return facts | self.facts() | self._facts_of_start()
+
+@patch
+def _facts_of_start(self:Session):
+    "What the run was begun from, and how it compares with that; nothing of what there is not"
     compared = {k: v for k,v in self.compared().items() if k!='rows'}
-    more = {k: v for k,v in dict(start=self.start, compared=compared).items() if v}
-    return facts | self.facts() | more
+    return {k: v for k,v in dict(start=self.start, compared=compared).items() if v}
 
 @patch
 def _note_facts(self:Session, facts):
@@ -702,8 +886,7 @@ def _note_facts(self:Session, facts):
     here, path = claim(self.working), self.working/'session.json'
     if why := here.foreign('session.json'):
         return self.problem(f'{path} {why}: it is kept, and hifigan-kaggle will not find the facts of this session')
-    with self.trouble('the checkpoints are there all the same'), here.writing('session.json'), new_file(path) as part:
-        part.write_text(json.dumps(facts, indent=1)+'\n', encoding='utf-8')
+    with self.trouble('the checkpoints are there all the same'): _keep(facts, path, here)
 
 @patch
 def _budget(self:Session, facts):

@@ -66,12 +66,16 @@ def train_cli(
 def _numbers(preset, config, init):
     """The configuration that is meant: as given, else the model of the weights to start from;
     these bring numbers of their own"""
-    from hifigan_ruslan.config import fine_tuning, load_config, preset as named
-    from hifigan_ruslan.model.reading import open_checkpoint
+    from hifigan_ruslan.config import load_config, preset as named
     if preset and config:
         raise ValueError('--preset and --config exclude each other: each gives all of the numbers')
     if config: return load_config(config)
-    if not init: return named(preset or 'V1')
+    return _fine_tuning_numbers(preset, init) if init else named(preset or 'V1')
+
+def _fine_tuning_numbers(preset, init):
+    "Those of a run from trained weights, with a line about them"
+    from hifigan_ruslan.config import fine_tuning, preset as named
+    from hifigan_ruslan.model.reading import open_checkpoint
     cfg = fine_tuning(named(preset) if preset else open_checkpoint(init)[0])
     print(f'fine-tuning: learning rates {cfg.lr_g:g} (generator) and {cfg.lr_d:g} (discriminators), '
           f'whose word comes in over {cfg.adv_ramp} steps; --config gives other numbers')
@@ -96,27 +100,40 @@ def _stop_with(parent, every=1.):
 # %% ../../nbs/35_command.ipynb #a70f91f5
 def _train(procs, **kw):
     "`fit` in this process, or in several that this one starts"
-    import torch
-    if procs is not None and procs<1: raise ValueError(f'procs must be above 0, found {procs}')
-    several = procs or (torch.cuda.device_count() if kw['device'] in (None, 'cuda') else 1)
-    if several<2 or torch.distributed.is_torchelastic_launched(): return _rank(kw)
+    from torch.distributed import is_torchelastic_launched
+    several = _how_many(procs, kw['device'])
+    if several<2 or is_torchelastic_launched(): return _rank(kw)
     _launch(several, kw)
 
+def _how_many(procs, device):
+    "Processes that train: as asked, else one per GPU"
+    import torch
+    if procs is not None and procs<1: raise ValueError(f'procs must be above 0, found {procs}')
+    return procs or (torch.cuda.device_count() if device in (None, 'cuda') else 1)
+
+# %% ../../nbs/35_command.ipynb #b8440fc2
 def _launch(several, kw):
     "Start the processes, and wait for them"
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+    from torch.distributed.launcher.api import elastic_launch
     os.environ.setdefault('OMP_NUM_THREADS', str(max(1, os.cpu_count()//several)))
     logging.getLogger('torch.distributed.elastic').setLevel(logging.CRITICAL)
-    launch = LaunchConfig(1, 1, several, run_id=uuid.uuid4().hex, rdzv_backend='c10d',
-                          rdzv_endpoint='localhost:0', max_restarts=0)
-    try: elastic_launch(launch, _rank)(kw)
+    try: elastic_launch(_here(several), _rank)(kw)
     except SignalException: _check_saved(Path(kw['out'])/'checkpoints'/'last.pt')
-    except ChildFailedError as e:
-        rank, failure = e.get_first_failure()
-        raise OSError(f'process {rank} of {several} ended with exit code {failure.exitcode}; the checkpoints '
-                      f'in {kw["out"]} are whole, and the same command goes on from the newest') from None
+    except ChildFailedError as e: raise OSError(_has_failed(e, several, kw['out'])) from None
+
+def _here(several):
+    "So many processes, on this machine alone"
+    from torch.distributed.launcher.api import LaunchConfig
+    return LaunchConfig(1, 1, several, run_id=uuid.uuid4().hex, rdzv_backend='c10d',
+                        rdzv_endpoint='localhost:0', max_restarts=0)
+
+def _has_failed(error, several, out):
+    "Which process has, and what is left of the run"
+    rank, failure = error.get_first_failure()
+    return (f'process {rank} of {several} ended with exit code {failure.exitcode}; the checkpoints '
+            f'in {out} are whole, and the same command goes on from the newest')
 
 def _check_saved(last):
     "After a signal: the processes were told, and had half a minute to save"
@@ -132,16 +149,21 @@ def _rank(kw):
     from torch.distributed import is_torchelastic_launched
     from hifigan_ruslan.train import fit
     if not is_torchelastic_launched(): return fit(**kw)
+    if _fit_as_one(kw).stopped: _leave_at_once()
+
+def _fit_as_one(kw):
+    "Train with the others; what goes wrong is told here, as the launcher's report is switched off"
+    from hifigan_ruslan.train import fit
     try:
         s = fit(**kw)
         s.ranks.leave()
     except (ValueError, OSError) as e:
         print(f'error in process {os.environ["RANK"]}: {e}', file=sys.stderr, flush=True)
         sys.exit(1)
-    except Exception: # ours: all of it, here, as the launcher's report is switched off
+    except Exception: # ours: all of it
         traceback.print_exc()
         sys.exit(1)
-    if s.stopped: _leave_at_once()
+    return s
 
 def _leave_at_once():
     """The launcher has had the signal too and no longer fetches results, for which a process waits
