@@ -215,12 +215,16 @@ def fine_tuning_steps(hours:float # Of speech to train on, h
 # %% ../nbs/01_config.ipynb #0c897306
 _DISC = {'mpd+msd': ('mpd','msd'), 'mpd+mrd': ('mpd','mrd')} # What `disc` was in version 0.1, as `discriminators`
 _SINCE = ('discriminators', 'lambda_gen') # Fields that version 0.1 does not know
+_FIRST = ('lambda_gen', 'lambda_fm', 'lambda_mel') # Weights of the losses that were there from the beginning
+
+def _later_losses(): return [f.name for f in fields(Config) if f.name.startswith('lambda_') and f.name not in _FIRST]
 
 def config_dict(cfg:Config # What to save
                )->dict: # Plain types only, ready for JSON or a checkpoint
     "The fields of `cfg` as a plain dict"
     d = json.loads(json.dumps(asdict(cfg)))
-    return {k: v for k,v in d.items() if k not in _SINCE or getattr(cfg, k)!=getattr(Config, k)}
+    silent = {k for k in _SINCE if getattr(cfg, k)==getattr(Config, k)} | {k for k in _later_losses() if not d[k]}
+    return {k: v for k,v in d.items() if k not in silent}
 
 def config_from_dict(d:dict # From `config_dict`, or the content of an official config.json
                     )->Config: # The checked configuration
@@ -228,12 +232,23 @@ def config_from_dict(d:dict # From `config_dict`, or the content of an official 
     _need(isinstance(d, dict), f'expected an object with named values, found {type(d).__name__}')
     if 'sampling_rate' in d: return _from_official(d)
     if 'disc' in d: d = _from_0_1(d)
+    unknown = next((k for k in d if k not in [f.name for f in fields(Config)]), None)
+    if unknown is not None: raise ValueError(_unknown_key(str(unknown)))
+    return _config(_without_later_losses(d))
+
+def _unknown_key(key):
+    "What is said of a key that no field has"
     known = [f.name for f in fields(Config)]
-    for k in d:
-        if k in known: continue
-        near = difflib.get_close_matches(str(k), known, 1)
-        raise ValueError(f'Config: unknown key {k!r}' + (f'; did you mean {near[0]!r}?' if near else ''))
-    return _config(d)
+    weights = [k for k in known if k.startswith('lambda_')]
+    if key.startswith('lambda_'):
+        return (f'Config: unknown key {key!r}: there is no loss {key[7:]!r}. The weights are {", ".join(weights)}; '
+                'how a loss is added is said in docs/pages/contributing.md')
+    near = difflib.get_close_matches(key, known, 1)
+    return f'Config: unknown key {key!r}' + (f'; did you mean {near[0]!r}?' if near else '')
+
+def _without_later_losses(d):
+    "A stored configuration that does not name a loss comes from before it: its weight is 0, whatever the default is now"
+    return {k: 0. for k in _later_losses()} | d if 'lambda_mel' in d else d
 
 def _config(kw):
     "`Config(**kw)`; ValueError for a value of a type with which nothing can be computed"

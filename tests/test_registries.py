@@ -5,7 +5,7 @@ from dataclasses import make_dataclass, replace
 import pytest, torch
 import torch.nn.functional as F
 from hifigan_ruslan.checkpoint import load_checkpoint
-from hifigan_ruslan.config import Config, TINY
+from hifigan_ruslan.config import Config, TINY, config_dict, config_from_dict
 from hifigan_ruslan.dataset.corpus import synth_corpus
 from hifigan_ruslan.dataset.prepare import prepare
 from hifigan_ruslan.discriminators import DISCRIMINATORS, discriminator
@@ -97,9 +97,16 @@ def test_new_loss_is_in_the_sum(scratch):
         return F.l1_loss(turn.fake, turn.real)
     with_it, without = (logged(Own(**TOY|dict(adv_ramp=4, lambda_own=w))) for w in (10., 0.))
     assert calls==[(2, 1, 1024)] and 'own' not in without # of weight 0: not computed
-    want = .25*(with_it['gen'] + 2*with_it['fm']) + 45*with_it['mel'] + 10*with_it['own']
-    assert abs(with_it['total']-want)<1e-3*want and abs(with_it['mel']-without['mel'])<1e-6
+    want = .25*(with_it['gen'] + TINY.lambda_fm*with_it['fm']) + TINY.lambda_mel*with_it['mel'] + 10*with_it['own']
+    assert abs(with_it['total']-want)<1e-5*want and abs(with_it['mel']-without['mel'])<1e-6
     assert log_columns(Own(**TOY|dict(lambda_own=0.)))[:7]==BEFORE[:7]
+
+def test_a_configuration_from_before_a_loss_has_it_at_weight_0(monkeypatch):
+    "A run that was begun before it goes on without it, or is asked about it; and it stays readable there"
+    before = config_dict(TINY)
+    monkeypatch.setattr('hifigan_ruslan.config.Config', Own)
+    assert config_from_dict(before).lambda_own==0 and config_from_dict(dict(batch_size=2)).lambda_own==10
+    assert config_dict(config_from_dict(before))==before and config_dict(Own())['lambda_own']==10
 
 def test_todays_losses_are_logged_at_weight_0():
     logs = logged(replace(Config(**TOY), lambda_gen=0., lambda_fm=0., lambda_mel=0.))

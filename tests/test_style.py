@@ -112,7 +112,8 @@ def names_of(src):
     "The public classes and constants that a cell defines"
     body = ast.parse(src).body
     names = [o.name for o in body if isinstance(o, ast.ClassDef)]
-    names += [t.id for o in body for t in getattr(o, 'targets', ()) if isinstance(t, ast.Name) and t.id.isupper()]
+    targets = [n for o in body for t in getattr(o, 'targets', ()) for n in ast.walk(t) if isinstance(n, ast.Name)]
+    names += [n.id for n in targets if n.id.isupper()]
     return [n for n in names if not n.startswith('_')]
 
 # Outputs

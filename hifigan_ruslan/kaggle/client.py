@@ -395,12 +395,12 @@ def _dataset_state(id):
 
 def _there(id):
     "The marker of what is in the dataset now; None where it cannot be read"
-    from hifigan_ruslan.model.weightset import MARKER, read_marker
+    from hifigan_ruslan.model.weightset import SET_MARKER, read_set_marker
     with tempfile.TemporaryDirectory(prefix='hifigan-') as d:
-        _cli('datasets', 'download', id, '-f', MARKER, '-p', d, '--force', '--quiet')
+        _cli('datasets', 'download', id, '-f', SET_MARKER, '-p', d, '--force', '--quiet')
         for p in sorted(Path(d).iterdir()):
             _unzip(p)
-            try: return read_marker(p)
+            try: return read_set_marker(p)
             except ValueError: continue
     return None
 
@@ -411,8 +411,8 @@ def _unzip(path):
 
 def _is_ours(id):
     "Does the list of the dataset's files name our marker?"
-    from hifigan_ruslan.model.weightset import MARKER
-    return MARKER in _cli('datasets', 'files', id)[1]
+    from hifigan_ruslan.model.weightset import SET_MARKER
+    return SET_MARKER in _cli('datasets', 'files', id)[1]
 
 # %% ../../nbs/73_client.ipynb #c343f040
 def weights(voice:str='universal', # A voice, a run, a folder of hifigan-export, or a checkpoint file
@@ -775,7 +775,7 @@ def pull(root:str='.', # The root of a clone of the repository
         new = Path(d)
         _download(id, new, [] if all else ['--file-pattern', _WANTED])
         place = _place(new, out)
-        print(_arrived(place, new, _move(new, place)))
+        print(_arrived(place, _move(new, place)))
     if not [*place.glob('run/checkpoints/*.pt')]: print(f'There is no checkpoint among them. {status(root)}')
     return place
 
@@ -805,7 +805,7 @@ def _over_the_bar(name, live):
     "The name of a file that is there, in place of its progress bar"
     return f'\r{name:<100}\n' if live else f'{name}\n'
 
-def _arrived(place, new, put):
+def _arrived(place, put):
     "What has come, in words"
     session = _json(place/'session.json')
     lines = [f'{place}: {_counted(place, put)} came anew' if put else f'{place}: nothing new']

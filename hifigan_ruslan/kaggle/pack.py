@@ -13,7 +13,7 @@ from ..config import config_dict
 from ..base.files import new_file
 from ..model.weights import FORMAT, VERSION
 from ..model.voices import VOICES, is_voice
-from ..model.weightset import START, WeightSet, write_marker
+from ..model.weightset import START, WeightSet, write_set_marker
 from ..model.reading import open_checkpoint, start_weights
 from ..step import new_state
 from ..checkpoint import init_weights
@@ -48,7 +48,7 @@ def pack(source:str|Path, # Name of a voice, run, exported folder or checkpoint 
     folder = Path(folder)
     with contextlib.redirect_stdout(io.StringIO()): export(source, folder, 'safetensors')
     step = _pack_networks(source, folder)
-    return write_marker(folder, name or set_name(source), _origin(source)+step)
+    return write_set_marker(folder, name or set_name(source), _origin(source)+step)
 
 def _pack_networks(source, folder):
     "All networks of a run, where it has discriminators; its step in words"
