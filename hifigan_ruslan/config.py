@@ -247,7 +247,7 @@ def _unknown_key(key):
     return f'Config: unknown key {key!r}' + (f'; did you mean {near[0]!r}?' if near else '')
 
 def _without_later_losses(d):
-    "A stored configuration that does not name a loss comes from before it: its weight is 0, whatever the default is now"
+    "A stored configuration that does not name a loss comes from before it: weight 0, whatever the default is now"
     return {k: 0. for k in _later_losses()} | d if 'lambda_mel' in d else d
 
 def _config(kw):
