@@ -279,7 +279,8 @@ def _torchrun(n, *program):
 EXPECTED = {100_000: (.30, 'the words are clear, a buzz is heard'),
             200_000: (.27, 'good, little buzz'),
             400_000: (.257, 'the buzz is nearly gone')}
-EXPECTED_SOURCE = 'validation curve of the official HiFi-GAN repository (V1, LJSpeech, batch 16)' # Of the mel L1 in `EXPECTED`
+# Of the mel L1 in `EXPECTED`
+EXPECTED_SOURCE = 'validation curve of the official HiFi-GAN repository (V1, LJSpeech, batch 16)'
 
 # The same from the weights universal
 WARM = {0: (.274, 'universal as it is: PESQ 2.67; from scratch this takes some 200,000 steps'),
