@@ -69,7 +69,10 @@ def export_cli(
     license:str='unknown',
     card:str=None, # A text file for the model card: what it was trained on, how good it is
     push:str=None, # Upload the folder to this repository at huggingface.co, user/name
-    public:store_true=False # With --push: make it a public repository; default: private
+    public:store_true=False, # With --push: make it a public repository; default: private
+    # Average with this generator, from which the training began, such as universal: nearer to what it could before
+    blend:str=None,
+    share:float=None # With --blend: of CHECKPOINT in that average; default: 0.3
 ):
     "Write a trained generator for other programs: safetensors for the hub, ONNX, or the official format"
     from hifigan_ruslan.inference.hub import export, export_format, push_folder
@@ -77,8 +80,9 @@ def export_cli(
     if push and not export_format(out, format).startswith('safetensors'):
         raise ValueError('--push uploads the folder of a safetensors export: '
                          'leave --format out and give OUT a name without .onnx')
+    if share is not None and not blend: raise ValueError('--share says how to --blend, which was not given')
     card = Path(card).read_text(encoding='utf-8') if card else ''
-    path = export(checkpoint, out, format, config, license, card)
+    path = export(checkpoint, out, format, config, license, card, blend, .3 if share is None else share)
     if push: print(push_folder(path, push, private=not public))
 
 # %% ../nbs/80_cli.ipynb #34a525ab
