@@ -4,6 +4,7 @@ from pathlib import Path
 import nbformat, pytest
 from hifigan_ruslan import cli
 from hifigan_ruslan.config import Config
+from hifigan_ruslan.kaggle.session import Session
 from hifigan_ruslan.metrics import NoValue
 from hifigan_ruslan.vocoder import Vocoder
 from nbformat.v4 import new_code_cell, new_notebook
@@ -108,6 +109,12 @@ def test_entry_of_a_class_has_its_methods_and_fields():
     assert all(f'**Vocoder.{k}**' in md for k in ('load', 'vocode', 'stream', 'resynthesize')) and 'Vocoder._' not in md
     assert '```python\nclass NoValue(Exception)\n```' in api_entry.entry('NoValue', NoValue)
     assert '| `resume` | `flag` |' in api_entry.entry('train_cli', cli.train_cli)
+
+def test_entry_of_a_method_in_a_cell_of_its_own():
+    "Under fastcore's patch, a property too"
+    start, mel = api_entry.Entry(Session.start)._repr_markdown_(), api_entry.Entry(Vocoder.mel)._repr_markdown_()
+    assert start.startswith('### Session.start\n\n```{api} property Session.start\n```\n\n**start**: `dict`\n\n')
+    assert '```{api} method Vocoder.mel\n```\n\n```python\nmel(wav, sample_rate)->Tensor\n```' in mel
 
 # the commands in the guides
 

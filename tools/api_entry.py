@@ -77,12 +77,24 @@ def method(cls, k, v):
     "Entry of one method"
     name = f'{cls.__name__}.{k}'
     if isinstance(v, property):
-        anno = type_name(inspect.signature(v.fget).return_annotation)
-        return [marks('property', name), f'**{name}**' + (f': {code(anno)}' if anno else ''), plain(inspect.getdoc(v))]
+        return [marks('property', name), f'**{name}**{property_type(v)}', plain(inspect.getdoc(v))]
     return [marks('method', name), f'**{name}**', *describe(k, v)]
+
+def property_type(v):
+    "`: type`, for the end of a name; nothing where none is said"
+    anno = type_name(inspect.signature(v.fget).return_annotation)
+    return f': {code(anno)}' if anno else ''
+
+def patched(name, o):
+    "Entry of a method or property that stands in a cell of its own, under fastcore's `patch`"
+    method = name.rpartition('.')[2]
+    parts = [marks('method', name), *describe(method, o)] if not isinstance(o, property) else [
+        marks('property', name), f'**{method}**{property_type(o)}', plain(inspect.getdoc(o))]
+    return '\n\n'.join(filter(None, parts))
 
 def entry(name, o):
     "The whole entry, in Markdown"
+    if '.' in name: return patched(name, o)
     fields = [f.name for f in dataclasses.fields(o)] if dataclasses.is_dataclass(o) else []
     kind = 'function' if not isinstance(o, type) else 'exception' if issubclass(o, Exception) else 'class'
     parts = [marks(kind, name), marks('attribute', *(f'{name}.{f}' for f in fields)), *describe(name, o)]
@@ -93,6 +105,7 @@ def entry(name, o):
 class Entry:
     "For `show_doc(name, renderer=Entry)`"
     def __init__(self, o, name=None, title_level=3):
-        self.o, self.name, self.title_level = o, name or o.__qualname__, title_level
+        self.o, self.title_level = o, title_level
+        self.name = name or (o.fget if isinstance(o, property) else o).__qualname__
 
     def _repr_markdown_(self): return f'{"#"*self.title_level} {self.name}\n\n{entry(self.name, self.o)}'
