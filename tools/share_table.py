@@ -2,8 +2,9 @@
 
     python tools/share_table.py RUN RECORDINGS [--start universal] [--shares 0 .15 .3 .45 .6 1]
 
-RUN is a checkpoint or the folder of a run, RECORDINGS a folder of sounds that it has not heard. Written is nbs/runs/fine_tune/shares.csv, a row for each
-share and recording, which nbs/57_fine_tune.ipynb shows. `hifigan-export RUN OUT --blend universal --share .3` makes such an average."""
+RUN is a checkpoint or the folder of a run, RECORDINGS a folder of sounds that it has not heard. Written is
+nbs/runs/fine_tune/shares.csv, a row for each share and recording, which nbs/57_fine_tune.ipynb shows.
+`hifigan-export RUN OUT --blend universal --share .3` makes such an average."""
 import argparse, csv
 from pathlib import Path
 import numpy as np
