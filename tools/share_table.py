@@ -1,4 +1,4 @@
-"""How much of a fine-tuned generator, and how much of the one that it began from? Averages of both, measured on held-out recordings.
+"""How much of a fine-tuned generator, and how much of the one that it began from? Averages of both, measured.
 
     python tools/share_table.py RUN RECORDINGS [--start universal] [--shares 0 .15 .3 .45 .6 1]
 
@@ -37,7 +37,8 @@ def main():
     p.add_argument('run', type=Path)
     p.add_argument('recordings', type=Path)
     p.add_argument('--start', default='universal', help='what the run began from')
-    p.add_argument('--shares', type=float, nargs='+', default=[0, .15, .3, .45, .6, 1], help='of the run in the average')
+    p.add_argument('--shares', type=float, nargs='+', default=[0, .15, .3, .45, .6, 1],
+                   help='of the run in the average')
     a = p.parse_args()
     cfg, start = open_checkpoint(a.start)
     end = open_checkpoint(a.run)[1]
