@@ -42,6 +42,7 @@ TAGS = {('echo','false'): 'remove-input', ('output','false'): 'remove-output', (
 # Imported once, before the notebooks' processes are forked off
 HEAVY = 'torch librosa scipy.signal matplotlib.pyplot ipywidgets sklearn.metrics'.split()
 # docs/pages/, in the order of the menu
+WINGS = 'Base Data Model Training Inference Evaluation Listening Kaggle Commands'.split() # of the tens 0 to 8
 GUIDES = 'kaggle reading_the_log fine_tune tts deploy faq reference contributing changelog'.split()
 DEFINITION = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
@@ -237,10 +238,12 @@ def is_free(out):
     return not out.exists() or not any(out.iterdir()) or (out/'objects.inv').exists()
 
 def menu_of(notebooks):
-    "The guides, and all notebooks but the front pages"
-    pages = [page_name(p) for p in notebooks if not p.stem.startswith('index')]
+    "The guides, then the notebooks by wing"
+    wings = {}
+    for p in notebooks:
+        if not p.stem.startswith('index'): wings.setdefault(WINGS[int(p.stem[0])], []).append(page_name(p))
     guides = ['По-русски <index_ru>', *(f'guides/{g}' for g in GUIDES)]
-    return toctree('Guides', guides) + '\n\n' + toctree('Notebooks', pages)
+    return '\n\n'.join([toctree('Guides', guides), *(toctree(wing, pages) for wing,pages in wings.items())])
 
 def set_environment(jobs):
     "For the notebooks' processes: pictures inside the page, our modules and tools, a share of the cores"
