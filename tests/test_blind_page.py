@@ -39,7 +39,7 @@ def opened(browser, tmp_path):
     for c in contexts: c.close()
     assert wrong==[]
 
-def until(tab, js, seconds=10):
+def until(tab, js, seconds=600):
     "Wait until an expression is true; playwright's own wait_for_function needs eval, which the page's policy forbids"
     end = time.monotonic()+seconds
     while not tab.evaluate(js):

@@ -51,7 +51,7 @@ def opened(browser, tmp_path):
 
 def tracks(n=3, **kw): return [Track(f'система {i}', x, **kw) for i,x in enumerate(NOISES[:n])]
 def state(tab, i=0): return tab.evaluate(f'stepPlayers[{i}].state')
-def until(tab, js, seconds=15):
+def until(tab, js, seconds=600):
     "Wait until an expression is true; playwright's own wait_for_function needs eval, which the page's policy forbids"
     end = time.monotonic()+seconds
     while not tab.evaluate(js):
