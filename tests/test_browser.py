@@ -36,7 +36,7 @@ def opened(browser, tmp_path):
         path.write_text(html, encoding='utf-8')
         contexts.append(browser.new_context(viewport=dict(width=width, height=height), **kw))
         tab = contexts[-1].new_page()
-        tab.set_default_timeout(10_000)
+        tab.set_default_timeout(600_000)
         tab.on('console', lambda m: wrong.append(m.text) if m.type in ('error', 'warning')
                and 'ScriptProcessor' not in m.text else None)
         tab.on('pageerror', lambda e: wrong.append(str(e)))
