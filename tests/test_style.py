@@ -5,6 +5,7 @@ import ast, json, re, subprocess, sys
 from pathlib import Path
 from statistics import median
 import pytest
+from test_layers import code_cells, is_exported
 
 ROOT = Path(__file__).parent.parent
 LONGEST_LINE, LONGEST_CELL = 120, 60
@@ -12,11 +13,10 @@ sys.path.insert(0, str(ROOT/'tools'))
 
 def cells_of(path): return json.loads(path.read_text(encoding='utf-8'))['cells']
 def source(cell): return ''.join(cell['source'])
-def is_exported(src): return bool(re.search(r'^#\|\s*exports?i?\b', src, re.M))
 def share(values, p): return sorted(values)[int(p*len(values))]
 
 notebooks = sorted((ROOT/'nbs').glob('*.ipynb'))
-code = {p.stem: [source(c) for c in cells_of(p) if c['cell_type']=='code'] for p in notebooks}
+code = {p.stem: code_cells(p) for p in notebooks}
 exported = [src for cells in code.values() for src in cells if is_exported(src)]
 files = sorted(p for d in ('tests', 'tools', 'benchmarks', 'docs') for p in (ROOT/d).rglob('*.py')) + [ROOT/'setup.py']
 

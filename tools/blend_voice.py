@@ -12,7 +12,7 @@ from pathlib import Path
 from hifigan_ruslan.config import V1, save_config
 from hifigan_ruslan.model.reading import open_checkpoint
 from hifigan_ruslan.inference.hub import export_folder
-from hifigan_ruslan.model.weights import load_generator
+from hifigan_ruslan.model.weights import blend_weights, folded_weights
 
 FOLDER = Path(__file__).parent.parent/'hifigan_ruslan/voices/universal-ru'
 SHARE = .6 # Of the run
@@ -20,20 +20,18 @@ GAIN = .25 # Of the last layer, dB
 # The last upsampling stage and what follows
 LAST = 'ups.3.', 'resblocks.9.', 'resblocks.10.', 'resblocks.11.', 'conv_post.'
 
-def folded(checkpoint):
-    "Weights by name, without weight norm"
-    return load_generator(*open_checkpoint(checkpoint)).state_dict()
-
 def blend(start, end):
-    "Between two sets of weights of one model"
-    share = {k: 0. if k.startswith(LAST) else SHARE for k in start}
-    out = {k: (1-share[k])*start[k] + share[k]*end[k] for k in start}
+    "Between two generators of this model"
+    start = folded_weights(V1, start)
+    kept = {k: w for k,w in start.items() if k.startswith(LAST)}
+    out = blend_weights(V1, start, end, SHARE) | kept
     return out | {k: out[k]*10**(GAIN/20) for k in ('conv_post.weight', 'conv_post.bias')}
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('run', type=Path, help='folder of the run, whose best checkpoint is taken')
-    export_folder(V1, blend(folded('universal'), folded(p.parse_args().run)), FOLDER, 'other', half=True)
+    start, end = (open_checkpoint(o)[1] for o in ('universal', p.parse_args().run))
+    export_folder(V1, blend(start, end), FOLDER, 'other', half=True)
     save_config(V1, FOLDER/'config.json')
     print(hashlib.sha256((FOLDER/'model.safetensors').read_bytes()).hexdigest())
 

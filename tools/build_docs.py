@@ -198,9 +198,8 @@ def make_page(path, out, cfg, menu, run):
     "Run one notebook, or only outline it, and write its page; what was done, and which kept outputs are stale"
     nb, start = nbformat.read(path, 4), time.monotonic()
     nb.cells = with_api(nb.cells)
-    stored = json.loads(path.read_text(encoding='utf-8'))['cells']
     execute(nb, path, set(cfg.tst_flags.split())) if run else outline(nb)
-    late = stale(stored, json.loads(json.dumps(nb))['cells']) if run and page_name(path) in CHAPTERS else []
+    late = stale_cells(path, nb) if run and page_name(path) in CHAPTERS else []
     lookup, site = NbdevLookup(), site_of(cfg)
     cells = [page_cell(c, lambda md: relink(lookup.linkify(md), site)) for c in source_last(nb.cells)]
     nb.cells = fit_headings([c for c in cells if c is not None])
@@ -208,6 +207,11 @@ def make_page(path, out, cfg, menu, run):
     nbformat.write(nb, out/f'{page_name(path)}.ipynb')
     said = f'ran {path.name}: {time.monotonic()-start:.0f} s' if run else f'not run: {path.name}'
     return said, [f'{path.name}: what it keeps of the output is not what this shows now:\n{src}' for src in late]
+
+def stale_cells(path, nb):
+    "Sources of the cells of a chapter that keep other outputs than those of its run, `nb`"
+    stored = json.loads(path.read_text(encoding='utf-8'))['cells']
+    return stale(stored, json.loads(json.dumps(nb))['cells'])
 
 # llms.txt: the site in a page, for programs that read it (llmstxt.org)
 

@@ -177,9 +177,9 @@ def main(
     only:str='' # Chapters, with commas between them: mel,step; default: all eight
 ):
     "Keep the outputs of the chapters that are read on the repository's page"
+    from build_docs import set_environment
     os.chdir(ROOT)
-    os.environ |= {'MPLBACKEND': 'module://matplotlib_inline.backend_inline',
-                   'PYTHONPATH': f'{ROOT}{os.pathsep}{ROOT/"tools"}'}
+    set_environment(jobs=1)
     names = only.split(',') if only else CHAPTERS
     if unknown := set(names)-set(CHAPTERS):
         sys.exit(f'{", ".join(sorted(unknown))}: outputs are kept by {", ".join(CHAPTERS)}')

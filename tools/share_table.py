@@ -8,7 +8,7 @@ nbs/runs/fine_tune/shares.csv, a row for each share and recording, which nbs/57_
 import argparse, csv
 from pathlib import Path
 import numpy as np
-from hifigan_ruslan.base.audio import read_wav, wav_at
+from hifigan_ruslan.evaluation.systems import eval_clips
 from hifigan_ruslan.metrics import dnsmos, mel_l1, pesq_wb
 from hifigan_ruslan.model.reading import open_checkpoint
 from hifigan_ruslan.model.weights import blend_weights
@@ -17,20 +17,15 @@ from hifigan_ruslan.vocoder import Vocoder
 OUT = Path(__file__).parent.parent/'nbs/runs/fine_tune/shares.csv'
 COLUMNS = 'share clip mel_l1 pesq dnsmos'.split()
 
-def recordings(folder, rate):
-    "(name, wave) of each sound in a folder"
-    for p in sorted(p for p in folder.iterdir() if p.suffix.lower() in ('.wav', '.flac')):
-        wav, own = read_wav(p)
-        yield p.stem, np.asarray(wav_at(wav[0], own, rate), np.float32)
-
 def measured(vocoder, share, clips, cfg):
     "A row for each recording"
-    for name,wav in clips:
+    for clip in clips:
+        wav = clip.wav(cfg.sample_rate)
         made = np.asarray(vocoder.resynthesize(wav, cfg.sample_rate)).ravel()
         n = min(len(wav), len(made))
         pair = wav[:n], made[:n]
         numbers = mel_l1(*pair, cfg), pesq_wb(*pair, cfg.sample_rate), dnsmos(made[:n], cfg.sample_rate)
-        yield dict(zip(COLUMNS, (share, name, *(f'{v:.4f}' for v in numbers))))
+        yield dict(zip(COLUMNS, (share, clip.name, *(f'{v:.4f}' for v in numbers))))
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -42,7 +37,7 @@ def main():
     a = p.parse_args()
     cfg, start = open_checkpoint(a.start)
     end = open_checkpoint(a.run)[1]
-    clips = list(recordings(a.recordings, cfg.sample_rate))
+    clips = eval_clips(a.recordings)
     with open(OUT, 'w', encoding='utf-8', newline='') as f:
         table = csv.DictWriter(f, COLUMNS, lineterminator='\n')
         table.writeheader()

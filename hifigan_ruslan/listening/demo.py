@@ -6,7 +6,7 @@
 __all__ = ['CLIPS', 'STEPS', 'DEMO', 'own_language', 'demo']
 
 # %% ../../nbs/66_demo.ipynb #44c2bcab
-import base64, io, os, time
+import os, time
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -21,7 +21,8 @@ from ..training.logging import plot_curves
 from ..train import fit
 from ..vocoder import Vocoder
 from ..metrics import mel_l1
-from .player import Track, page as html_page, player, spectrogram_png, words_of
+from .player import (
+    Track, figure_png, page as html_page, player, png_link, spectrogram_png, words_of)
 
 # %% ../../nbs/66_demo.ipynb #59cb00f1
 _PACKAGE = Path(__file__).parent.parent if '__file__' in globals() else Path('../hifigan_ruslan')
@@ -177,10 +178,4 @@ def _players(rows, say, lang, rate=DEMO.sample_rate):
 
 def _picture(figure, words):
     "A figure inside the page"
-    source = 'data:image/png;base64,' + base64.b64encode(_png(figure)).decode()
-    return f'<img class="curves" alt="{words}" src="{source}">'
-
-def _png(figure):
-    png = io.BytesIO()
-    figure.savefig(png, format='png', dpi=90)
-    return png.getvalue()
+    return f'<img class="curves" alt="{words}" src="{png_link(figure_png(figure, dpi=90))}">'

@@ -6,7 +6,7 @@
 __all__ = ['run_facts', 'samples_of', 'monitor']
 
 # %% ../../nbs/65_monitor.ipynb #d36db05a
-import base64, io, math, threading, time, weakref
+import math, threading, time, weakref
 from contextlib import suppress
 from html import escape
 from pathlib import Path
@@ -16,7 +16,7 @@ from ..config import load_config
 from ..base.audio import read_wav, wav_at
 from ..step import disc_gaps, disc_health
 from ..training.logging import plot_curves, read_log
-from .player import Track, spectrogram_png
+from .player import Track, figure_png, png_link, spectrogram_png
 from .browse import Panel, bullets, button, player_frame, report_thread_fault, row, wide
 
 # %% ../../nbs/65_monitor.ipynb #cdf526ae
@@ -214,13 +214,8 @@ class monitor(_Follower):
 _BAD = 'color:#b3261e;font-weight:600'
 
 def _image(figure, words):
-    source = f'data:image/png;base64,{base64.b64encode(_png(figure)).decode()}'
+    source = png_link(figure_png(figure, dpi=80))
     return f'<img style="max-width:100%;background:#fff" alt="{escape(words)}" src="{source}">'
-
-def _png(figure):
-    picture = io.BytesIO()
-    figure.savefig(picture, dpi=80, format='png')
-    return picture.getvalue()
 
 # %% ../../nbs/65_monitor.ipynb #9c540ea5
 @patch

@@ -6,7 +6,7 @@
 __all__ = ['MOST_ROWS', 'MOST_SYSTEMS', 'UNKNOWN_LICENCE', 'rank', 'choose_clips', 'report', 'run_eval']
 
 # %% ../../nbs/61_report.ipynb #c38f560a
-import base64, math, os, sys
+import math, os, sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
@@ -19,7 +19,7 @@ from ..base.files import new_file
 from ..base.audio import read_wav
 from ..metrics import METRICS, not_computed
 from ..evaluation.systems import RECORDING, TrainedGenerator, eval_clips, open_systems
-from .player import Track, page, player, spectrogram_png, web_text, words_of
+from .player import Track, page, player, png_link, spectrogram_png, web_text, words_of
 from ..eval import (
     PAIR_COLUMNS, SUMMARY_COLUMNS, claim_evaluation, comparisons, eval_table, evaluate, kept_wave, save_csv,
     summary as summarise)
@@ -192,8 +192,7 @@ def _facts(facts):
     return '<dl>' + ''.join(f'<dt>{escape(str(k))}</dt><dd>{escape(str(v))}</dd>' for k,v in facts.items()) + '</dl>'
 
 def _picture(png, alt):
-    data = base64.b64encode(png).decode()
-    return f'<img class="curves" alt="{escape(alt)}" src="data:image/png;base64,{data}">'
+    return f'<img class="curves" alt="{escape(alt)}" src="{png_link(png)}">'
 
 def _card(i, s, curves, opened, w):
     "What is known about system i"
