@@ -25,7 +25,7 @@ def made(tmp_path_factory):
     "What a clone has that the kernel needs, with the name of its user"
     root = tmp_path_factory.mktemp('clone')/'мой клон'
     shutil.copytree(ROOT/'hifigan_ruslan', root/'hifigan_ruslan', ignore=shutil.ignore_patterns('clips', '__pycache__'))
-    (root/'nbs').mkdir(); shutil.copy(ROOT/'nbs'/'74_train_kernel.ipynb', root/'nbs')
+    (root/'nbs').mkdir(); shutil.copy(ROOT/'nbs'/'76_train_kernel.ipynb', root/'nbs')
     if (ROOT/'kernel').exists(): shutil.copytree(ROOT/'kernel', root/'kernel')
     build(root)
     return root

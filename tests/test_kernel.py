@@ -118,7 +118,7 @@ def copy_clone(place):
     "What of the clone the kernel is made from, and the kernel"
     for name in ('hifigan_ruslan', 'kernel'):
         shutil.copytree(ROOT/name, place/name, ignore=shutil.ignore_patterns('clips', '__pycache__'))
-    (place/'nbs').mkdir(); shutil.copy(ROOT/'nbs'/'74_train_kernel.ipynb', place/'nbs')
+    (place/'nbs').mkdir(); shutil.copy(ROOT/'nbs'/'76_train_kernel.ipynb', place/'nbs')
 
 def test_a_changed_line_changes_few(tmp_path):
     "In the module's cell, its hash, and the seal; the step is a module in the middle of the others"
