@@ -140,6 +140,7 @@ def stream(text): return dict(output_type='stream', name='stdout', text=text)
 def test_outputs_are_the_same_but_for_a_shade():
     from outputs import same_output, same_text
     assert same_text('loss 1.000, 20 steps', 'loss 1.004, 20 steps')
+    assert same_text('p2 .00 p3 -.01', 'p2 -.00 p3 .00') and not same_text('p2 .10', 'p2 .13')
     assert not same_text('loss 1.00', 'loss 1.20') and not same_text('a 1', 'b 1')
     assert not same_output(stream('a'), dict(output_type='display_data', data={'text/plain': 'a'}))
 

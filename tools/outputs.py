@@ -6,9 +6,9 @@ and short sounds.
     python tools/outputs.py --only mel,step  only these
 
 What changes from run to run (addresses, folders for a day, times and speeds) is taken out. Two outputs count as the
-same if their words are the same, their numbers differ by less than 2 % and their pictures by less than a shade:
-another processor rounds in another way. So a second run leaves no diff, and tools/build_docs.py, which runs every
-notebook anyway, says which chapter is stale."""
+same if their words are the same, their numbers differ by less than 2 % (or .02) and their pictures by less than a
+shade: another processor rounds in another way. So a second run leaves no diff, and tools/build_docs.py, which runs
+every notebook anyway, says which chapter is stale."""
 import base64, io, json, os, re, sys
 from html import unescape
 from pathlib import Path
@@ -24,7 +24,7 @@ VOLATILE = [(re.compile(p), r) for p,r in (
     (r'0x[0-9a-f]{6,}', '0x…'), (r'/tmp/[\w./-]*', '/tmp/…'), (r'\b\d+:\d\d:\d\d left', '… left'),
     (r'\b[\d.,]+ (steps|s of audio)/s', r'… \1/s'), (r'(waiting for data )[\d.]+ ?%', r'\1…'),
     (r'\b[\d.,]+ (s|ms|min|h)\b(?= (?:a step|alone|in all|for|of training))', r'… \1'))]
-NUMBER = re.compile(r'-?\d+(?:[.,]\d+)*(?:e[+-]?\d+)?')
+NUMBER = re.compile(r'-?(?:\d+(?:[.,]\d+)*|\.\d+)(?:e[+-]?\d+)?') # also -.03
 TEXT, PICTURE = ('text/plain', 'text/html', 'text/markdown'), 'image/png'
 
 def path_of(chapter):
@@ -111,7 +111,7 @@ def same_text(a, b, eps=.02):
     if NUMBER.sub('#', a)!=NUMBER.sub('#', b): return False
     def numbers(s): return [float(n.replace(',', '')) for n in NUMBER.findall(s) if n.count('.')<2]
     x, y = numbers(a), numbers(b)
-    return len(x)==len(y) and all(abs(p-q)<=eps*max(abs(p), abs(q), .5) for p,q in zip(x, y))
+    return len(x)==len(y) and all(abs(p-q)<=eps*max(abs(p), abs(q), 1) for p,q in zip(x, y))
 
 def same_picture(a, b):
     "Of one size, and alike but for a shade: a mean difference of 3 of 255"
