@@ -12,7 +12,8 @@ settings.read(Path(__file__).parent.parent/'settings.ini', encoding='utf-8')
 settings = settings['DEFAULT']
 
 project, author, release, copyright = (settings[k] for k in 'title author version copyright'.split())
-extensions = ['myst_nb']
+extensions = ['myst_nb', 'sphinx_copybutton']
+copybutton_selector = 'div.cell_input pre, div.highlight-sh pre, div.highlight-python pre' # not what is shown by cells
 
 nb_execution_mode = 'off' # the pages come executed
 nb_merge_streams = True

@@ -41,8 +41,9 @@ TAGS = {('echo','false'): 'remove-input', ('output','false'): 'remove-output', (
         ('code-fold','true'): 'hide-input', ('test_only',''): 'test_only', ('site',''): 'remove-input'}
 # Imported once, before the notebooks' processes are forked off
 HEAVY = 'torch librosa scipy.signal matplotlib.pyplot ipywidgets sklearn.metrics'.split()
-# docs/pages/, in the order of the menu
+FIRST = 'index', 'index_ru', 'story' # They stand above the wings in the menu
 WINGS = 'Base Data Model Training Inference Evaluation Listening Kaggle Commands'.split() # of the tens 0 to 8
+# docs/pages/, in the order of the menu
 GUIDES = 'kaggle reading_the_log fine_tune tts deploy faq reference contributing changelog'.split()
 DEFINITION = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
@@ -245,9 +246,9 @@ def menu_of(notebooks):
     "The guides, then the notebooks by wing"
     wings = {}
     for p in notebooks:
-        if not p.stem.startswith('index'): wings.setdefault(WINGS[int(p.stem[0])], []).append(page_name(p))
-    guides = ['По-русски <index_ru>', *(f'guides/{g}' for g in GUIDES)]
-    return '\n\n'.join([toctree('Guides', guides), *(toctree(wing, pages) for wing,pages in wings.items())])
+        if page_name(p) not in FIRST: wings.setdefault(WINGS[int(p.stem[0])], []).append(page_name(p))
+    guides = ['По-русски <index_ru>', 'story', *(f'guides/{g}' for g in GUIDES)]
+    return '\n\n'.join([toctree('Begin here', guides), *(toctree(wing, pages) for wing,pages in wings.items())])
 
 def set_environment(jobs):
     "For the notebooks' processes: pictures inside the page, our modules and tools, a share of the cores"
@@ -287,6 +288,13 @@ def sphinx(pages, out, jobs):
     done = subprocess.run([sys.executable, '-m', 'sphinx', *strict, '-b', 'html', *where])
     if done.returncode: sys.exit('the site was not built: Sphinx stopped at the warnings above')
 
+def in_russian(out):
+    "Say in the head of Russian pages that they are Russian: browsers hyphenate and read aloud by it"
+    for p in out.rglob('*_ru.html'):
+        text = p.read_text(encoding='utf-8')
+        if ' lang="en"' not in text[:999]: sys.exit(f'{p} does not say in which language it is')
+        p.write_text(text.replace(' lang="en"', ' lang="ru"', 1), encoding='utf-8')
+
 def add_reports(out, cfg):
     "Whole documents, which pages link to"
     for p in cfg.nbs_path.glob('runs/*/report.html'):
@@ -321,6 +329,7 @@ def main(
         add_guides(guides, Path(tmp), cfg)
         shutil.rmtree(out, ignore_errors=True)
         sphinx(tmp, out, jobs)
+    in_russian(out)
     add_reports(out, cfg)
     guide_paths = [ROOT/'docs'/'pages'/f'{g}.md' for g in GUIDES]
     (out/'llms.txt').write_text(llms_txt(notebooks, guide_paths, site_of(cfg)), encoding='utf-8')

@@ -13,7 +13,9 @@ from collections import OrderedDict
 from dataclasses import replace
 from functools import lru_cache, partial
 from html import escape
+from numbers import Number
 from pathlib import Path
+from string import Formatter
 from fastcore.basics import patch
 import ipywidgets as widgets, numpy as np
 from ..config import V1
@@ -23,7 +25,7 @@ from ..data import SpeechData
 from ..model.weights import checkpoint_config, read_checkpoint
 from ..vocoder import Vocoder
 from ..metrics import METRICS, align, level_error_db, mel_l1, mr_stft, overlap
-from .player import Track, difference_png, frame, player, spectrogram_png, words_of
+from .player import Track, difference_png, frame, player, spectrogram_png, translated, words_of
 
 # %% ../../nbs/64_browse.ipynb #5e8ea043
 _RU = words_of('ru', 'widgets') # English text -> Russian text
@@ -32,8 +34,15 @@ def translate(text:str, /, # In English, with fields as for `str.format`
               lang:str, # 'en' or 'ru'
               **values:object # Of the fields
              )->str:
-    "What a widget says, in the language of its user"
-    return (_RU.get(text, text) if lang=='ru' else text).format(**values)
+    "What a widget says, in the language of its user; a sentence that is ready is known by its pattern"
+    if lang!='ru': return text.format(**values)
+    return _InRussian().format(_RU[text], **values) if text in _RU else translated(text.format(**values), _RU)
+
+class _InRussian(Formatter):
+    "Numbers with a decimal comma and spaces; words as they are"
+    def format_field(self, value, spec):
+        text = super().format_field(value, spec)
+        return text.replace(',', '\u00a0').replace('.', ',') if isinstance(value, Number) else text
 
 # %% ../../nbs/64_browse.ipynb #5e8ea0a3
 class _Newer(BaseException):

@@ -67,7 +67,7 @@ def _sentences(f, run, t):
 def _state(f, t):
     if f['state']=='running': return t('running')
     if f['state']=='ended': return t('ended: all {epochs:,} epochs are done', epochs=f['epochs'] or 0)
-    return t('no new row for {age}: the run has ended, was stopped, or hangs', age=_clock(f['age']))
+    return t('no new row for {age}: the run has ended, was stopped, or hangs', age=_clock(f['age'], t))
 
 def _pace(f, last, t):
     "How fast it is, and how long it takes"
@@ -75,13 +75,13 @@ def _pace(f, last, t):
              speed=last['steps_per_s'], audio=last['audio_per_s'], wait=last['wait'])]
     if f['left'] is not None:
         out.append(t('about {left} to the end of epoch {epochs:,}, unless the run has another limit',
-                     left=_clock(f['left']), epochs=f['epochs']))
+                     left=_clock(f['left'], t), epochs=f['epochs']))
     return [(o, False) for o in out]
 
-def _clock(seconds):
+def _clock(seconds, t):
     minutes = int(seconds)//60
-    if minutes>=60: return f'{minutes//60}:{minutes%60:02d} h'
-    return f'{minutes} min' if minutes else f'{int(seconds)} s'
+    if minutes>=60: return t('{h}:{m:02d} h', h=minutes//60, m=minutes%60)
+    return t('{m} min', m=minutes) if minutes else t('{s} s', s=int(seconds))
 
 # %% ../../nbs/65_monitor.ipynb #cdf526a3
 def _unseen(log, t):
@@ -99,7 +99,7 @@ def _contest(log, t):
     if not begun: return []
     health, words = disc_health(recent)
     gaps = t('D hears {gaps}', gaps=disc_gaps(recent))
-    return [(f'{t("Discriminators")}: {words}', health!='ok'), (gaps, False)]
+    return [(f'{t("Discriminators")}: {t(words)}', health!='ok'), (gaps, False)]
 
 def _recent(log):
     "Means of the last rows, of what tells how the discriminators are"
