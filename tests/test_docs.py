@@ -1,5 +1,5 @@
 "The documentation: its guides, its links, and what the package exports"
-import inspect, re, sys
+import hashlib, inspect, re, sys
 from pathlib import Path
 import nbformat, pytest
 from hifigan_ruslan import cli
@@ -48,7 +48,30 @@ def test_names_missing_from_a_site_are_seen(tmp_path):
     assert 'hifigan_ruslan.mel.LogMel does not stand on mel.html' in missing
     assert len(missing)==len(list(check_docs.exported()))
 
-def test_guides_are_those_of_the_menu(): assert {p.stem for p in GUIDES}==set(build_docs.GUIDES)
+RUSSIAN = [p for p in GUIDES if p.stem.endswith('_ru')]
+
+def test_guides_are_those_of_the_menu():
+    named = [*build_docs.GUIDES, *(f'{g}_ru' for g in build_docs.TRANSLATED)]
+    assert sorted(p.stem for p in GUIDES)==sorted(named)
+
+@pytest.mark.parametrize('path', RUSSIAN, ids=lambda p: p.stem)
+def test_a_translation_is_as_new_as_its_original(path):
+    "And has the same headings, commands and links; its first line has the hash of what was translated"
+    text, original = path.read_text(encoding='utf-8'), path.with_name(f'{path.stem[:-3]}.md')
+    digest = hashlib.sha256(original.read_bytes()).hexdigest()[:12]
+    assert f'{original.name}, {digest}' in text.split('\n')[0], f'bring {path} up to date, then write {digest} there'
+    assert shape(text)==shape(original.read_text(encoding='utf-8'))
+
+def shape(md):
+    "Levels of the headings, commands without comments, pages that are linked to in either language"
+    blocks = [re.sub(r' +# .*', '', b) for b in re.findall(r'^```.*?^```', md, re.M|re.S)]
+    rest = re.sub(r'^```.*?^```', '', md, flags=re.M|re.S)
+    links = sorted(re.sub(r'_ru(?=\.)', '', l) for l in re.findall(r'\]\(([^)#]+)', rest))
+    return re.findall(r'^#+', rest, re.M), blocks, links
+
+def test_what_a_translation_has_left_out_is_seen():
+    assert shape('# a\n```sh\nls # b\n```\n[c](d.md#e)')==shape('# а\n```sh\nls # б\n```\n[в](d_ru.md#д)')
+    assert shape('# a\n## b')!=shape('# а') and shape('[a](b)')!=shape('a')
 
 @pytest.mark.parametrize('path', GUIDES, ids=lambda p: p.stem)
 def test_links_of_a_guide_work_in_the_repository(path):

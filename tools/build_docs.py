@@ -45,6 +45,7 @@ FIRST = 'index', 'index_ru', 'story' # They stand above the wings in the menu
 WINGS = 'Base Data Model Training Inference Evaluation Listening Kaggle Commands'.split() # of the tens 0 to 8
 # docs/pages/, in the order of the menu
 GUIDES = 'kaggle reading_the_log fine_tune tts deploy faq reference contributing changelog'.split()
+TRANSLATED = [] # Of these, NAME_ru.md is in Russian
 DEFINITION = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 def directives(cell):
@@ -247,8 +248,9 @@ def menu_of(notebooks):
     wings = {}
     for p in notebooks:
         if page_name(p) not in FIRST: wings.setdefault(WINGS[int(p.stem[0])], []).append(page_name(p))
-    guides = ['По-русски <index_ru>', 'story', *(f'guides/{g}' for g in GUIDES)]
-    return '\n\n'.join([toctree('Begin here', guides), *(toctree(wing, pages) for wing,pages in wings.items())])
+    guides = ['story', *(f'guides/{g}' for g in GUIDES)]
+    russian = ['С чего начать <index_ru>', *(f'guides/{g}_ru' for g in TRANSLATED)]
+    return '\n\n'.join([toctree('Begin here', guides), toctree('По-русски', russian), *(toctree(wing, pages) for wing,pages in wings.items())])
 
 def set_environment(jobs):
     "For the notebooks' processes: pictures inside the page, our modules and tools, a share of the cores"
@@ -305,8 +307,9 @@ def check_names(notebooks, guides, only):
     "Stop at the name of a notebook that is not there, and at a guide that the menu does not have"
     unknown = only-{page_name(p) for p in notebooks}
     if unknown: sys.exit(f'there is no notebook {", ".join(sorted(unknown))}')
-    if set(guides)!=set(GUIDES):
-        sys.exit(f'docs/pages/ holds {sorted(guides)}, and GUIDES in {__file__} names {sorted(GUIDES)}')
+    named = {*GUIDES, *(f'{g}_ru' for g in TRANSLATED)}
+    if set(guides)!=named:
+        sys.exit(f'docs/pages/ holds {sorted(guides)}, and GUIDES and TRANSLATED in {__file__} name {sorted(named)}')
 
 @call_parse
 def main(
