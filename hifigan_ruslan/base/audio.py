@@ -46,6 +46,8 @@ _SENTENCES = {
     'damaged': 'is damaged: {}; copy it again',
     'changed': 'changed while it was read: {}',
     'no samples': 'holds no samples',
+    'short': 'is too short: {}',
+    'silent': 'is silent: {}',
     'low rate': 'has too low a sample rate: {}',
     'high rate': 'has a sample rate that cannot be meant: {}',
     'too long': 'is too long: {}',
