@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SOUND_SUFFIXES', 'CLIPPED', 'LOWEST_RATE', 'HIGHEST_RATE', 'SoundError', 'Mix', 'Sound', 'read_wav', 'sound_at',
-           'rate_of', 'WavWriter', 'new_wav', 'write_wav', 'write_flac', 'is_ours', 'wav_at']
+           'rate_of', 'WavWriter', 'new_wav', 'write_wav', 'write_as', 'is_ours', 'wav_at']
 
 # %% ../../nbs/03_audio.ipynb #f327a18a
 import hashlib, io, os, re, stat, struct, sys, zlib
@@ -623,13 +623,15 @@ def write_wav(path:str|Path, # The WAV file
     with new_wav(path, sample_rate) as w: w.write(wav)
     return w.clipped
 
-def write_flac(path:str|Path, # The FLAC file
-               wav:np.ndarray, # (T,) or (T, channels), floats in [-1, 1] or int16
-               sample_rate:int # Hz
-              ):
-    "Write a wave as 16-bit FLAC, all of it or nothing"
+def write_as(path:str|Path, # The sound file
+             wav:np.ndarray, # (T,) or (T, channels), floats in [-1, 1] or int16
+             sample_rate:int, # Hz
+             format:str='FLAC', # As libsndfile calls it
+             subtype:str='PCM_16' # As libsndfile calls it
+            ):
+    "Write a wave in another format, all of it or nothing"
     buffer = io.BytesIO()
-    sf.write(buffer, wav, sample_rate, format='FLAC', subtype='PCM_16')
+    sf.write(buffer, wav, sample_rate, format=format, subtype=subtype)
     with new_file(path) as part: part.write_bytes(buffer.getvalue())
 
 # %% ../../nbs/03_audio.ipynb #471c9869
