@@ -246,7 +246,7 @@ def resynthesize(self:Vocoder,
     "Wave to mel to wave: the best that a TTS could get from this vocoder"
     x = torch.from_numpy(wav_at(wav, sample_rate, self.sample_rate))
     _check_chunk(chunk)
-    if chunk: return torch.cat(list(_through(self, x.split(2**18), int(chunk))), -1)
+    if chunk: return torch.cat(list(_through(self, [x], int(chunk))), -1)
     whole = F.pad(x, (0, -len(x)%self.cfg.hop_length)) # zeros up to a whole frame, cut off again below
     return self.vocode(self.mel(whole, self.sample_rate))[:,:len(x)]
 
@@ -262,7 +262,7 @@ def _through(v, waves, chunk):
 def _whole_frames(waves, hop, size):
     "The pieces of a wave, the last with zeros up to a whole frame; the samples without them are counted in `size`"
     last = None
-    for x in waves:
+    for x in (o for wav in waves for o in wav.split(2**17)):
         if last is not None: yield last
         last, size[0] = x, size[0]+len(x)
     yield F.pad(last, (0, -size[0]%hop))

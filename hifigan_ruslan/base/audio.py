@@ -353,7 +353,7 @@ def _opened(path):
 
 def _words(e): return getattr(e, 'error_string', str(e)).rstrip('.')
 
-_BLOCK = 2**20 # Numbers that are decoded at a time
+_BLOCK = 2**18 # Numbers that are decoded at a time
 
 def _blocks(s, promise, path):
     "(channels, T) float32 waves, in turn; SoundError at the end where not all came"
@@ -474,6 +474,8 @@ def tell_mix(mix:Mix, # Of a sound
     print(f'{printable(name)}: {mix.text}{once}', file=out or sys.stderr, flush=True)
 
 # %% ../../nbs/03_audio.ipynb #03a10020
+_KEPT = 2**23 # Numbers that are kept in memory: 32 MiB
+
 class Sound:
     "A sound file, read through once: it is whole, and its numbers are those of a sound"
     def __init__(self,
@@ -498,7 +500,7 @@ class Sound:
 
     def _keep(self, x, n):
         "Keep the blocks of a short sound"
-        if n*self.channels>8*_BLOCK: self._kept = None
+        if n*self.channels>_KEPT: self._kept = None
         if self._kept is not None: self._kept.append(x)
 
     def _settle(self, tally, clipped):
@@ -522,7 +524,7 @@ def _pieces_at(pieces, sample_rate, rate):
 
 @patch
 def blocks(self:Sound)->Iterator: # Of (channels, T) float32 waves
-    "The samples as they are in the file, a million numbers at a time"
+    "The samples as they are in the file, some at a time"
     if self._kept is not None: yield from self._kept; return
     n = 0
     for x in self._decoded():

@@ -368,12 +368,22 @@ def _object(line):
 
 # %% ../../nbs/11_prepare.ipynb #eb50898c
 _BLOCK = 32 # Clips that a process converts at a time
+_BLOCK_BYTES = 2**26 # Bytes of sound files after which a block is full, such as chapters of an hour
 
 def _jobs(c, plan, done):
     "Blocks of paths, without the clips that are done, and the numbers for `_clip`"
     kw = {k: plan[k] for k in ('sample_rate','gain','min_seconds','min_rate')}
-    todo = list(c.files.values())[done:]
-    return [(todo[i:i+_BLOCK], kw) for i in range(0, len(todo), _BLOCK)]
+    return [(paths, kw) for paths in _in_blocks(list(c.files.values())[done:])]
+
+def _in_blocks(paths):
+    "Lists of files: of up to 32, and of one more than 64 MiB in all at most, because a block is held in memory"
+    block, size = [], 0
+    for p in paths:
+        block, size = [*block, p], size+_size_and_date(p)[0]
+        if len(block)<_BLOCK and size<_BLOCK_BYTES: continue
+        yield block
+        block, size = [], 0
+    if block: yield block
 
 def _convert_block(job):
     "Samples and journal rows of some clips"
