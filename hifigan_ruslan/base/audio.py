@@ -710,7 +710,8 @@ def _array(x):
 # %% ../../nbs/03_audio.ipynb #5712a359
 def _check_rate(rate):
     if not isinstance(rate, Real) or not LOWEST_RATE<=rate<=HIGHEST_RATE:
-        raise ValueError(f'The sample rate must be a number of Hz from {LOWEST_RATE:,} to {HIGHEST_RATE:,}, found {rate!r}')
+        raise ValueError('The sample rate must be a number of Hz '
+                         f'from {LOWEST_RATE:,} to {HIGHEST_RATE:,}, found {rate!r}')
 
 def _check_wave(x):
     "Raise ValueError for an array that is no float wave of shape (channels, T)"

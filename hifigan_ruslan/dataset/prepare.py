@@ -657,7 +657,7 @@ def _report(data):
 _MIXED = { # What became of the channels: number of clips, the first of them
     'averaged': '{} clips have more than one channel, which were averaged (such as {})',
     'silent channel': '{} clips have a silent channel, which was left out (such as {})',
-    'opposite phase': '{} clips have channels that cancel each other out; one was taken (such as {}): is a cable wrong?'}
+    'opposite phase': '{} clips have channels that cancel each other out; one was taken (such as {})'}
 
 def _report_low(sample_rate, clips):
     "Say which clips have less treble than the corpus could hold; `clips` of each source rate"

@@ -121,7 +121,8 @@ def _lesson_sounds(data, run, voice, say):
 
 def _on_the_way(folder, say):
     "Name -> wave, as a training left them at some of its steps"
-    return {say['step'].format(n=int(p.stem[5:])): read_wav(p, clipped=1.)[0][0] for p in sorted(folder.glob('step_*.wav'))}
+    paths = sorted(folder.glob('step_*.wav'))
+    return {say['step'].format(n=int(p.stem[5:])): read_wav(p, clipped=1.)[0][0] for p in paths}
 
 def _step_of(run):
     "The step at which the training ended"
