@@ -19,8 +19,9 @@ FORMATS = { # Name -> format, subtype, and how far the samples may be from those
     'u8': ('WAV','PCM_U8',.01), 'wav': ('WAV','PCM_16',1e-4), '24': ('WAV','PCM_24',1e-6),
     'float': ('WAV','FLOAT',1e-6), 'double': ('WAV','DOUBLE',1e-6), 'ulaw': ('WAV','ULAW',.05),
     'gsm': ('WAV','GSM610',None), 'adpcm': ('WAV','IMA_ADPCM',None), 'wavex': ('WAVEX','PCM_16',1e-4),
-    'rf64': ('RF64','PCM_16',1e-4), 'w64': ('W64','PCM_16',1e-4), 'aiff': ('AIFF','PCM_16',1e-4), 'au': ('AU','PCM_16',1e-4),
-    'caf': ('CAF','PCM_16',1e-4), 'alac': ('CAF','ALAC_16',1e-4), 'sph': ('NIST','PCM_16',1e-4),
+    'rf64': ('RF64','PCM_16',1e-4), 'w64': ('W64','PCM_16',1e-4), 'aiff': ('AIFF','PCM_16',1e-4),
+    'au': ('AU','PCM_16',1e-4), 'caf': ('CAF','PCM_16',1e-4), 'alac': ('CAF','ALAC_16',1e-4),
+    'sph': ('NIST','PCM_16',1e-4),
     'flac': ('FLAC','PCM_16',1e-4), 'flac24': ('FLAC','PCM_24',1e-6), 'ogg': ('OGG','VORBIS',None),
     'opus': ('OGG','OPUS',None), 'mp3': ('MP3','MPEG_LAYER_III',None)}
 

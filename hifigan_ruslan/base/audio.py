@@ -125,34 +125,44 @@ def _riff_data(f, start, end, at, size, order, wide):
     where, fmt, whole = at-4, order+'I', _number(f, start+4, order+'I')
     if wide and size==2**32-1: where, fmt, size, whole = wide, '<Q', _number(f, wide, '<Q'), _number(f, wide-8, '<Q')
     there, is_empty = end-at, size==0 and abs(start+whole+8-end)<=1
-    if is_empty or size and not _is_unknown(size, there, fmt): return _measured(f, start, size, there)
+    if is_empty or size and not _is_unknown(size, there, fmt):
+        return _measured(f, start, size, there, at+size+size%2, start+8+whole)
     if there>=2**32 and fmt[1]=='I': return _Promise(start)
     return _Promise(start, patches={where: struct.pack(fmt, there)})
 
 def _is_unknown(size, there, fmt): return there<size and size>=(_UNKNOWN if fmt[1]=='I' else 2**62)
 
-def _measured(f, start, said, there):
-    "The promise of a container that says how many bytes of sound there are"
+def _measured(f, start, said, there, behind=0, end=0):
+    "The promise of a container that says how many bytes of sound there are, and that more parts follow up to `end`"
     if there+_SLACK<said: raise _cut(f, said, there)
+    if end-behind>_SLACK and not _is_part(_bytes(f, behind-1, 5)): raise _more(f.name, said, there, 'bytes of sound')
     return _Promise(start)
+
+def _is_part(raw):
+    "Does a chunk begin in the second byte, or, as some programs have it, in the first? Or are there only zeros?"
+    return not raw.strip(b'\0') or bool(re.search(rb'[ -~]{4}', raw))
 
 # %% ../../nbs/03_audio.ipynb #03a1000a
 def _w64(f, start, end):
     "Sony's WAV with 64 bits"
     for name,at,size in _chunks(f, start+40, end, struct.Struct('<16sQ'), own=24, pad=8):
-        if name[:4]==b'data': return _measured(f, start, size if size<2**62 else 0, end-at)
+        if name[:4]!=b'data': continue
+        size = size if size<2**62 else 0
+        return _measured(f, start, size, end-at, at+size+-size%8, start+_number(f, start+16, '<Q'))
     raise _before_sound(f)
 
 def _aiff(f, start, end):
     "AIFF, AIFC: eight bytes stand before the samples"
     for name,at,size in _chunks(f, start+12, end, struct.Struct('>4sI')):
-        if name==b'SSND': return _measured(f, start, size, end-at)
+        if name==b'SSND':
+            return _measured(f, start, size, end-at, at+size+size%2, start+8+_number(f, start+4, '>I'))
     raise _before_sound(f)
 
 def _au(f, start, end):
     "AU of Sun: where the samples begin, and their bytes"
     order = '>' if _bytes(f, start, 4)==b'.snd' else '<'
     at, size = (_number(f, start+i, order+'I') for i in (4, 8))
+    if _SLACK<size<end-start-at-_SLACK: raise _more(f.name, size, end-start-at, 'bytes of sound')
     return _measured(f, start, size if size<2**32-1 else 0, end-start-at)
 
 def _caf(f, start, end):
