@@ -389,7 +389,7 @@ def _next_block(s, n, said, path):
 CLIPPED = .01 # Share of samples at full scale from which on a recording counts as clipped
 LOWEST_RATE, HIGHEST_RATE = 4000, 768000 # Hz, of sound files
 _LOUDEST = 8 # Times full scale: beyond it the numbers are of another scale
-_LONGEST = 24 # h
+_LONGEST = 12 # h
 _TOP = dict(PCM_U8=127/128, PCM_S8=127/128) # Full scale, where it is not that of 16 bits
 
 class _Tally:

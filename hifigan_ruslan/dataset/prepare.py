@@ -28,7 +28,14 @@ def _check_usable(sound, min_seconds, min_rate):
     rate = sound.sample_rate
     if rate<min_rate: raise SoundError('low rate', f'{rate} Hz, below {min_rate} Hz')
     if sound.seconds<min_seconds: raise SoundError('short', f'{sound.seconds:.3f} s, below {min_seconds:g} s')
+    if sound.seconds>_LONGEST*3600: raise SoundError('too long', _how_to_cut(sound.seconds))
     if sound.peak<1e-3: raise SoundError('silent', f'peak {_db(sound.peak):.0f} dBFS, below -60 dBFS')
+
+_LONGEST = 3 # h: a clip is held in memory
+
+def _how_to_cut(seconds):
+    return (f'{seconds/3600:.1f} h, more than {_LONGEST} h; cut it into pieces: '
+            'ffmpeg -i IN.wav -f segment -segment_time 600 OUT%03d.wav')
 
 def _clip(path, sample_rate, gain, min_seconds, min_rate):
     "int16 samples (T,) of one clip and its row for the journal"
