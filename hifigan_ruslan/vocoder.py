@@ -17,7 +17,7 @@ import numpy as np, torch, torch.nn.functional as F
 from fastcore.basics import patch
 from torch import Tensor, nn
 from .config import Config
-from .base.audio import SOUND_SUFFIXES, Sound, is_ours, new_wav, tell_mix, wav_at
+from .base.audio import SOUND_SUFFIXES, Sound, SoundError, is_ours, new_wav, tell_mix, wav_at
 from .base.files import printable
 from .base.hardware import DTYPES, choose_device, choose_precision
 from .mel import LogMel
@@ -314,11 +314,18 @@ _SHORT = 60 # s; a longer sound goes through in chunks, whether or not they were
 def _render(v, path, chunk, told):
     "Waves (1, T), which together are what one input stands for"
     if path.suffix.lower() in _MELS: yield _of_mel(v, path, chunk); return
-    sound = Sound(path)
+    sound = _sound(path)
     tell_mix(sound.mix, path, told, sys.stdout)
     waves = map(torch.from_numpy, sound.wave(v.sample_rate))
     if chunk or sound.seconds>_SHORT: yield from _through(v, waves, chunk or 2000)
     else: yield v.resynthesize(torch.cat(list(waves)), v.sample_rate)
+
+def _sound(path):
+    "An input that is no mel by its name"
+    try: return Sound(path)
+    except SoundError as e:
+        if e.kind!='unreadable' or path.suffix.lower() in SOUND_SUFFIXES: raise
+        raise ValueError(f'{e}; mels are taken from {", ".join(_MELS)}') from e
 
 def _of_mel(v, path, chunk):
     "The wave (1, T) of a mel in a file"
