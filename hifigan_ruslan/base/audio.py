@@ -433,6 +433,11 @@ def _check_head(s, path):
 def _check_length(n, rate, path):
     if n>_LONGEST*3600*rate: raise SoundError('too long', f'more than {_LONGEST} h; cut it into pieces', path)
 
+def _check_rate(rate):
+    if not isinstance(rate, Real) or not LOWEST_RATE<=rate<=HIGHEST_RATE:
+        raise ValueError('The sample rate must be a number of Hz '
+                         f'from {LOWEST_RATE:,} to {HIGHEST_RATE:,}, found {rate!r}')
+
 # %% ../../nbs/03_audio.ipynb #03a1001d
 class Mix(NamedTuple):
     "How the channels of a sound become one"
@@ -527,6 +532,7 @@ class Sound:
 # %% ../../nbs/03_audio.ipynb #03a10021
 def _pieces_at(pieces, sample_rate, rate):
     "Pieces of a wave (T,) at another rate: together what soxr makes of the whole"
+    _check_rate(rate)
     if sample_rate==rate: yield from pieces; return
     stream = soxr.ResampleStream(sample_rate, rate, 1, dtype='float32', quality='HQ')
     for x in pieces: yield stream.resample_chunk(x)
@@ -699,7 +705,7 @@ def wav_at(wav:np.ndarray, # (T,) or (channels, T): float in [-1, 1], int16 or i
            rate:int # The wanted rate, Hz
           )->np.ndarray: # (T',) float32
     "One channel of it (see `Mix`), as floats, at the wanted rate (resampled with soxr HQ)"
-    _check_rate(sample_rate)
+    for r in (sample_rate, rate): _check_rate(r)
     x = _as_floats(np.atleast_2d(_array(wav)))
     _check_wave(x)
     mix = _mix_of(x)
@@ -718,11 +724,6 @@ def _array(x):
     return np.asarray(x)
 
 # %% ../../nbs/03_audio.ipynb #5712a359
-def _check_rate(rate):
-    if not isinstance(rate, Real) or not LOWEST_RATE<=rate<=HIGHEST_RATE:
-        raise ValueError('The sample rate must be a number of Hz '
-                         f'from {LOWEST_RATE:,} to {HIGHEST_RATE:,}, found {rate!r}')
-
 def _check_wave(x):
     "Raise ValueError for an array that is no float wave of shape (channels, T)"
     if wrong := _wrong_shape(x) or _wrong_type(x) or _not_finite(x) or _too_loud(x): raise ValueError(wrong)
