@@ -16,7 +16,8 @@ from .base.commands import answered, command, parsed
 # %% ../nbs/80_cli.ipynb #ccbc8fea
 @command
 def prepare_cli(
-    corpus:str, # Folder with the recordings (WAV or FLAC at any depth) and, if there is one, the metadata
+    # Folder with the recordings (WAV, FLAC, MP3, Ogg, AIFF and others, at any depth) and, if there is one, the metadata
+    corpus:str,
     out:str, # Folder to write: audio.npy, utterances.csv, dataset.json
     sample_rate:int=22050, # Rate to resample to, Hz
     gain:float=1., # One factor for all of the corpus; there is no normalisation per file

@@ -14,10 +14,11 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from itertools import combinations
 from pathlib import Path
-import soundfile as sf, torch
+import torch
 from tqdm import tqdm
 from . import __version__
 from .config import Config, V1
+from .base.audio import write_as
 from .base.files import Ours, claim, follow_parent, new_file, only_one, write_through
 from .metrics import METRICS, Recording, not_computed
 from .evaluation.stats import holm, interval, paired
@@ -76,7 +77,7 @@ def file_name(name:str # Of a clip or a system: any text
     return plain if plain==name and len(name)<100 else f'{plain[:80]}-{_digest(name)[:8]}'
 
 def _keep(path, wav, rate):
-    with new_file(path) as part: sf.write(part, wav.clip(-1, 1-2**-15), rate, format='FLAC', subtype='PCM_16')
+    write_as(path, wav.clip(-1, 1-2**-15), rate)
 
 # %% ../nbs/53_eval.ipynb #c85a9b90
 def evaluate(systems:list, # Of System, as from `open_systems`

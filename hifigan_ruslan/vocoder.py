@@ -6,7 +6,8 @@
 __all__ = ['TorchGenerator', 'choose_engine', 'Vocoder', 'generate', 'stream_pcm', 'generate_stream']
 
 # %% ../nbs/45_vocoder.ipynb #caa5a75a
-import sys
+import errno, os, sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from numbers import Integral
 from pathlib import Path
@@ -16,7 +17,8 @@ import numpy as np, torch, torch.nn.functional as F
 from fastcore.basics import patch
 from torch import Tensor, nn
 from .config import Config
-from .base.audio import is_ours, read_wav, wav_at, write_wav
+from .base.audio import SOUND_SUFFIXES, Sound, SoundError, is_ours, new_wav, tell_mix, wav_at
+from .base.files import printable
 from .base.hardware import DTYPES, choose_device, choose_precision
 from .mel import LogMel
 from .generator import Generator
@@ -132,6 +134,27 @@ class Vocoder:
             name = 'The checkpoint' if isinstance(checkpoint, dict) else checkpoint
             raise ValueError(f'{name}: {e}') from e
 
+# %% ../nbs/45_vocoder.ipynb #k1v00001
+_AT_ONCE = 2**21 # Samples whose mel is made at once: a minute and a half
+
+def _mel_of(v, x):
+    "The mel (n_mels, F) of a wave (T,)"
+    with torch.no_grad(): return v.logmel(x[None].to(v.device))[0].cpu()
+
+def _mel_pieces(v, waves, size=1024):
+    "The mel of a wave that comes in pieces (T,), in pieces of at least `size` frames but for the last"
+    hop, side = v.cfg.hop_length, -(-v.logmel.pad//v.cfg.hop_length) # frames that a frame sees on each side
+    x, left = torch.empty(0), 0 # what is not analysed yet, behind `left` frames that are
+    waves = iter(waves)
+    wave = next(waves, x)
+    while (following := next(waves, None)) is not None:
+        x, wave = torch.cat([x, wave]), following
+        n = len(x)//hop-left-side # frames that are certain
+        if n<max(size, side): continue
+        yield _mel_of(v, x[:(left+n+side)*hop])[:,left:left+n]
+        x, left = x[(left+n-side)*hop:], side
+    yield _mel_of(v, torch.cat([x, wave]))[:,left:]
+
 # %% ../nbs/45_vocoder.ipynb #d3003713
 @patch
 def mel(self:Vocoder,
@@ -140,7 +163,11 @@ def mel(self:Vocoder,
        )->Tensor: # (n_mels, F) natural log of the mel magnitude
     "The mel of a wave, as the generator was trained on"
     x = torch.from_numpy(wav_at(wav, sample_rate, self.sample_rate))
-    with torch.no_grad(): return self.logmel(x[None].to(self.device))[0].cpu()
+    return torch.cat(list(_mel_pieces(self, x.split(_AT_ONCE))), -1)
+
+def _check_chunk(chunk):
+    if chunk is None or _is_whole(chunk) and chunk>0: return
+    raise ValueError(f'chunk must be a whole number of frames above 0, or None, found {chunk!r}')
 
 def _is_whole(n): return isinstance(n, Integral) and not isinstance(n, bool)
 
@@ -152,8 +179,7 @@ def vocode(self:Vocoder,
           )->Tensor: # (1, T) or (B, 1, T) wave in [-1, 1], T = F*hop_length
     "The wave of a mel"
     mel = check_mel(mel, self.cfg)
-    if chunk is not None and not (_is_whole(chunk) and chunk>0):
-        raise ValueError(f'chunk must be a whole number of frames above 0, or None, found {chunk!r}')
+    _check_chunk(chunk)
     if lengths is not None: return _vocode_padded(self, mel, lengths, chunk)
     batch = mel.view(-1, *mel.shape[-2:])
     wav = self.generator(batch) if chunk is None else torch.stack([_in_chunks(self, m, int(chunk)) for m in batch])
@@ -219,18 +245,42 @@ def resynthesize(self:Vocoder,
                 )->Tensor: # (1, T') wave at the model's rate, as long as the resampled input
     "Wave to mel to wave: the best that a TTS could get from this vocoder"
     x = torch.from_numpy(wav_at(wav, sample_rate, self.sample_rate))
+    _check_chunk(chunk)
+    if chunk: return torch.cat(list(_through(self, [x], int(chunk))), -1)
     whole = F.pad(x, (0, -len(x)%self.cfg.hop_length)) # zeros up to a whole frame, cut off again below
-    return self.vocode(self.mel(whole, self.sample_rate), chunk)[:,:len(x)]
+    return self.vocode(self.mel(whole, self.sample_rate))[:,:len(x)]
+
+def _through(v, waves, chunk):
+    "Wave to mel to wave in pieces: (T,) at the model's rate to (1, T), the memory bounded by `chunk` frames"
+    size, made, last = [0], 0, torch.empty(1,0)
+    mels = _mel_pieces(v, _whole_frames(waves, v.cfg.hop_length, size), chunk)
+    for wav in _flow_mels(v, (m for mel in mels for m in mel.split(chunk, -1))):
+        yield last
+        last, made = wav, made+wav.shape[1]
+    yield last[:,:last.shape[1]-(made-size[0])]
+
+def _whole_frames(waves, hop, size):
+    "The pieces of a wave, the last with zeros up to a whole frame; the samples without them are counted in `size`"
+    last = None
+    for x in (o for wav in waves for o in wav.split(2**17)):
+        if last is not None: yield last
+        last, size[0] = x, size[0]+len(x)
+    yield F.pad(last, (0, -size[0]%hop))
 
 # %% ../nbs/45_vocoder.ipynb #48215808
-_KINDS = '.wav .flac .ogg .mp3 .npy .pt'.split() # What is taken from a folder
+_MELS = '.npy .npz .pt .pth'.split() # Suffixes
+_KINDS = SOUND_SUFFIXES + _MELS # What is taken from a folder
 
 def _in_folder(folder):
-    "The sound files and mels of a folder"
-    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in _KINDS and not p.name.startswith('.'))
+    "The sound files and mels of a folder; what else is there is said"
+    there = sorted(p for p in folder.iterdir() if not p.name.startswith('.'))
+    found = [p for p in there if p.suffix.lower() in _KINDS and not p.is_dir()]
+    rest = Counter('folders' if p.is_dir() else p.suffix.lower() or 'without suffix' for p in there if p not in found)
+    left = ', '.join(f'{n:,} {printable(k)}' for k,n in sorted(rest.items()))
+    if found and left: print(f'left out of {printable(folder)}: {left}')
     if found: return found
     raise ValueError(f'The folder {folder} holds no sound files or mels ({", ".join(_KINDS)}); '
-                     'folders inside it are not searched')
+                     f'folders inside it are not searched. It holds: {left or "nothing"}')
 
 def _files(inputs):
     "The paths, with the files of a folder in place of the folder"
@@ -259,36 +309,67 @@ def _targets(inputs, out):
     return targets
 
 # %% ../nbs/45_vocoder.ipynb #b8be64ba
-def _render(v, path, chunk):
-    "The wave (1, T) that one input stands for"
-    if path.suffix.lower() not in ('.npy', '.pt'): return v.resynthesize(*read_wav(path), chunk)
+_SHORT = 60 # s; a longer sound goes through in chunks, whether or not they were asked for
+
+def _render(v, path, chunk, told):
+    "Waves (1, T), which together are what one input stands for"
+    if path.suffix.lower() in _MELS: yield _of_mel(v, path, chunk); return
+    sound = _sound(path)
+    tell_mix(sound.mix, path, told, sys.stdout)
+    waves = map(torch.from_numpy, sound.wave(v.sample_rate))
+    if chunk or sound.seconds>_SHORT: yield from _through(v, waves, chunk or 2000)
+    else: yield v.resynthesize(torch.cat(list(waves)), v.sample_rate)
+
+def _sound(path):
+    "An input that is no mel by its name"
+    try: return Sound(path)
+    except SoundError as e:
+        if e.kind!='unreadable' or path.suffix.lower() in SOUND_SUFFIXES: raise
+        raise ValueError(f'{e}; mels are taken from {", ".join(_MELS)}') from e
+
+def _of_mel(v, path, chunk):
+    "The wave (1, T) of a mel in a file"
     wav = v.vocode(read_mel(path), chunk)
     if wav.dim()==3 and len(wav)>1:
         raise ValueError(f'{path} holds {len(wav)} mels, expected one: save each to its own file')
     return wav.view(1, -1)
 
-def _write_wave(v, path, target, chunk):
+def _write_wave(v, path, target, chunk, told):
     "Make the WAV of one input; the seconds of sound in it, and those that it took"
-    start = perf_counter()
-    wav = _render(v, path, chunk)
-    write_wav(target, wav, v.sample_rate)
-    return wav.shape[1]/v.sample_rate, perf_counter()-start
+    start = said = perf_counter()
+    with new_wav(target, v.sample_rate) as w:
+        for wav in _render(v, path, chunk, told):
+            if wav.numel(): w.write(wav)
+            if (now := perf_counter())<said+20: continue
+            said = now
+            print(f'{printable(path)}: {w.frames/v.sample_rate:,.0f} s of sound so far', flush=True)
+    return w.frames/v.sample_rate, perf_counter()-start
 
+# %% ../nbs/45_vocoder.ipynb #k1v00004
 def _write_waves(v, targets, chunk):
     "Make the WAVs, with a line for each; input -> what was wrong, of those that could not be done"
-    n, failed, sound, taken = len(targets), {}, 0., 0.
+    n, failed, sound, taken, told = len(targets), {}, 0., 0., set()
     for i,(path,target) in enumerate(targets.items(), 1):
         try:
-            seconds, wait = _write_wave(v, path, target, chunk)
+            seconds, wait = _write_wave(v, path, target, chunk, told)
             sound, taken = sound+seconds, taken+wait
-            print(f'{i}/{n} {target}: {seconds:.2f} s of sound in {wait:.2f} s (RTF {wait/seconds:.3f})')
+            print(f'{i}/{n} {printable(target)}: {seconds:.2f} s of sound in {wait:.2f} s (RTF {wait/seconds:.3f})')
         except (ValueError, OSError) as e:
-            failed[path] = str(e) if str(path) in str(e) else f'{path}: {e}'
+            if getattr(e, 'errno', None) in _ENDS: raise
+            failed[path] = str(e) if printable(path) in str(e) else f'{printable(path)}: {e}'
             if n>1: print(f'not done: {failed[path]}')
     if sound and n>1:
         print(f'all: {sound:.1f} s of sound in {taken:.1f} s '
               f'(RTF {taken/sound:.3f}; below 1 is faster than real time)')
     return failed
+
+_ENDS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS) # No space, and no right to write
+
+def _check_writable(out):
+    "ValueError where this user may not write into the folder, or make it"
+    near = next(p for p in [Path(out).absolute(), *Path(out).absolute().parents] if p.exists())
+    if os.access(near, os.W_OK|os.X_OK): return
+    raise ValueError(f'{out}: permission denied, this user may not write into {near}. Choose another folder')
 
 # %% ../nbs/45_vocoder.ipynb #71f0714a
 def _not_done(failed, n, out):
@@ -309,6 +390,7 @@ def generate(inputs:list, # Paths: sound files (resynthesised), mels as .npy or 
     targets = _targets(inputs, out)
     if not any(p.exists() for p in targets):
         raise FileNotFoundError('There is no ' + ', '.join(map(str, targets)))
+    _check_writable(out)
     v = Vocoder.load(checkpoint, config, device, engine, precision)
     if isinstance(checkpoint, (str, Path)): print(f'voice: {checkpoint}')
     print(f'engine: {v.why}')

@@ -11,7 +11,8 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
-import numpy as np, soundfile as sf
+import numpy as np
+from ..base.audio import SOUND_SUFFIXES, write_as
 from ..base.files import claim, listing, printable
 
 # %% ../../nbs/10_corpus.ipynb #b1ca8911
@@ -69,7 +70,7 @@ def synth_corpus(root:str|Path, # Folder to make; one with true recordings is re
     ours = claim(root, 'corpus', 'give a folder of its own')
     with ours.writing(*(f'{id}.wav' for id in ids), _METADATA):
         for i,id in enumerate(ids):
-            sf.write(root/f'{id}.wav', synth_wav(seconds, sample_rate, [seed, i]), sample_rate, subtype='PCM_16')
+            write_as(root/f'{id}.wav', synth_wav(seconds, sample_rate, [seed, i]), sample_rate, 'WAV')
         table = ''.join(f'{id}|{_sentence(rng)}\n' for id in ids)
         (root/_METADATA).write_text(table, encoding='utf-8')
     return root
@@ -77,7 +78,9 @@ def synth_corpus(root:str|Path, # Folder to make; one with true recordings is re
 def _sentence(rng): return ' '.join(rng.choice(_WORDS, 5)).capitalize() + '.'
 
 # %% ../../nbs/10_corpus.ipynb #5aaf71bb
-_AUDIO_SUFFIXES = ('.wav', '.flac')
+_SUFFIX = rf"({'|'.join(map(re.escape, SOUND_SUFFIXES))})$" # Of a sound file
+
+def _is_sound(p): return p.suffix.lower() in SOUND_SUFFIXES
 
 @dataclass(frozen=True)
 class Corpus:
@@ -165,7 +168,7 @@ def _first(o, keys):
 # %% ../../nbs/10_corpus.ipynb #62da29b4
 def _nfc(s): return unicodedata.normalize('NFC', s)
 
-def _unsuffix(s): return re.sub(r'\.(wav|flac)$', '', s, flags=re.I)
+def _unsuffix(s): return re.sub(_SUFFIX, '', s, flags=re.I)
 
 def _stem(rel): return _unsuffix(rel.rsplit('/', 1)[-1])
 
@@ -200,6 +203,50 @@ def _match(name, index, folder):
         if k in index: return index[k]
     return []
 
+# %% ../../nbs/10_corpus.ipynb #k1c00002
+_LOSSY = ('.mp3', '.ogg', '.oga', '.opus')
+_OTHER_SOUND = '.m4a .aac .wma .amr .webm .mp4 .mka .ac3 .ape .wv .tta .3gp .voc'.split() # Not read here
+
+def _without_copies(sounds):
+    "Sounds without the lossy copies of others beside them, and a note on these"
+    exact = {p.with_suffix('') for p in sounds if p.suffix.lower() not in _LOSSY}
+    copies = [p for p in sounds if p.suffix.lower() in _LOSSY and p.with_suffix('') in exact]
+    if not copies: return sounds, []
+    note = f'left out as lossy copies of files beside them: {_by_suffix(copies)}'
+    return _without(sounds, copies), [note]
+
+def _without(paths, others):
+    others = set(others)
+    return [p for p in paths if p not in others]
+
+def _by_suffix(paths):
+    "How many there are of each suffix"
+    kinds = Counter(p.suffix.lower() or 'without suffix' for p in paths)
+    return ', '.join(f'{n:,} {printable(k)}' for k,n in sorted(kinds.items(), key=lambda o: (-o[1], o[0])))
+
+def _files_only(found):
+    "What was found without texts that are pipes, devices or broken links; and a note on these"
+    odd = [p for p in found if not _is_sound(p) and not p.is_file()]
+    if not odd: return found, []
+    return _without(found, odd), [f'not opened, being no files: {_some(odd)}']
+
+def _some(paths):
+    more = f' and {len(paths)-3:,} more' if len(paths)>3 else ''
+    return ', '.join(printable(p.name) for p in paths[:3])+more
+
+# %% ../../nbs/10_corpus.ipynb #k1c00003
+def _left_out(found):
+    "Notes on files that are neither sound nor text"
+    rest = [p for p in found if not _is_sound(p) and not _is_metadata(p) and p.suffix.lower()!='.txt']
+    if not rest: return []
+    return [f'left out: {_by_suffix(rest)}{_how_to_convert(rest)}']
+
+def _how_to_convert(paths):
+    "A line for a folder with sound that is not read here"
+    kinds = sorted({p.suffix for p in paths if p.suffix.lower() in _OTHER_SOUND})
+    if not kinds: return ''
+    return f' (convert these first: for f in *{kinds[0]}; do ffmpeg -i "$f" "${{f%.*}}.wav"; done)'
+
 # %% ../../nbs/10_corpus.ipynb #ae8a07c6
 def _join(rows, index, folder):
     "Texts by id, refused names, and counts of what did not fit, of one metadata file"
@@ -218,13 +265,13 @@ def _has_header(rows, index, folder):
     return re.sub(r'\d', '0', first)!=re.sub(r'\d', '0', second)
 
 # %% ../../nbs/10_corpus.ipynb #6561f38c
-def find_corpus(root:str|Path # Folder with sound files (.wav, .flac) at any depth
+def find_corpus(root:str|Path # Folder with sound files (`SOUND_SUFFIXES`) at any depth
                )->Corpus: # Files and texts by id
     "Find sound files and texts in any of the layouts in which RUSLAN is passed around"
     root = Path(root)
     _check_folder(root)
-    found = _walk(root)
-    sounds = [p for p in found if p.suffix.lower() in _AUDIO_SUFFIXES]
+    found, odd = _files_only(_walk(root))
+    sounds, copies = _without_copies([p for p in found if _is_sound(p)])
     if not sounds: raise ValueError(_no_sounds(root, found))
     rels = [p.relative_to(root).as_posix() for p in sounds]
     ids = _ids(rels)
@@ -234,7 +281,8 @@ def find_corpus(root:str|Path # Folder with sound files (.wav, .flac) at any dep
     if single: notes.append(f'{len(single):,} texts from single .txt files')
     counts['same_name'] = _same_name(index)
     if counts['same_name']: notes.append(_copies(counts['same_name']))
-    layout = '; '.join([_where(rels)] + (notes or ['no texts (a vocoder does not need them)']))
+    notes = notes or ['no texts (a vocoder does not need them)']
+    layout = '; '.join([_where(rels)] + notes + copies + _left_out(found) + odd)
     return Corpus(root, dict(zip(ids, sounds)), texts|single, layout, counts, refused)
 
 def _same_name(index):
@@ -271,15 +319,12 @@ def _no_sounds(root, found):
     kinds = ', '.join(f'{n:,} {k or "without suffix"}' for k,n in kinds) or 'no files at all'
     return f'No sound files in {printable(root)} ({kinds}). {_advice(found)}. It holds:\n{listing(root)}'
 
-_PACKED, _SQUEEZED = '.zip .tar .gz .rar .7z .tgz'.split(), '.mp3 .m4a .ogg .opus .aac .wma'.split()
+_PACKED = '.zip .tar .gz .rar .7z .tgz'.split()
 
 def _advice(found):
     "How to make a corpus of what was found"
     if any(p.suffix.lower() in _PACKED for p in found): return 'Unpack the archive first'
-    squeezed = next((p for p in found if p.suffix.lower() in _SQUEEZED), None)
-    if not squeezed: return 'Give a folder with .wav or .flac files in it or below it'
-    name, stem = printable(squeezed.name), printable(squeezed.stem)
-    return f'Convert them first, each like this: ffmpeg -i {name} {stem}.wav'
+    return f'Give a folder with sound files in it or below it{_how_to_convert(found)}'
 
 # %% ../../nbs/10_corpus.ipynb #faf80337
 def _metadata(root, found, index):

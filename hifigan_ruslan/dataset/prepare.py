@@ -6,88 +6,71 @@
 __all__ = ['SPLITS', 'Utterance', 'SpeechData', 'prepare']
 
 # %% ../../nbs/11_prepare.ipynb #1d58372d
-import contextlib, csv, hashlib, io, json, math, multiprocessing, os, re, sys, zlib
+import contextlib, csv, hashlib, io, json, math, multiprocessing, os, sys, zlib
 from collections import Counter, deque
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-import numpy as np, soundfile as sf, soxr
+import numpy as np
 from tqdm import tqdm
 from .. import __version__
+from ..base.audio import CLIPPED, Sound, SoundError
 from ..base.files import (
     claim, follow_parent, listing, new_file, printable, read_marker, sha256_of, write_through)
 from .corpus import Corpus, find_corpus
 
 # %% ../../nbs/11_prepare.ipynb #00dfc508
-class _Skip(Exception): "Why a clip is not used: 'kind: detail'"
-
-def _open_sound(raw):
-    "An open sound file; a WAV whose header says 0 bytes of sound is read to its end"
-    i = raw.find(b'data', 12, 4096) if raw[:4]==b'RIFF' else -1
-    if i>0 and raw[i+4:i+8]==bytes(4): raw = raw[:i+4] + b'\xff'*4 + raw[i+8:]
-    return sf.SoundFile(io.BytesIO(raw))
-
-def _check_complete(f, n):
-    "`_Skip` for a file that holds less than its header says; `n` samples were read"
-    said, there = _bytes_of_sound(f.extra_info)
-    if there+8 < said < 0x7f000000:
-        raise _Skip(f'truncated: the header promises {said:,} bytes of sound, the file has {there:,}')
-    if n < f.frames: raise _Skip(f'truncated: {n:,} of {f.frames:,} samples')
-
-def _bytes_of_sound(log):
-    "What the header of a WAV promises and what is there, as libsndfile noted it"
-    m = re.search(r'^data : (\d+) \(should be (\d+)\)', log, re.M)
-    return map(int, m.groups()) if m else (0, 0)
-
-def _mono(raw):
-    "The mean of the channels (T,) float32, and the sample rate"
-    if not raw: raise _Skip('empty: 0 bytes')
-    with _open_sound(raw) as f:
-        wav = np.concatenate([np.zeros(0, np.float32), *_pieces(f)])
-        _check_complete(f, len(wav))
-        return wav, f.samplerate
-
-def _pieces(f):
-    "The mean of the channels, a million samples at a time"
-    while len(x := f.read(1<<20, dtype='float32', always_2d=True)): yield x.mean(1)
-
-def _decode(path, min_seconds, min_rate):
-    "Mono wave (T,) float32 and its sample rate; `_Skip` for what cannot be used"
-    try: wav, rate = _mono(Path(path).read_bytes())
-    except sf.LibsndfileError as e: raise _Skip(f'unreadable: {e.error_string}') from e
-    except OSError as e: raise _Skip(f'unreadable: {e.strerror}') from e
-    _check_usable(wav, rate, min_seconds, min_rate)
-    return wav, rate
-
-# %% ../../nbs/11_prepare.ipynb #5d417316
 def _db(x): return 20*math.log10(max(float(x), 1e-10))
 
-def _check_usable(wav, rate, min_seconds, min_rate):
-    "`_Skip` for a wave that is too poor, too short, broken or silent"
-    if rate<min_rate: raise _Skip(f'low rate: {rate} Hz, below {min_rate} Hz')
-    if len(wav)<min_seconds*rate: raise _Skip(f'short: {len(wav)/rate:.3f} s, below {min_seconds:g} s')
-    if not np.isfinite(wav).all(): raise _Skip('not finite: NaN or infinite samples')
-    peak = np.abs(wav).max(initial=0)
-    if peak<1e-3: raise _Skip(f'silent: peak {_db(peak):.0f} dBFS, below -60 dBFS')
+def _check_usable(sound, min_seconds, min_rate):
+    "SoundError for a sound that is too poor, too short or silent"
+    rate = sound.sample_rate
+    if rate<min_rate: raise SoundError('low rate', f'{rate} Hz, below {min_rate} Hz')
+    if sound.seconds<min_seconds: raise SoundError('short', f'{sound.seconds:.3f} s, below {min_seconds:g} s')
+    if sound.seconds>_LONGEST*3600: raise SoundError('too long', _how_to_cut(sound.seconds))
+    if sound.peak<1e-3: raise SoundError('silent', f'peak {_db(sound.peak):.0f} dBFS, below -60 dBFS')
+
+_LONGEST = 3 # h: a clip is held in memory
+
+def _how_to_cut(seconds):
+    return (f'{seconds/3600:.1f} h, more than {_LONGEST} h; cut it into pieces: '
+            'ffmpeg -i IN.wav -f segment -segment_time 600 OUT%03d.wav')
 
 def _clip(path, sample_rate, gain, min_seconds, min_rate):
     "int16 samples (T,) of one clip and its row for the journal"
-    try: wav, rate = _decode(path, min_seconds, min_rate)
-    except _Skip as e: return np.zeros(0, np.int16), dict(samples=0, skipped=str(e))
-    if rate!=sample_rate: wav = soxr.resample(wav, rate, sample_rate, quality='HQ')
-    x, clipped = _quantise(wav*(32768*gain))
-    return x.astype('<i2'), dict(samples=len(x), source_rate=rate, clipped=clipped, **_levels(x/32768))
+    try:
+        sound = Sound(path)
+        _check_usable(sound, min_seconds, min_rate)
+        x, row = _quantised(sound, sample_rate, gain)
+    except SoundError as e: return _left_out(e.reason)
+    except FileNotFoundError: return _left_out('unreadable: No such file or directory')
+    except OSError as e: return _left_out(f'unreadable: {e.strerror}')
+    return x, row | (dict(mix=sound.mix.kind) if sound.mix.kind else {})
 
-def _quantise(x):
-    "Whole numbers of 16 bits, and how many were clipped"
-    x = np.rint(x)
-    return x.clip(-32768, 32767), int(((x>32767) | (x< -32768)).sum())
+def _left_out(why): return np.zeros(0, '<i2'), dict(samples=0, skipped=why)
 
-def _levels(x):
-    "Peak and power of a wave in [-1, 1]"
-    peak, rms = np.abs(x).max(), np.sqrt(np.square(x).mean())
-    return dict(peak_dbfs=round(_db(peak), 2), rms_dbfs=round(_db(rms), 2))
+# %% ../../nbs/11_prepare.ipynb #5d417316
+def _quantised(sound, sample_rate, gain):
+    "The samples of a sound as int16, and its row for the journal"
+    parts, clipped, power, peak = [], 0, 0., 0
+    for wav in sound.wave(sample_rate):
+        x = np.rint(wav*(32768*gain))
+        clipped += int(((x>32767) | (x< -32768)).sum())
+        x = x.clip(-32768, 32767)
+        peak, power = max(peak, np.abs(x).max(initial=0)), power+np.square(x, dtype=np.float64).sum()
+        parts.append(x.astype('<i2'))
+    n = sum(map(len, parts))
+    if clipped>CLIPPED*n: raise SoundError('clipped', _too_loud(clipped/n, gain))
+    return np.concatenate(parts), dict(samples=n, source_rate=sound.sample_rate, clipped=clipped,
+                                       **_levels(peak, power/max(n, 1)))
+
+def _too_loud(share, gain):
+    return f'{share:.1%} of its samples are beyond full scale at gain {gain:g}; a lower --gain avoids it'
+
+def _levels(peak, power):
+    "Peak and mean power of 16-bit samples, in dB below full scale"
+    return dict(peak_dbfs=round(_db(peak/32768), 2), rms_dbfs=round(_db(math.sqrt(power)/32768), 2))
 
 # %% ../../nbs/11_prepare.ipynb #da945a8f
 _SMALL = 400 # Fewer clips than this are split one by one
@@ -392,12 +375,22 @@ def _object(line):
 
 # %% ../../nbs/11_prepare.ipynb #eb50898c
 _BLOCK = 32 # Clips that a process converts at a time
+_BLOCK_BYTES = 2**26 # Bytes of sound files after which a block is full, such as chapters of an hour
 
 def _jobs(c, plan, done):
     "Blocks of paths, without the clips that are done, and the numbers for `_clip`"
     kw = {k: plan[k] for k in ('sample_rate','gain','min_seconds','min_rate')}
-    todo = list(c.files.values())[done:]
-    return [(todo[i:i+_BLOCK], kw) for i in range(0, len(todo), _BLOCK)]
+    return [(paths, kw) for paths in _in_blocks(list(c.files.values())[done:])]
+
+def _in_blocks(paths):
+    "Lists of files: of up to 32, and of one more than 64 MiB in all at most, because a block is held in memory"
+    block, size = [], 0
+    for p in paths:
+        block, size = [*block, p], size+_size_and_date(p)[0]
+        if len(block)<_BLOCK and size<_BLOCK_BYTES: continue
+        yield block
+        block, size = [], 0
+    if block: yield block
 
 def _convert_block(job):
     "Samples and journal rows of some clips"
@@ -539,6 +532,7 @@ def _publish(c, out, plan, blocks):
     _write_tables(out, utts, skipped)
     counts = _counts(c, utts, skipped, _rows(blocks))
     meta = _describe(c, out, plan, utts, counts, _kinds(skipped), *how)
+    meta['channels'] = _channels(c, _rows(blocks))
     _write_text(out/_META, json.dumps(meta, ensure_ascii=False, indent=1)+'\n')
     (out/_JOURNAL).unlink()
     return SpeechData.open(out)
@@ -574,6 +568,13 @@ def _counts(c, utts, skipped, rows):
     clipped = [r['clipped'] for r in rows if r.get('clipped')]
     return dict(found=len(c.files), used=len(utts), skipped=len(skipped), texts=sum(u.text!='' for u in utts),
                 clipped_clips=len(clipped), clipped_samples=sum(clipped), **c.counts)
+
+def _channels(c, rows):
+    "How many clips had their channels made one in which way, and the first of them"
+    found = {}
+    for id,r in zip(c.files, rows):
+        if 'mix' in r: found.setdefault(r['mix'], []).append(printable(c.rel(id)))
+    return {kind: [len(paths), paths[0]] for kind,paths in found.items()}
 
 def _kinds(skipped):
     "How many clips were skipped for each kind of reason"
@@ -657,7 +658,13 @@ def _report(data):
     if kinds: print(f"skipped {n['skipped']} of {n['found']} clips ({kinds}); see {data.path/_SKIPPED}")
     if n['clipped_samples']:
         print(f"{n['clipped_samples']:,} samples in {n['clipped_clips']} clips were clipped; a lower --gain avoids it")
+    for kind,(k,path) in m['channels'].items(): print(_MIXED[kind].format(f'{k:,}', path))
     _report_low(m['sample_rate'], {int(r): k for r,k in m['source_rates'].items()})
+
+_MIXED = { # What became of the channels: number of clips, the first of them
+    'averaged': '{} clips have more than one channel, which were averaged (such as {})',
+    'silent channel': '{} clips have a silent channel, which was left out (such as {})',
+    'opposite phase': '{} clips have channels that cancel each other out; one was taken (such as {})'}
 
 def _report_low(sample_rate, clips):
     "Say which clips have less treble than the corpus could hold; `clips` of each source rate"

@@ -8,7 +8,8 @@ __all__ = ['held_out', 'means', 'verdict', 'compare', 'main']
 # %% ../../nbs/55_compare.ipynb #90f6d65c
 import importlib.util, json, math, re, time
 from pathlib import Path
-import numpy as np, soundfile as sf, torch
+import numpy as np, torch
+from ..base.audio import write_as
 from ..base.files import claim, new_file
 from ..data import SpeechData
 from ..mel import LogMel
@@ -144,4 +145,4 @@ def _compared(id, wav, now, before, start, ours):
     return dict(id=id, folder=folder.name, start=start) | scores
 
 def _write_wav(path, wav, rate):
-    with new_file(path) as part: sf.write(part, wav, rate, format='WAV')
+    write_as(path, wav, rate, 'WAV')

@@ -10,10 +10,10 @@ __all__ = ['RECORDING', 'Clip', 'file_stamp', 'eval_clips', 'System', 'Original'
 import math, time
 from dataclasses import dataclass, field
 from pathlib import Path
-import numpy as np, soundfile as sf, torch
+import numpy as np, torch
 from torch import Tensor
 from ..config import Config, V1
-from ..base.audio import read_wav, wav_at
+from ..base.audio import rate_of, read_wav, sound_at, wav_at
 from ..dataset.corpus import find_corpus
 from ..data import SpeechData
 from ..mel import LogMel
@@ -33,7 +33,7 @@ class Clip:
     def wav(self, rate:int # Wanted rate, Hz
            )->np.ndarray: # (T,) float32
         "The recording, read now"
-        if isinstance(self.source, Path): return wav_at(*read_wav(self.source), rate)
+        if isinstance(self.source, Path): return sound_at(self.source, rate)
         return wav_at(self.source.wav(self._utterance), self.source.sample_rate, rate)
 
     def __iter__(self): return iter((self.name, self.wav)) # for name,read in clips
@@ -45,8 +45,7 @@ class Clip:
     def sample_rate(self)->int: # Hz, of the original
         "Rate of the original; 0 if the file cannot be opened"
         if not isinstance(self.source, Path): return self._utterance.source_rate
-        try: return sf.info(self.source).samplerate
-        except (sf.LibsndfileError, OSError): return 0
+        return rate_of(self.source)
 
     @property
     def stamp(self)->str:
@@ -60,7 +59,7 @@ def file_stamp(path:Path)->str: # Path, size and time of change
     return f'{path.resolve()} {s.st_size} {s.st_mtime_ns}'
 
 # %% ../../nbs/52_systems.ipynb #3344f840
-def eval_clips(path:str|Path|list # Prepared corpus, folder with .wav or .flac files, one file, or a list of these
+def eval_clips(path:str|Path|list # Prepared corpus, folder with sound files, one file, or a list of these
               )->list: # Of Clip
     "The recordings to measure on; they are read one by one, later"
     if isinstance(path, (list, tuple)): return _distinct([c for p in path for c in eval_clips(p)])
@@ -93,7 +92,7 @@ def _with_folder(c): return Clip(f'{c.source.parent.name}/{c.name}', c.source, c
 # %% ../../nbs/52_systems.ipynb #2f417090
 def _nothing_there(path):
     return (f'There is nothing at {path}: '
-            'give a prepared corpus, a folder with .wav or .flac files, or such a file')
+            'give a prepared corpus, a folder with sound files, or such a file')
 
 def _no_part(path):
     return (f'{path} has neither a test nor a validation part: '
@@ -247,7 +246,7 @@ def _parameters(ck):
 class Folder(System):
     "Waves that some vocoder made, one for each recording, called as the recording is"
     def __init__(self,
-                 path:str|Path, # Folder with .wav or .flac files
+                 path:str|Path, # Folder with sound files
                  name:str='' # '' = the folder's
                 ):
         self.path = Path(path)
@@ -266,7 +265,7 @@ class Folder(System):
                                 f'{short}.wav or {short}_generated.wav was looked for')
 
     def copy(self, clip, wav, rate):
-        x, own = read_wav(self.file(clip))
+        x, own = read_wav(self.file(clip), clipped=1.)
         return wav_at(x, own, rate), own, math.nan
 
     def stamp(self, clip):
@@ -317,4 +316,4 @@ def _kinds(file):
 
 def _no_system(path):
     return (f'There is nothing at {path}: give a checkpoint, a run folder, '
-            f'a folder with .wav or .flac files, {", ".join(VOICES)}, or griffin-lim')
+            f'a folder with sound files, {", ".join(VOICES)}, or griffin-lim')

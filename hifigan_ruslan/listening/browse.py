@@ -211,7 +211,7 @@ def _ready_made(sounds, name, clip, wav, rate):
     "The sound of a clip that was made elsewhere: a file, (wave, rate), or a wave at this rate"
     if clip not in sounds: raise ValueError(f'{name} has no sound of {clip!r}, it has {len(sounds)} others')
     x = sounds[clip]
-    if isinstance(x, (str, Path)): x = read_wav(x)
+    if isinstance(x, (str, Path)): x = read_wav(x, clipped=1.)
     return wav_at(*(x if isinstance(x, tuple) else (x, rate)), rate)
 
 def texts_of(path:str|Path # Prepared corpus or folder with sound files

@@ -12,7 +12,7 @@ from html import escape
 from pathlib import Path
 from ..config import Config, TINY
 from ..base.files import claim, new_file
-from ..base.audio import read_wav, wav_at
+from ..base.audio import read_wav, sound_at, wav_at
 from ..dataset.prepare import prepare
 from ..generator import count_params
 from ..model.weights import read_checkpoint
@@ -85,7 +85,7 @@ def _copies(voice, say):
 
 def _copy(path, voice):
     "A recording at the voice's rate, what the voice makes of it, and the seconds that it took"
-    real, begin = wav_at(*read_wav(path), voice.sample_rate), time.monotonic()
+    real, begin = sound_at(path, voice.sample_rate), time.monotonic()
     copy = voice.resynthesize(real, voice.sample_rate)[0].numpy()
     return real, copy, time.monotonic()-begin
 
@@ -121,7 +121,8 @@ def _lesson_sounds(data, run, voice, say):
 
 def _on_the_way(folder, say):
     "Name -> wave, as a training left them at some of its steps"
-    return {say['step'].format(n=int(p.stem[5:])): read_wav(p)[0][0] for p in sorted(folder.glob('step_*.wav'))}
+    paths = sorted(folder.glob('step_*.wav'))
+    return {say['step'].format(n=int(p.stem[5:])): read_wav(p, clipped=1.)[0][0] for p in paths}
 
 def _step_of(run):
     "The step at which the training ended"

@@ -14,11 +14,11 @@ from html import escape
 from itertools import combinations
 from numbers import Integral, Real
 from pathlib import Path
-import numpy as np, pyloudnorm, soundfile as sf
+import numpy as np, pyloudnorm
 from fastcore.basics import patch
 from scipy import signal
 from ..base.files import claim, new_file
-from ..base.audio import read_wav, wav_at
+from ..base.audio import read_wav, wav_at, write_as
 from .player import LANGUAGES, page, script_json, web_text, words_of
 
 # %% ../../nbs/62_listening_test.ipynb #411b748b
@@ -280,7 +280,7 @@ def wav(self:BlindTest,
         system:str # Name of a system
        )->np.ndarray: # (T,) float32
     "A sound as it is heard in the test"
-    return read_wav(self.path(clip, system))[0][0]
+    return read_wav(self.path(clip, system), clipped=1.)[0][0]
 
 @patch
 def facts(self:BlindTest,
@@ -350,7 +350,7 @@ def _claim_new(folder):
 
 def _write_sound(path, wav, sample_rate):
     pcm = (wav*32768).round().astype(np.int16)
-    with new_file(path) as part: sf.write(part, pcm, sample_rate, format='FLAC', subtype='PCM_16')
+    write_as(path, pcm, sample_rate)
 
 def _write_sounds(folder, waves, sample_rate, r, ours):
     "Write the sounds of a clip in any order, under names that tell nothing; gives the file by system"

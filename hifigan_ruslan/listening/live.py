@@ -8,13 +8,12 @@ __all__ = ['bandwidth', 'sound_warnings', 'read_sound', 'anywidget_class', 'soun
 # %% ../../nbs/68_live.ipynb #d36db05a
 import math, tempfile, time
 from collections.abc import Callable
-from contextlib import suppress
 from functools import lru_cache
 from html import escape
 from pathlib import Path
 from fastcore.basics import patch
-import ipywidgets as widgets, numpy as np, soundfile as sf, traitlets
-from ..base.audio import read_wav, wav_at
+import ipywidgets as widgets, numpy as np, traitlets
+from ..base.audio import read_beginning, wav_at
 from ..model.voices import VOICE
 from ..vocoder import Vocoder
 from .player import LANGUAGES, Track, WEB, difference_png, spectrogram_png, words_of
@@ -69,7 +68,7 @@ def read_sound(data:bytes, # Content of a sound file
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)/('sound'+_suffix(name))
         path.write_bytes(data)
-        try: return _beginning(path, most) or _whole(path)
+        try: return read_beginning(path, most)
         except ValueError as e: raise ValueError(str(e).replace(str(path), name)) from None
 
 def _suffix(name):
@@ -78,18 +77,6 @@ def _suffix(name):
     return suffix if suffix in _SUFFIXES else ''
 
 _SUFFIXES = set('.wav .flac .ogg .oga .opus .mp3 .aif .aiff .au .caf .w64'.split()) # Others are left to the content
-
-def _beginning(path, most):
-    "The first seconds of a file that is too long, else None"
-    with suppress(sf.LibsndfileError): # what it is that cannot be read, read_wav says
-        info = sf.info(path)
-        if info.frames<=most*info.samplerate: return None
-        wav = sf.read(path, frames=int(most*info.samplerate), dtype='float32', always_2d=True)[0]
-        return wav.T.copy(), info.samplerate, info.duration
-
-def _whole(path):
-    wav, rate = read_wav(path)
-    return wav, rate, wav.shape[1]/rate
 
 # %% ../../nbs/68_live.ipynb #70bb74af
 class _Pieces:

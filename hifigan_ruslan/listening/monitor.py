@@ -241,8 +241,8 @@ def _offer(self:monitor):
 def _play(self:monitor):
     real, steps = self._samples[self.clip.value]
     self.step('drawing')
-    waves = {self.t('step {step:,}', step=s): read_wav(p) for s,p in _some(steps)}
-    if real: waves[self.t('recording')] = read_wav(real)
+    waves = {self.t('step {step:,}', step=s): read_wav(p, clipped=1.) for s,p in _some(steps)}
+    if real: waves[self.t('recording')] = read_wav(real, clipped=1.)
     self.sound.value = _samples_frame(waves, self.clip.value, self.lang)
     self._tell()
 

@@ -257,7 +257,7 @@ def wav(self:ListeningSession,
         label:str # A button of this trial
        )->np.ndarray: # (T,) float32
     "The sound behind a button"
-    return read_wav(self.file(label))[0][0]
+    return read_wav(self.file(label), clipped=1.)[0][0]
 
 # %% ../../nbs/63_ratings.ipynb #61f485ba
 @patch

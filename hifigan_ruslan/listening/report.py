@@ -504,7 +504,7 @@ def _sounds(systems, clips, cfg, out):
     def wave(system, clip):
         s, c = systems[system], clips[clip]
         try:
-            if s.computed: return read_wav(kept_wave(out, system, clip))[0][0]
+            if s.computed: return read_wav(kept_wave(out, system, clip), clipped=1.)[0][0]
             return s.copy(c, c.wav(cfg.sample_rate), cfg.sample_rate)[0]
         except (ValueError, OSError): return None # its row says why
     return wave

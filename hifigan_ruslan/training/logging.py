@@ -13,9 +13,10 @@ from collections import deque
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
-import numpy as np, soundfile as sf, torch
+import numpy as np, torch
 from matplotlib.figure import Figure
 from ..config import Config
+from ..base.audio import write_wav
 from ..base.files import new_file
 from ..mel import LogMel, plot_mel
 from ..discriminators import disc_names
@@ -333,11 +334,15 @@ def save_samples(out:Path, # samples/ of a run
     for id,real,fake in kept:
         folder = out/_plain(id)
         folder.mkdir(parents=True, exist_ok=True)
-        sf.write(folder/'real.wav', real, cfg.sample_rate)
-        sf.write(folder/f'step_{step:08d}.wav', fake, cfg.sample_rate)
+        for name,wav in (('real', real), (f'step_{step:08d}', fake)): _write_sample(folder/f'{name}.wav', wav, cfg)
         mels = (logmel(torch.from_numpy(wav)[None])[0] for wav in (fake, real))
         fig = _pair(mels, (f'generated, step {step}', f'original: {id}'), cfg)
-        fig.savefig(folder/f'step_{step:08d}.png', dpi=70)
+        with new_file(folder/f'step_{step:08d}.png') as part: fig.savefig(part, dpi=70, format='png')
+
+def _write_sample(path, wav, cfg):
+    "A WAV; of a wave that is none the run says so, and goes on"
+    try: write_wav(path, wav, cfg.sample_rate)
+    except ValueError as e: print(f'{path.name} of {path.parent.name} was not written: {e}')
 
 def _pair(mels, titles, cfg):
     "Two mels, one above the other"
