@@ -172,12 +172,13 @@ def composed(name:str # Of a file, a clip, a person
 _LIMIT = threading.Lock() # The longest field is a setting of the whole process
 
 def csv_rows(text:str, # Of the table, with its own ends of lines
-             where:object # What it is, for the message
+             where:object, # What it is, for the message
+             separator:str=',' # Of its columns
             )->list: # Of lists of str
     "Rows of a table whose fields may have any length; ValueError where it is none"
     with _LIMIT:
         old = csv.field_size_limit(2**31-1)
-        try: return [row for row in csv.reader(io.StringIO(text, newline=''), strict=True) if row]
+        try: return [row for row in csv.reader(io.StringIO(text, newline=''), delimiter=separator, strict=True) if row]
         except csv.Error as e: raise ValueError(f'{printable(where)} is no table of ours ({e})') from e
         finally: csv.field_size_limit(old)
 
