@@ -84,7 +84,7 @@ _LITTLE = 2**16 # Bytes: a disk with less is full, whatever the error says
 @contextmanager
 def explained(path:str|Path, # The file that is written in the block
               part:Path|None=None, # Where it is written first; then the disk is asked after any error
-              need:int=0 # Bytes that are still to come, where that is known
+              need:int|Callable[[],int]=0 # Bytes that are still to come, where that is known
              ):
     "A full disk and a folder that may not be written are said in a sentence"
     try: yield
@@ -113,6 +113,7 @@ def _no_space(path, part, need):
     "What was not written, what it needs, what became of the old file, and what one could free"
     written = part.stat().st_size if part and part.exists() else 0
     free = _mib(shutil.disk_usage(_near(path)).free+written)
+    need = need() if callable(need) else need
     more = f'{_mib(need)} more' if need else f'more than {_mib(written)}' if written else 'more'
     old = 'The file of that name that was there before is whole. ' if part and path.exists() else ''
     return (f'the disk is full: {printable(path)} could not be written. It needs {more}, {free} are free. '
