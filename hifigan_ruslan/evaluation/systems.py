@@ -225,7 +225,8 @@ def _run_name(path): return _run(path).name if path.stem in ('best','last','mode
 
 def _curves(run):
     "The picture of the learning curves that the training keeps up to date, or None"
-    return (run/'curves.png').read_bytes() if (run/'curves.png').is_file() else None
+    data = (run/'curves.png').read_bytes() if (run/'curves.png').is_file() else b''
+    return data if data.startswith(b'\x89PNG\r\n') else None
 
 def _card(path, ck, kind, vocoder):
     "What there is to say of a trained generator"

@@ -66,7 +66,7 @@ def _gain(mel, heard):
 def how_far(run:Path # Folder of a run
            )->dict: # step, epoch, steps_per_s, mel and best_mel (L1 on unseen utterances); what the log has
     "How far a run is"
-    try: log = read_log(run/'log.csv')
+    try: log = read_log(run/'log.csv', ('epoch', 'steps_per_s', 'valid_ema'))
     except (OSError, ValueError): return {}
     return dict(step=int(log['step'][-1]), epoch=int(log['epoch'][-1])) | _speed(log) | _quality(log)
 
