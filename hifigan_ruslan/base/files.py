@@ -92,7 +92,8 @@ def explained(path:str|Path, # The file that is written in the block
     except (OSError, RuntimeError) as e:
         number, path = getattr(e, 'errno', None), Path(str(path))
         if number in _FULL or part and _little(path): raise NotWritten(errno.ENOSPC, _no_space(path, part, need)) from e
-        if number in _CLOSED: raise NotWritten(number, _no_right(path, e)) from e
+        if number in _CLOSED or part and not os.access(_near(path), os.W_OK):
+            raise NotWritten(number or errno.EACCES, _no_right(path, e)) from e
         raise
 
 def _near(path):
@@ -103,7 +104,8 @@ def _little(path): return shutil.disk_usage(_near(path)).free<=_LITTLE
 
 def _no_right(path, error):
     "Which folder does not let us in"
-    return (f'{printable(path)} could not be written ({error.strerror}): {printable(_near(path))} is read-only '
+    why = getattr(error, 'strerror', None) or error
+    return (f'{printable(path)} could not be written ({why}): {printable(_near(path))} is read-only '
             'for this user. Give another folder, or give yourself the right to write there')
 
 # %% ../../nbs/02_files.ipynb #161c5c61
