@@ -10,7 +10,7 @@ __all__ = ['MARKER', 'FOLDER_KINDS', 'printable', 'new_file', 'NotWritten', 'exp
 # %% ../../nbs/02_files.ipynb #67e2a6b5
 import csv, errno, hashlib, io, itertools, json, os, platform, re, shutil, threading, time, unicodedata
 from collections.abc import Callable, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path, PureWindowsPath
 from typing import BinaryIO, NamedTuple, TextIO
 
@@ -317,6 +317,8 @@ def sha256_of(path:str|Path # A file of any size
     with open(path, 'rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()
 
 # %% ../../nbs/02_files.ipynb #b02f5e27
+_ALONE = {'corpus', 'data', 'export', 'evaluation', 'test', 'demo'} # A run is locked by its training, for longer
+
 class Ours:
     "A folder that was claimed: what may be written in it, and the memory of what was"
     def __init__(self,
@@ -360,9 +362,10 @@ class Ours:
     def writing(self, *names:str, digest:bool=True # As in `seal`
                ):
         "The block writes these files: `begin` before it, `seal` after it"
-        self.begin(*names)
-        try: yield
-        finally: self.seal(*names, digest=digest)
+        with only_one(self.folder) if self.kind in _ALONE else nullcontext():
+            self.begin(*names)
+            try: yield
+            finally: self.seal(*names, digest=digest)
 
     def remove(self):
         "Remove the files that are as we left them, and the folders that are empty then; the marker stays"

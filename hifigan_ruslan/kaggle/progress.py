@@ -10,7 +10,7 @@ __all__ = ['EXPECTED', 'EXPECTED_SOURCE', 'WARM', 'WARM_SOURCE', 'budget_table',
 import html, json, math
 from pathlib import Path
 import numpy as np
-from ..base.files import Ours, new_file
+from ..base.files import Ours, json_value, new_file
 from ..step import disc_health
 from ..training.logging import listening_page, read_log
 
@@ -106,8 +106,9 @@ def _last_of_disc(log):
 # %% ../../nbs/71_progress.ipynb #81bf9739
 def _kept(path):
     "What a JSON file holds; {} where there is none, or none that can be read"
-    try: return json.loads(path.read_text(encoding='utf-8'))
+    try: found = json_value(path.read_bytes(), 'it')
     except (OSError, ValueError): return {}
+    return found if isinstance(found, dict) else {}
 
 def keep_facts(facts:dict, # What `json` can write
                path:Path, # Of the file
