@@ -351,8 +351,10 @@ def _cell(v, digits):
     if v is None: return '-'
     return f'{v[0]:.{digits}f}' + (f' ±{(v[2]-v[1])/2:.{digits}f}' if v[1]==v[1] else '')
 
+def _said(row, key): return f'  {printable(row["system"])}, {printable(row["clip"])}: {row[key]}'
+
 def _listed(head, rows, key):
     "The first ten rows with an error or a note, and how many there are"
     if not rows: return []
     more = [f'  ... and {len(rows)-10:,} more, see clips.csv']*(len(rows)>10)
-    return [f'{head} ({len(rows):,}):', *(f'  {r["system"]}, {r["clip"]}: {r[key]}' for r in rows[:10]), *more]
+    return [f'{head} ({len(rows):,}):', *(_said(r, key) for r in rows[:10]), *more]

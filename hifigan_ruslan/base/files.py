@@ -10,7 +10,7 @@ __all__ = ['MARKER', 'FOLDER_KINDS', 'printable', 'new_file', 'NotWritten', 'exp
 # %% ../../nbs/02_files.ipynb #67e2a6b5
 import csv, errno, hashlib, io, itertools, json, os, platform, re, shutil, threading, time, unicodedata
 from collections.abc import Callable, Iterable
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path, PureWindowsPath
 from typing import BinaryIO, NamedTuple, TextIO
 
@@ -76,7 +76,9 @@ def _runs(pid):
     return True
 
 # %% ../../nbs/02_files.ipynb #e85c2c50
-class NotWritten(OSError): "A file could not be written; the message says which, why, and what to do"
+class NotWritten(OSError):
+    "A file could not be written; the message says which, why, and what to do"
+    def __str__(self): return self.strerror
 
 _FULL, _CLOSED = (errno.ENOSPC, errno.EDQUOT), (errno.EACCES, errno.EPERM, errno.EROFS)
 _LITTLE = 2**16 # Bytes: a disk with less is full, whatever the error says
@@ -109,14 +111,14 @@ def _no_right(path, error):
             'for this user. Give another folder, or give yourself the right to write there')
 
 # %% ../../nbs/02_files.ipynb #161c5c61
-def _mib(size): return f'{size/2**20:,.1f} MiB'
+def _mib(size): return f'{size/2**20:,.1f} MiB' if size>=2**20 else f'{size/2**10:,.0f} KiB'
 
 def _no_space(path, part, need):
     "What was not written, what it needs, what became of the old file, and what one could free"
     written = part.stat().st_size if part and part.exists() else 0
     free = _mib(shutil.disk_usage(_near(path)).free+written)
     need = need() if callable(need) else need
-    more = f'{_mib(need)} more' if need else f'more than {_mib(written)}' if written else 'more'
+    more = f'about {_mib(need)} more' if need else f'more than {_mib(written)}' if written else 'more'
     old = 'The file of that name that was there before is whole. ' if part and path.exists() else ''
     return (f'the disk is full: {printable(path)} could not be written. It needs {more}, {free} are free. '
             f'{old}{_largest(_near(path))}')
@@ -234,9 +236,9 @@ def _lock(folder, f):
     except BlockingIOError: raise ValueError(_taken(folder, f)) from None
     except OSError as e:
         return print(f'{folder} cannot be locked ({e.strerror}): see to it that nothing else writes there')
-    f.truncate(0)
-    f.write(str(os.getpid()))
-    f.flush()
+    with suppress(OSError): # on a full disk the lock holds, only its number is not known
+        f.truncate(0)
+        os.write(f.fileno(), str(os.getpid()).encode())
 
 def _taken(folder, lock):
     "Who holds the lock, and what to do"
@@ -365,7 +367,10 @@ class Ours:
         with only_one(self.folder) if self.kind in _ALONE else nullcontext():
             self.begin(*names)
             try: yield
-            finally: self.seal(*names, digest=digest)
+            except BaseException:
+                with suppress(OSError): self.seal(*names, digest=digest) # a disk that is full is said by the block
+                raise
+            self.seal(*names, digest=digest)
 
     def remove(self):
         "Remove the files that are as we left them, and the folders that are empty then; the marker stays"

@@ -543,7 +543,8 @@ def _convert(c, out, plan, workers, max_bad, progress):
 def _still_needed(c, blocks):
     "Bytes of audio that are still to come, if the other clips are about as long as those that are done"
     done = len(_rows(blocks))
-    return 2*sum(b['samples'] for b in blocks)*(len(c.files)-done)//done if done else 0
+    if not done: return sum(max(0, _size_and_date(p)[0]) for p in c.files.values()) # the order of it
+    return 2*sum(b['samples'] for b in blocks)*(len(c.files)-done)//done
 
 def _warn_of_space(out, need):
     "Say at the beginning what may not fit at the end"

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np, soundfile as sf, torch
 from torch import Tensor
 from ..config import Config, V1
+from ..base.files import composed
 from ..base.audio import read_wav, wav_at
 from ..dataset.corpus import find_corpus
 from ..data import SpeechData
@@ -254,6 +255,7 @@ class Folder(System):
         self.path = Path(path)
         super().__init__(name or self.path.resolve().name, 'folder', dict(folder=str(path)))
         self.files = find_corpus(self.path).files
+        self._by_name = {composed(k): p for k,p in self.files.items()}
         self.facts['files'] = f'{len(self.files):,}'
 
     def file(self, clip:Clip # The recording
@@ -262,7 +264,7 @@ class Folder(System):
         short = clip.name.rsplit('/', 1)[-1]
         for name in (clip.name, short):
             for end in ('', '_generated', '_generated_e2e'):
-                if name+end in self.files: return self.files[name+end]
+                if (k := composed(name+end)) in self._by_name: return self._by_name[k]
         raise FileNotFoundError(f'{self.path} has no wave for {clip.name}: '
                                 f'{short}.wav or {short}_generated.wav was looked for')
 
