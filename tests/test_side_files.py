@@ -106,13 +106,13 @@ def test_a_number_that_changed_in_the_journal_is_not_believed(data, tmp_path, ca
 
 # log.csv
 
-ALIEN = {'no step': b'epoch,loss\n1,2\n', 'numbers': b'1,2\n3,4\n', 'another': b'step,loss\n1,2\n', 'bytes': b'\xff\n\xfe\n',
-         'deep': DEEP+b'\n', 'long': LONG+b'\n1\n', 'zeros': bytes(5000)+b'\n'}
+ALIEN = {'no step': b'epoch,loss\n1,2\n', 'numbers': b'1,2\n3,4\n', 'another': b'step,loss\n1,2\n',
+         'bytes': b'\xff\n\xfe\n','deep': DEEP+b'\n', 'long': LONG+b'\n1\n', 'zeros': bytes(5000)+b'\n'}
 
 @pytest.mark.parametrize('what', ALIEN)
 def test_a_log_of_something_else_is_named(tmp_path, what):
     (tmp_path/'log.csv').write_bytes(ALIEN[what])
-    with pytest.raises(ValueError, match='log.csv is no log of a run: it has no column'): plot_curves(tmp_path/'log.csv')
+    with pytest.raises(ValueError, match='log.csv is no log of a run: it has no'): plot_curves(tmp_path/'log.csv')
     if what=='another': return
     with pytest.raises(ValueError, match='log.csv is no log of a run'): RunLog(tmp_path, log_columns(TINY), 5)
     assert (tmp_path/'log.csv').read_bytes()==ALIEN[what] # and is left as it is
@@ -179,7 +179,8 @@ def someone(folder, names):
 
 CROWDS = {'thesis': ['summary.csv', 'comparisons.csv', 'report.html', 'waves/a/b.flac'],
           'lightning': ['checkpoints/epoch=3.ckpt', 'config.json', 'log.csv', 'curves.png'],
-          'model': ['model.safetensors', 'config.json', 'README.md'], 'demo': ['.hifigan-demo', 'index.html', 'run/log.csv'],
+          'model': ['model.safetensors', 'config.json', 'README.md'],
+          'demo': ['.hifigan-demo', 'index.html', 'run/log.csv'],
           'data': ['audio.npy', 'dataset.json', 'utterances.csv', 'journal.jsonl'], 'one': ['clips.csv']}
 
 @pytest.mark.parametrize('whose', CROWDS)
@@ -219,9 +220,10 @@ def test_a_full_disk_is_said_with_the_file_the_need_and_what_is_free(data, small
 def test_every_command_says_that_the_disk_is_full(data, small):
     clips = ROOT/'hifigan_ruslan'/'clips'
     (small/'ballast').write_bytes(b'x'*250_000)
-    for name,args in dict(prepare=(clips, small/'d', '--workers', 1), generate=(clips/'ru_0003.flac', '--out', small/'g'),
-                          export=('universal', small/'e'), eval=('griffin-lim', clips/'ru_0003.flac', '--workers', 1,
-                                                                 '--out', small/'v')).items():
+    one = clips/'ru_0003.flac'
+    for name,args in dict(prepare=(clips, small/'d', '--workers', 1), generate=(one, '--out', small/'g'),
+                          export=('universal', small/'e'),
+                          eval=('griffin-lim', one, '--workers', 1, '--out', small/'v')).items():
         p = command(name, *args)
         said = p.stderr.decode()
         print(name, p.returncode, said[-700:], p.stdout.decode()[-300:])

@@ -319,8 +319,6 @@ def sha256_of(path:str|Path # A file of any size
     with open(path, 'rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()
 
 # %% ../../nbs/02_files.ipynb #b02f5e27
-_ALONE = {'corpus', 'data', 'export', 'evaluation', 'test', 'demo'} # A run is locked by its training, for longer
-
 class Ours:
     "A folder that was claimed: what may be written in it, and the memory of what was"
     def __init__(self,
@@ -364,13 +362,7 @@ class Ours:
     def writing(self, *names:str, digest:bool=True # As in `seal`
                ):
         "The block writes these files: `begin` before it, `seal` after it"
-        with only_one(self.folder) if self.kind in _ALONE else nullcontext():
-            self.begin(*names)
-            try: yield
-            except BaseException:
-                with suppress(OSError): self.seal(*names, digest=digest) # a disk that is full is said by the block
-                raise
-            self.seal(*names, digest=digest)
+        with only_one(self.folder) if self.kind in _ALONE else nullcontext(), _written(self, names, digest): yield
 
     def remove(self):
         "Remove the files that are as we left them, and the folders that are empty then; the marker stays"
@@ -386,6 +378,18 @@ class Ours:
         if marker!=(self.kind, self.files): _write_marker(self.folder, self.kind, self.files)
 
 # %% ../../nbs/02_files.ipynb #0348e3e7
+_ALONE = {'corpus', 'data', 'export', 'evaluation', 'test', 'demo'} # A run is locked by its training, for longer
+
+@contextmanager
+def _written(ours, names, digest):
+    "The files are noted before the block, and sealed after it"
+    ours.begin(*names)
+    try: yield
+    except BaseException:
+        with suppress(OSError): ours.seal(*names, digest=digest) # a disk that is full is said by the block
+        raise
+    ours.seal(*names, digest=digest)
+
 def _would_be_lost(path, why): return f'{path} {why}, and would be lost: move it away, or give another folder'
 
 def _lies_in(folder, name):
