@@ -8,7 +8,7 @@ from hifigan_ruslan.config import TINY
 from hifigan_ruslan.data import SpeechData
 from hifigan_ruslan.dataset.corpus import synth_corpus
 from hifigan_ruslan.dataset.prepare import prepare
-from hifigan_ruslan.eval import COLUMNS, evaluate, read_rows
+from hifigan_ruslan.eval import evaluate, read_rows
 from hifigan_ruslan.evaluation.systems import eval_clips, open_systems
 from hifigan_ruslan.listening.listening_test import RATING_COLUMNS
 from hifigan_ruslan.listening.ratings import read_ratings
