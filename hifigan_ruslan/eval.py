@@ -7,11 +7,11 @@ __all__ = ['COLUMNS', 'SUMMARY_COLUMNS', 'PAIR_COLUMNS', 'file_name', 'evaluate'
            'read_rows', 'summary', 'comparisons', 'eval_table']
 
 # %% ../nbs/53_eval.ipynb #037a2b32
-import csv, hashlib, io, math, multiprocessing, re, unicodedata
+import csv, hashlib, json, math, multiprocessing, re, zlib
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import nullcontext
+from contextlib import contextmanager
 from itertools import combinations
 from pathlib import Path
 import torch
@@ -19,7 +19,8 @@ from tqdm import tqdm
 from . import __version__
 from .config import Config, V1
 from .base.audio import write_as
-from .base.files import Ours, claim, follow_parent, new_file, only_one, write_through
+from .base.files import (Ours, claim, composed, csv_rows, csv_text, explained, follow_parent, new_file,
+                                       only_one, printable, uninterrupted, write_through)
 from .metrics import METRICS, Recording, not_computed
 from .evaluation.stats import holm, interval, paired
 from .evaluation.systems import RECORDING
@@ -73,7 +74,7 @@ def _digest(text): return hashlib.sha256(text.encode('utf-8', 'surrogateescape')
 def file_name(name:str # Of a clip or a system: any text
              )->str: # No separators, no two names alike
     "A safe file name that can still be read"
-    plain = re.sub(r'[^\w.+-]+', '_', unicodedata.normalize('NFC', name)).strip('._')
+    plain = re.sub(r'[^\w.+-]+', '_', composed(name)).strip('._')
     return plain if plain==name and len(name)<100 else f'{plain[:80]}-{_digest(name)[:8]}'
 
 def _keep(path, wav, rate):
@@ -99,11 +100,11 @@ def evaluate(systems:list, # Of System, as from `open_systems`
         new = [p.relative_to(out).as_posix() for k,p in waves.items() if k not in known]
         ours.check(*new)
         ours.begin('clips.csv') # which grows: its name is enough
-        save_csv(out/'clips.csv', COLUMNS, known.values())
+        save_csv(out/'clips.csv', COLUMNS, map(_sealed, known.values()))
         if known and progress: print(f'{len(known):,} of {len(stamps):,} rows are there from before')
         with ours.writing(*new): rows = known | _keyed(_run(systems, clips, cfg, out, workers, progress, known))
         rows = _ordered(rows.values(), systems, clips)
-        save_csv(out/'clips.csv', COLUMNS, rows)
+        save_csv(out/'clips.csv', COLUMNS, map(_sealed, rows))
     return rows
 
 def kept_wave(out:str|Path, # Folder of an evaluation
@@ -127,7 +128,10 @@ def _stamps(systems, clips, cfg):
 
 def _known(path, stamps, waves):
     "Rows of an earlier evaluation that are still true, by their names"
-    there = _keyed(r for r in _readable(path) if not r['error'])
+    rows, damaged = _readable(path)
+    anew = len(damaged) + sum(not r['stamp'] for r in rows)
+    if anew: print(f'{printable(path)}: {anew:,} rows are damaged or have no checksum, they are measured anew')
+    there = _keyed(r for r in rows if not r['error'])
     def still(k): return there[k]['stamp']==stamps.get(k) and (k not in waves or waves[k].is_file())
     return {k: r for k,r in there.items() if still(k)}
 
@@ -152,15 +156,14 @@ def _run(systems, clips, cfg, out, workers, progress, known):
 def _bar(total, progress):
     return tqdm(total=total, disable=not progress or not total, unit='wave', desc='eval', dynamic_ncols=True)
 
+@contextmanager
 def _growing(out):
     "clips.csv, to add to, or nothing"
-    if not out: return nullcontext()
-    return open(out/'clips.csv', 'a', encoding='utf-8', errors='surrogateescape', newline='')
+    if not out: yield; return
+    with (explained(out/'clips.csv'),
+          open(out/'clips.csv', 'a', encoding='utf-8', errors='surrogateescape', newline='') as f): yield f
 
-def _line(row):
-    text = io.StringIO(newline='')
-    csv.DictWriter(text, COLUMNS, restval='').writerow(row)
-    return text.getvalue()
+def _line(row): return csv_text([_sealed(row).values()]).removesuffix('\n')+'\r\n'
 
 def _alone(jobs, cfg, waves, workers):
     for clip,systems in jobs: yield from _measure(clip, systems, cfg, waves)
@@ -171,8 +174,8 @@ def _job(*job): return list(_measure(*job))
 def _pool(jobs, cfg, waves, workers):
     pool = ProcessPoolExecutor(min(workers, len(jobs) or 1), multiprocessing.get_context('spawn'), _start)
     try:
-        done = as_completed([pool.submit(_job, clip, systems, cfg, waves) for clip,systems in jobs])
-        for job in done: yield from job.result()
+        with uninterrupted(): done = [pool.submit(_job, clip, systems, cfg, waves) for clip,systems in jobs]
+        for job in as_completed(done): yield from job.result()
     except BrokenProcessPool as e: raise RuntimeError(_DIED) from e
     finally: pool.shutdown(cancel_futures=True)
 
@@ -226,24 +229,56 @@ def save_csv(path:str|Path, # The CSV file
 def read_rows(path:str|Path # clips.csv
              )->list: # Of rows, as from `evaluate`
     "The rows of an evaluation; ValueError where the file is another"
-    rows = _readable(path)
-    if not rows: raise ValueError(f'{path} has no rows of an evaluation')
+    rows, damaged = _readable(path)
+    if damaged: raise ValueError(f'row {damaged[0]} of {printable(path)} is damaged, or was changed by hand')
+    if not rows: raise ValueError(f'{printable(path)} has no rows of an evaluation')
     return rows
 
 def _readable(path):
-    "Whole rows of a file that may be absent or cut off at its end"
+    "Rows of a file that may be absent or cut off at its end, and the numbers of those that are damaged"
     path = Path(path)
-    if not path.is_file(): return []
-    text = path.read_bytes().decode('utf-8', 'surrogateescape')
-    with io.StringIO(text[:text.rfind('\n')+1], newline='') as f: rows = list(csv.DictReader(f, restkey='more'))
-    if rows and set(rows[0])-{'more'}!=set(COLUMNS): raise ValueError(_other_table(path, rows[0]))
-    return [_typed(r) for r in rows if None not in r.values() and 'more' not in r]
+    if not path.is_file(): return [], []
+    try: head, *cells = csv_rows(_whole_lines(path.read_bytes().decode('utf-8', 'surrogateescape')), path) or [COLUMNS]
+    except ValueError as e: raise ValueError(f'{e}: move it away, and the clips are measured anew') from e
+    if sorted(head)!=sorted(COLUMNS): raise ValueError(_other_table(path, head))
+    rows = {i: _opened_row(head, c) for i,c in enumerate(cells, 1)}
+    return [r for r in rows.values() if r], [i for i,r in rows.items() if not r]
+
+def _whole_lines(text, most=100):
+    "The text without what a kill has cut off: an open line, or one that ends inside a quoted text"
+    text = text[:text.rfind('\n')+1]
+    for _ in range(most):
+        if not text.count('"')%2: break
+        text = text[:text.rfind('\n', 0, -1)+1]
+    return text
 
 def _other_table(path, columns):
-    return (f'{path} is not the table of an evaluation by this version (columns {list(columns)[:5]} ...): '
+    found = printable(','.join(columns)[:60])
+    return (f'{printable(path)} is not the table of an evaluation by this version (its columns: {found} ...): '
             'move it away, or give another folder')
 
-def _typed(row): return row | {k: _typed_number(k, row[k]) for k in _NUMBERS}
+# %% ../nbs/53_eval.ipynb #39401c30
+def _sealed(row):
+    "The texts of a row of clips.csv by column; the stamp is followed by a checksum of them all"
+    texts = {k: _text(row.get(k)) for k in COLUMNS}
+    return texts | dict(stamp=f'{texts["stamp"]}.{_sum(texts)}')
+
+def _text(value):
+    return '' if value is None else repr(float(value)) if isinstance(value, float) else str(value)
+
+def _sum(texts):
+    "Of a row without its checksum"
+    return f'{zlib.crc32(json.dumps([texts[k] for k in COLUMNS]).encode()):08x}'
+
+def _opened_row(head, cells):
+    "The row with its numbers, its stamp '' where it has no checksum; None where it is not as it was written"
+    if len(cells)!=len(head): return None
+    row = dict(zip(head, cells))
+    stamp, _, said = row['stamp'].partition('.')
+    if said and said!=_sum(row | dict(stamp=stamp)): return None
+    try: numbers = {k: _typed_number(k, row[k]) for k in _NUMBERS}
+    except (ValueError, OverflowError): return None
+    return row | numbers | dict(stamp=stamp if said else '')
 
 def _typed_number(key, text):
     x = float(text) if text else math.nan
@@ -316,8 +351,10 @@ def _cell(v, digits):
     if v is None: return '-'
     return f'{v[0]:.{digits}f}' + (f' ±{(v[2]-v[1])/2:.{digits}f}' if v[1]==v[1] else '')
 
+def _said(row, key): return f'  {printable(row["system"])}, {printable(row["clip"])}: {row[key]}'
+
 def _listed(head, rows, key):
     "The first ten rows with an error or a note, and how many there are"
     if not rows: return []
     more = [f'  ... and {len(rows)-10:,} more, see clips.csv']*(len(rows)>10)
-    return [f'{head} ({len(rows):,}):', *(f'  {r["system"]}, {r["clip"]}: {r[key]}' for r in rows[:10]), *more]
+    return [f'{head} ({len(rows):,}):', *(_said(r, key) for r in rows[:10]), *more]

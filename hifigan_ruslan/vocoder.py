@@ -17,7 +17,8 @@ import numpy as np, torch, torch.nn.functional as F
 from fastcore.basics import patch
 from torch import Tensor, nn
 from .config import Config
-from .base.audio import SOUND_SUFFIXES, Sound, SoundError, is_ours, new_wav, tell_mix, wav_at
+from .base.audio import (SOUND_SUFFIXES, Sound, SoundError, is_ours, new_wav, tell_mix,
+                                       wav_at)
 from .base.files import printable
 from .base.hardware import DTYPES, choose_device, choose_precision
 from .mel import LogMel
@@ -298,9 +299,17 @@ def _refuse_loss(path, target, targets):
         raise ValueError(f'{target} is there already and was not made by hifigan-generate, or was changed since: '
                          'it would be lost. Choose another folder for the output')
 
+def _keep_apart(inputs, out):
+    "ValueError where the WAVs would be among the inputs of the next time"
+    for p in map(Path, [inputs] if isinstance(inputs, (str, Path)) else inputs):
+        if p.is_dir() and p.resolve()==Path(out).resolve():
+            raise ValueError(f'{out} is the folder of the inputs, and the WAVs would be among them: '
+                             'choose another folder for the output')
+
 def _targets(inputs, out):
     "Input path -> WAV to write; ValueError where two would meet"
     if Path(out).is_file(): raise ValueError(f'{out} is a file, and the WAVs need a folder: give another name')
+    _keep_apart(inputs, out)
     targets = {}
     for path in _files(inputs):
         target = Path(out)/f'{path.stem}.wav'
@@ -350,14 +359,14 @@ def _write_waves(v, targets, chunk):
     "Make the WAVs, with a line for each; input -> what was wrong, of those that could not be done"
     n, failed, sound, taken, told = len(targets), {}, 0., 0., set()
     for i,(path,target) in enumerate(targets.items(), 1):
-        try:
-            seconds, wait = _write_wave(v, path, target, chunk, told)
-            sound, taken = sound+seconds, taken+wait
-            print(f'{i}/{n} {printable(target)}: {seconds:.2f} s of sound in {wait:.2f} s (RTF {wait/seconds:.3f})')
+        try: seconds, wait = _write_wave(v, path, target, chunk, told)
         except (ValueError, OSError) as e:
             if getattr(e, 'errno', None) in _ENDS: raise
             failed[path] = str(e) if printable(path) in str(e) else f'{printable(path)}: {e}'
             if n>1: print(f'not done: {failed[path]}')
+        else:
+            sound, taken = sound+seconds, taken+wait
+            print(f'{i}/{n} {printable(target)}: {seconds:.2f} s of sound in {wait:.2f} s (RTF {wait/seconds:.3f})')
     if sound and n>1:
         print(f'all: {sound:.1f} s of sound in {taken:.1f} s '
               f'(RTF {taken/sound:.3f}; below 1 is faster than real time)')

@@ -136,7 +136,7 @@ def test_evaluation_and_vocoder_load_nothing_of_training(held):
     assert not {m for m,n in number.items() if n//10==4} & set(held['train'])
 
 def test_the_commands_load_nothing_before_they_are_asked(held):
-    assert held['cli']==['base', 'base.commands', 'cli']
+    assert held['cli']==['base', 'base.commands', 'base.files', 'cli']
 
 # The checkers see what they are there for
 

@@ -6,14 +6,14 @@
 __all__ = ['synth_wav', 'synth_corpus', 'Corpus', 'find_corpus']
 
 # %% ../../nbs/10_corpus.ipynb #1d58372d
-import json, os, re, unicodedata
+import codecs, math, os, re
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
-import numpy as np
+import numpy as np, soundfile as sf
 from ..base.audio import SOUND_SUFFIXES, write_as
-from ..base.files import claim, listing, printable
+from ..base.files import claim, composed, csv_rows, json_value, listing, only_one, printable, read_marker
 
 # %% ../../nbs/10_corpus.ipynb #b1ca8911
 _FORMANTS = {'а': (700,1200,2500), 'о': (500,850,2400), 'у': (320,700,2300),
@@ -68,7 +68,7 @@ def synth_corpus(root:str|Path, # Folder to make; one with true recordings is re
     root, rng = Path(root), np.random.default_rng(seed)
     ids = [f'{i:06d}_RUSLAN' for i in range(n)]
     ours = claim(root, 'corpus', 'give a folder of its own')
-    with ours.writing(*(f'{id}.wav' for id in ids), _METADATA):
+    with only_one(root), ours.writing(*(f'{id}.wav' for id in ids), _METADATA):
         for i,id in enumerate(ids):
             write_as(root/f'{id}.wav', synth_wav(seconds, sample_rate, [seed, i]), sample_rate, 'WAV')
         table = ''.join(f'{id}|{_sentence(rng)}\n' for id in ids)
@@ -108,25 +108,134 @@ def _walk(root):
         real = os.path.realpath(d)
         if real in seen: dirs.clear(); continue
         seen.add(real)
-        dirs[:] = sorted(n for n in dirs if n[0]!='.' and n!='__MACOSX')
+        dirs[:] = sorted(n for n in dirs if n[0]!='.' and n!='__MACOSX' and not _kind_of(Path(d)/n))
         found += [Path(d)/n for n in names if n[0]!='.']
     return sorted(found, key=lambda p: _natural(p.relative_to(root).as_posix()))
 
+def _kind_of(folder):
+    "What we have written a folder as, if it is no corpus; else ''"
+    marker = read_marker(folder)
+    return marker.kind if marker and marker.kind!='corpus' else ''
+
 def _raise(e): raise e
 
-# %% ../../nbs/10_corpus.ipynb #d50a949c
-def _read_text(path):
-    "A text file in UTF-8 (with or without a byte order mark), else in cp1251"
-    raw = path.read_bytes()
-    try: text = raw.decode('utf-8-sig')
-    except UnicodeDecodeError: text = raw.decode('cp1251', 'replace')
-    return text.replace('\r\n', '\n')
+# %% ../../nbs/10_corpus.ipynb #12d60d40
+def _apart(root, sounds):
+    "Sounds without those of folders that hifigan-generate has filled, and a note on these"
+    first = {}
+    for p in sounds: first.setdefault(p.parent, p)
+    made = {d for d,p in first.items() if d!=root and _is_generated(p)}
+    if not made or len(made)==len(first): return sounds, []
+    names = ', '.join(printable(d.relative_to(root).as_posix())+'/' for d in sorted(made)[:3])
+    left = [p for p in sounds if p.parent not in made]
+    return left, [f'{len(sounds)-len(left):,} sounds left out that hifigan-generate made, in {names}']
 
-def _table_rows(path):
-    "Pairs from the first two columns"
-    lines = _read_text(path).split('\n')
-    sep = '|' if any('|' in l for l in lines) else '\t'
-    return [(c[0].strip(), c[1].strip()) for l in lines if len(c := l.split(sep))>1]
+def _is_generated(path):
+    "Does the file say that we made it?"
+    try:
+        with sf.SoundFile(path) as f: return f.software.startswith('hifigan_ruslan')
+    except (sf.LibsndfileError, OSError): return False
+
+# %% ../../nbs/10_corpus.ipynb #d50a949c
+_OFTEN = dict(zip('оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфёъ', ( # Of 10,000 letters of Russian so many are these
+    1097, 845, 801, 735, 670, 626, 547, 473, 454, 440, 349, 321, 298, 281, 262, 201, 190, 174, 170, 165,
+    159, 144, 121, 97, 94, 73, 64, 48, 36, 32, 26, 20, 20)))
+_SIGNS = set('«»„“”‘’–—…№°\xa0')
+# Some are met more often than others: this much is added to what speaks for them
+_ENCODINGS = dict(cp1251=0, cp866=-1, koi8_r=-1, cp1252=-2, mac_cyrillic=-4, iso8859_5=-6)
+
+def _likely(text, before):
+    "How likely a character that is not ASCII is in a text, as a logarithm; `before` is the one before it"
+    if text in _SIGNS: return -5
+    if text.lower() not in _OFTEN: return (-4 if before.isascii() and _latin(before) else -6) if _latin(text) else -12
+    odd = 8*_latin(before) + 4*(text.isupper() and before.islower())
+    return math.log(_OFTEN[text.lower()]/10_000) - odd - .3*text.isupper()
+
+def _latin(c): return c.isalpha() and c<'\u0250' and c not in 'ªµº'
+
+def _score(raw, encoding):
+    "Sum of `_likely` over the characters that are not ASCII, and how many there are"
+    text = ' '+raw.decode(encoding, 'replace')
+    marks = [_likely(c, b) for b,c in zip(text, text[1:]) if c>'\x7f']
+    return sum(marks)+_ENCODINGS[encoding], len(marks)
+
+def _of_8_bits(raw):
+    "The encoding of a text with one byte for each letter; ValueError where it is not sure"
+    part = raw[:200_000]
+    (best, n), name = max((_score(part, e), e) for e in _ENCODINGS)
+    second = max(_score(part, e)[0] for e in _ENCODINGS if _differs(part, e, name))
+    if best-second<5 or best/n< -6: raise ValueError(_which(raw))
+    return name
+
+def _differs(raw, one, other):
+    "Do two encodings give different texts?"
+    return raw.decode(one, 'replace')!=raw.decode(other, 'replace')
+
+def _which(raw):
+    "The first line that is no UTF-8, for a text whose encoding nobody knows"
+    i, line = next((i, l) for i,l in enumerate(raw.split(b'\n'), 1) if not _is_utf8(l))
+    seen = _short(line.decode('utf-8', 'backslashreplace'))
+    return f'line {i} is no UTF-8, and what else it is, is not sure: {seen}; save it as UTF-8'
+
+def _is_utf8(raw):
+    try: return raw.decode('utf-8') is not None
+    except UnicodeDecodeError: return False
+
+def _short(text, n=60):
+    "A line for a message"
+    return repr(printable(text.strip()[:n])) + ' ...'*(len(text.strip())>n)
+
+# %% ../../nbs/10_corpus.ipynb #14b9f78a
+_MARKS = {codecs.BOM_UTF8: 'utf-8-sig', codecs.BOM_UTF32_LE: 'utf-32', codecs.BOM_UTF32_BE: 'utf-32',
+          codecs.BOM_UTF16_LE: 'utf-16', codecs.BOM_UTF16_BE: 'utf-16'} # The longer ones first
+
+def _decoded(raw):
+    "(text, its encoding; '' for UTF-8); ValueError where that is not sure"
+    name = _marked(raw) or (None if _is_utf8(raw) else _of_8_bits(raw) if not _mostly_utf8(raw) else 'utf-8')
+    try: text = raw.decode(name or 'utf-8')
+    except UnicodeDecodeError as e: raise ValueError(_broken(raw, name, e)) from e
+    return text, '' if name in (None, 'utf-8-sig') else name
+
+def _marked(raw):
+    "The encoding of which a text has the mark, or the zeros"
+    if raw.startswith(b'PK\3\4'): raise ValueError('it is a ZIP or Excel file: save it as text in UTF-8')
+    if mark := next((m for m in _MARKS if raw.startswith(m)), None): return _MARKS[mark]
+    even, odd = (raw[i:20_000:2].count(0) for i in (0, 1))
+    if min(even, odd)==0 and max(even, odd)*50>min(len(raw), 20_000): return 'utf-16-le' if odd else 'utf-16-be'
+
+def _mostly_utf8(raw):
+    "Is a text that is no UTF-8 one but for a few bytes?"
+    text = raw.decode('utf-8', 'surrogateescape')
+    bad = sum('\udc80'<=c<='\udcff' for c in text)
+    return sum(c>'\x7f' for c in text)-bad>3*bad
+
+def _broken(raw, name, error):
+    "Where a text is damaged"
+    i = raw.count(b'\n', 0, error.start)+1
+    line = raw.split(b'\n')[i-1].decode('utf-8', 'backslashreplace')
+    return f'line {i} is damaged, the rest is {name.upper().removesuffix("-SIG")}: {_short(line)}'
+
+# %% ../../nbs/10_corpus.ipynb #2e884d66
+def _lines(text):
+    "The lines of a text, whatever their ends are"
+    text = text.replace('\r\n', '\n')
+    return re.split('[\r\n]' if text.count('\r')>text.count('\n') else '\n', text)
+
+def _as_lines(text, sep): return [l.split(sep) for l in _lines(text)]
+
+def _as_excel(text, sep):
+    "Rows as Excel writes them; none where it did not write them"
+    try: return csv_rows('\n'.join(_lines(text)), 'the table', sep)
+    except ValueError: return []
+
+_READINGS = ((_as_lines, '|'), (_as_lines, '\t'), (_as_excel, ';'), (_as_excel, ','), (_as_excel, '\t'),
+             (_as_lines, ';'), (_as_lines, ','))
+
+def _readings(text):
+    "Rows of a table with more than one column, by each separator that it may have; and the separator"
+    for read,sep in _READINGS:
+        rows = [r for r in read(text, sep) if len(r)>1] if sep in text else []
+        if rows: yield rows, sep
 
 def _is_metadata(p):
     "By its name"
@@ -134,23 +243,56 @@ def _is_metadata(p):
     if ext in ('.json','.jsonl'): return 'manifest' in name or 'index' in name
     return p.name.lower()=='marks.txt' or ext in ('.csv','.tsv','.txt') and 'metadata' in name
 
+# %% ../../nbs/10_corpus.ipynb #6e27c0dc
+_NAME_KEYS = ('audio_filepath', 'audio', 'path', 'wav', 'file', 'file_name', 'filename', 'audio_file', 'audio_path',
+              'wav_path', 'name', 'id')
+_TEXT_KEYS = ('text', 'transcription', 'transcript', 'sentence', 'raw_text', 'normalized_text')
+
+def _table_rows(text, known):
+    "Pairs of a name and a text, by the separator with which the most rows name a sound that is `known`"
+    found = [(sum(known(r[k].strip()) for r in rows if len(r)>k), k, rows, sep)
+             for rows,sep in _readings(text) for k in range(min(8, max(map(len, rows))))]
+    if not any(n for n,*_ in found): return _by_default(text, found)
+    most, k, rows, sep = max(found, key=lambda o: o[0]) # the first of those with the most
+    head, (k, t) = _columns(rows, k)
+    if t is None: raise ValueError(f'which of its columns holds the text is not sure; {_first_line(text)}')
+    return [(r[k].strip(), _text_of(r, t, sep, rows).strip()) for r in rows[head:] if len(r)>max(k, t)]
+
+def _by_default(text, found):
+    "The first two columns where no row names a sound"
+    rows = next((rows for _,_,rows,sep in found if sep in '|\t'), None)
+    if rows: return [(r[0].strip(), r[1].strip()) for r in rows]
+    why = 'it is empty' if not text.strip() else 'no line names a sound before |, a tab, ; or ,'
+    raise ValueError(f'{why}; {_first_line(text)}')
+
+def _first_line(text):
+    return f'its first line: {_short(next((l for l in _lines(text) if l.strip()), ""))}'
+
+def _columns(rows, k):
+    "How many rows are the head, and the columns of names and texts; None where it is not known"
+    head = [c.strip('"\' ').lower() for c in rows[0]]
+    text = next((head.index(o) for o in _TEXT_KEYS if o in head), None)
+    if text is not None and text!=k and head[k] in _NAME_KEYS: return 1, (k, text)
+    return 0, (k, 1 if k==0 else 0 if k==1 and max(map(len, rows))==2 else None)
+
+def _text_of(row, t, sep, rows):
+    "The text of a row; with commas in it that nobody has quoted, it is all that follows"
+    if t==1 and sep in ';,' and len({len(r) for r in rows})>1: return sep.join(row[1:])
+    return row[t]
+
 # %% ../../nbs/10_corpus.ipynb #2466c9a4
-_NAME_KEYS = ('audio_filepath', 'audio', 'path', 'wav', 'file', 'id')
-_TEXT_KEYS = ('text', 'transcription', 'transcript', 'sentence')
-
-def _metadata_rows(path):
-    "Pairs from a metadata file of either kind"
-    return (_json_rows if path.suffix.lower() in ('.json','.jsonl') else _table_rows)(path)
-
-def _json_rows(path):
+def _json_rows(text):
     "Pairs from a list of objects, from one object per line, or from an object {name: text or object}"
-    pairs = [_pair(o) for o in _objects(_load(_read_text(path))) if isinstance(o, dict)]
-    return [(PurePosixPath(n).name if n.startswith('/') else n, t) for n,t in pairs if n]
+    pairs = [_pair(o) for o in _objects(_load(text)) if isinstance(o, dict)]
+    return [(n, t) for n,t in pairs if n]
 
 def _load(text):
     "One value, or a list of one for each line"
-    try: return json.loads(text)
-    except ValueError: return [json.loads(l) for l in text.split('\n') if l.strip()]
+    lines = [(i, l) for i,l in enumerate(text.split('\n'), 1) if l.strip()]
+    try: return json_value(text, 'it')
+    except ValueError as e:
+        if len(lines)<2 or not lines[0][1].strip().endswith('}'): raise ValueError(f'{e}; {_first_line(text)}') from e
+    return [json_value(l, f'line {i}') for i,l in lines]
 
 def _objects(d):
     "The objects that a manifest holds, each with its name in it"
@@ -165,9 +307,19 @@ def _first(o, keys):
     "The text under the first of the keys that has one"
     return next((o[k] for k in keys if isinstance(o.get(k), str)), '')
 
-# %% ../../nbs/10_corpus.ipynb #62da29b4
-def _nfc(s): return unicodedata.normalize('NFC', s)
+def _metadata_rows(path, known):
+    "Pairs from a metadata file of either kind, and its encoding; '' for UTF-8"
+    text, encoding = _decoded(path.read_bytes())
+    if path.suffix.lower() in ('.json','.jsonl'): return _json_rows(text), encoding
+    rows = _table_rows(text, known)
+    return rows[_has_header(rows, known):], encoding
 
+def _has_header(rows, known):
+    "Does the first row name no sound, and look unlike the second?"
+    if len(rows)<2 or known(rows[0][0]) or '..' in rows[0][0]: return False
+    return re.sub(r'\d', '0', rows[0][0])!=re.sub(r'\d', '0', rows[1][0])
+
+# %% ../../nbs/10_corpus.ipynb #62da29b4
 def _unsuffix(s): return re.sub(_SUFFIX, '', s, flags=re.I)
 
 def _stem(rel): return _unsuffix(rel.rsplit('/', 1)[-1])
@@ -184,7 +336,7 @@ def _index(rels, ids):
     "Every trailing part of every path -> ids"
     index = defaultdict(list)
     for rel,id in zip(rels, ids):
-        parts = _nfc(_unsuffix(rel)).split('/')
+        parts = composed(_unsuffix(rel)).split('/')
         for i in range(len(parts)): index['/'.join(parts[i:])].append(id)
     return index
 
@@ -193,13 +345,14 @@ def _posix(name): return PurePosixPath(name.replace('\\', '/'))
 
 def _is_unsafe(name):
     "Does a name in the metadata climb out of the folder?"
-    p = _posix(name)
-    return p.is_absolute() or '..' in p.parts or re.match('[A-Za-z]:', name) is not None
+    return '..' in _posix(name).parts
 
 def _match(name, index, folder):
     "ids that a name can mean"
-    key = _nfc(_unsuffix(_posix(name).as_posix()))
-    for k in (f'{folder}/{key}', key, key.rsplit('/', 1)[-1]):
+    if len(name)>4096: return [] # a text, and no name
+    key = composed(_unsuffix(_posix(name).as_posix()))
+    parts = re.sub('^([A-Za-z]:)?/*', '', key).split('/')
+    for k in (f'{folder}/{key}', *('/'.join(parts[i:]) for i in range(len(parts)))):
         if k in index: return index[k]
     return []
 
@@ -250,19 +403,11 @@ def _how_to_convert(paths):
 # %% ../../nbs/10_corpus.ipynb #ae8a07c6
 def _join(rows, index, folder):
     "Texts by id, refused names, and counts of what did not fit, of one metadata file"
-    if _has_header(rows, index, folder): rows = rows[1:]
     refused = tuple(n for n,_ in rows if _is_unsafe(n))
     matched = [(t, _match(n, index, folder)) for n,t in rows if not _is_unsafe(n)]
     counts = dict(missing=sum(len(ids)==0 for _,ids in matched), refused=len(refused),
                   ambiguous=sum(len(ids)>1 for _,ids in matched))
     return {ids[0]: t for t,ids in matched if len(ids)==1 and t}, refused, counts
-
-def _has_header(rows, index, folder):
-    "Does the first row name no sound, and look unlike the second?"
-    if len(rows)<2: return False
-    first, second = rows[0][0], rows[1][0]
-    if _is_unsafe(first) or _match(first, index, folder): return False
-    return re.sub(r'\d', '0', first)!=re.sub(r'\d', '0', second)
 
 # %% ../../nbs/10_corpus.ipynb #6561f38c
 def find_corpus(root:str|Path # Folder with sound files (`SOUND_SUFFIXES`) at any depth
@@ -272,17 +417,18 @@ def find_corpus(root:str|Path # Folder with sound files (`SOUND_SUFFIXES`) at an
     _check_folder(root)
     found, odd = _files_only(_walk(root))
     sounds, copies = _without_copies([p for p in found if _is_sound(p)])
+    sounds, apart = _apart(root, sounds)
     if not sounds: raise ValueError(_no_sounds(root, found))
     rels = [p.relative_to(root).as_posix() for p in sounds]
     ids = _ids(rels)
     index = _index(rels, ids)
     texts, refused, counts, notes = _metadata(root, found, index)
-    single = _single_texts(found, [i for i in ids if i not in texts], index)
-    if single: notes.append(f'{len(single):,} texts from single .txt files')
+    single, said = _single_texts(found, [i for i in ids if i not in texts], index)
+    notes += said
     counts['same_name'] = _same_name(index)
     if counts['same_name']: notes.append(_copies(counts['same_name']))
     notes = notes or ['no texts (a vocoder does not need them)']
-    layout = '; '.join([_where(rels)] + notes + copies + _left_out(found) + odd)
+    layout = '; '.join([_where(rels)] + notes + copies + apart + _left_out(found) + odd)
     return Corpus(root, dict(zip(ids, sounds)), texts|single, layout, counts, refused)
 
 def _same_name(index):
@@ -342,6 +488,7 @@ class _Table(NamedTuple):
     "A metadata file, joined"
     path:Path
     rows:int # How many it has
+    encoding:str # '' for UTF-8
     texts:dict # As from `_join`, like the next two
     refused:tuple
     counts:dict
@@ -353,28 +500,41 @@ def _fit(table):
 def _tables(root, found, index):
     "The metadata files, and notes on those that could not be read"
     tables, notes = [], []
-    for p in filter(_is_metadata, found):
-        try: rows = _metadata_rows(p)
+    for p in (p for p in found if _is_metadata(p) and p.is_file()): # a pipe of that name would wait for ever
+        folder = p.parent.relative_to(root).as_posix()
+        try: rows, encoding = _metadata_rows(p, lambda name: bool(_match(name, index, folder)))
         except ValueError as e: notes.append(f'{printable(p.name)} could not be read ({e})')
-        else: tables.append(_Table(p, len(rows), *_join(rows, index, p.parent.relative_to(root).as_posix())))
+        else: tables.append(_Table(p, len(rows), encoding, *_join(rows, index, folder)))
     return tables, notes
 
 def _note(root, table):
     "What a metadata file gives, and what of it does not fit"
     odd = ''.join(f', {n:,} {kind}' for kind,n in table.counts.items() if n)
     name = printable(table.path.relative_to(root))
-    return f'{name}: {len(table.texts):,} of {table.rows:,} rows give a text{odd}'
+    how = f', read as {table.encoding}' if table.encoding else ''
+    return f'{name}: {len(table.texts):,} of {table.rows:,} rows give a text{odd}{how}'
 
 # %% ../../nbs/10_corpus.ipynb #ae6da87e
 def _single_texts(found, ids, index):
-    "Texts of one file per clip (ID.txt beside the sound, or in texts/ or transcriptions/)"
+    "Texts of one file per clip (ID.txt beside the sound, or in texts/ or transcriptions/), and a note on them"
     pairs, wanted = [(index[s], ps) for s,ps in _by_stem(found).items() if s in index], set(ids)
     certain = {ids[0]: ps[0] for ids,ps in pairs if len(ids)==len(ps)==1}
-    return {id: ' '.join(_read_text(p).split()) for id,p in certain.items() if id in wanted}
+    texts, odd = {}, {}
+    for id,p in certain.items():
+        if id not in wanted: continue
+        try: texts[id] = ' '.join(_decoded(p.read_bytes())[0].split())
+        except ValueError as e: odd[p.name] = e
+    return texts, [*_count_texts(texts), *_first_odd(odd)]
+
+def _count_texts(texts): return [f'{len(texts):,} texts from single .txt files'] if texts else []
+
+def _first_odd(odd):
+    "How many files could not be read, and why the first"
+    return [f'{len(odd):,} .txt files could not be read ({printable(n)}: {e})' for n,e in [*odd.items()][:1]]
 
 def _by_stem(found):
     "Text files that are no metadata, by stem"
     by_stem = defaultdict(list)
     for p in found:
-        if p.suffix.lower()=='.txt' and not _is_metadata(p): by_stem[_nfc(p.stem)].append(p)
+        if p.suffix.lower()=='.txt' and not _is_metadata(p) and p.is_file(): by_stem[composed(p.stem)].append(p)
     return by_stem

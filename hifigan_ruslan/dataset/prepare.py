@@ -6,18 +6,19 @@
 __all__ = ['SPLITS', 'Utterance', 'SpeechData', 'prepare']
 
 # %% ../../nbs/11_prepare.ipynb #1d58372d
-import contextlib, csv, hashlib, io, json, math, multiprocessing, os, sys, zlib
+import contextlib, hashlib, io, json, math, multiprocessing, os, sys, zlib, re, shutil
 from collections import Counter, deque
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 from .. import __version__
 from ..base.audio import CLIPPED, Sound, SoundError
 from ..base.files import (
-    claim, follow_parent, listing, new_file, printable, read_marker, sha256_of, write_through)
+    claim, csv_rows, csv_text, explained, follow_parent, json_value, listing, new_file, only_one, printable,
+    read_marker, sha256_of, uninterrupted, write_through)
 from .corpus import Corpus, find_corpus
 
 # %% ../../nbs/11_prepare.ipynb #00dfc508
@@ -204,20 +205,37 @@ class SpeechData:
     def __repr__(self): return _summary(self)
 
 # %% ../../nbs/11_prepare.ipynb #e516e768
-_META_KEYS = set('sample_rate samples hours sha256 table_sha256 counts splits plan'.split()) # What others rely on
+_META_KINDS = dict( # What others rely on
+    format=int, sample_rate=int, samples=int, hours=(int,float), sha256=str, table_sha256=str, counts=dict,
+    splits=dict, plan=dict)
 
 def _again(path): return f'Copy it again, or delete {path} and prepare anew'
 
 def _read_meta(path):
     "Content of dataset.json of a finished folder"
     _check_finished(path)
-    try: meta = json.loads((path/_META).read_text(encoding='utf-8'))
+    try: meta = json_value((path/_META).read_bytes(), 'it')
     except ValueError as e: raise ValueError(f'{path/_META} is damaged ({e}). {_again(path)}') from e
-    if _is_meta(meta): return meta
-    raise ValueError(f'{path/_META} is not a whole description in format {_FORMAT}, which this version reads: '
-                     'prepare anew in another folder')
+    if not (wrong := _wrong_meta(meta)): return meta
+    raise ValueError(f'{path/_META} is not a whole description in format {_FORMAT}, which this version reads '
+                     f'({wrong}): prepare anew in another folder')
 
-def _is_meta(d): return isinstance(d, dict) and d.get('format')==_FORMAT and _META_KEYS<=set(d)
+def _wrong_meta(d):
+    "The first value that cannot be of a description; '' where all are as they should be"
+    if not isinstance(d, dict): return 'it holds no names'
+    odd = [k for k,kind in _META_KINDS.items() if not isinstance(d.get(k), kind) or isinstance(d[k], bool)]
+    if odd: return f'{odd[0]} is {_brief(d.get(odd[0]))}'
+    good = dict(format=d['format']==_FORMAT, sample_rate=0<d['sample_rate']<=10**6, samples=0<d['samples']<2**50,
+                hours=0<d['hours']<10**6, counts=_all_counts(d['counts']) and 'used' in d['counts'],
+                splits=_all_counts(d['splits']))
+    return next((f'{k} is {_brief(d[k])}' for k,ok in good.items() if not ok), '')
+
+def _all_counts(d): return all(type(n) is int and 0<=n<2**50 for n in d.values())
+
+def _brief(value):
+    "A value for a message"
+    text = json.dumps(value) if isinstance(value, (dict, list)) else repr(value)
+    return text if len(text)<=40 else text[:36]+' ...'
 
 def _check_finished(path):
     "Is there a dataset.json? It is written last"
@@ -245,15 +263,18 @@ def _read_table(path):
     "Utterances of utterances.csv"
     if not path.exists(): raise ValueError(f'{path} is missing. {_again(path.parent)}')
     try:
-        with open(path, encoding='utf-8', errors='surrogateescape', newline='') as f:
-            return [_utterance(i, row) for i,row in enumerate(csv.DictReader(f), 1)]
-    except (KeyError, ValueError, csv.Error) as e:
+        head, *rows = csv_rows(path.read_bytes().decode('utf-8', 'surrogateescape'), 'it') or [[]]
+        return [_utterance(i, head, row) for i,row in enumerate(rows, 1)]
+    except (KeyError, ValueError) as e:
         raise ValueError(f'{path} is damaged ({type(e).__name__}: {e}). {_again(path.parent)}') from e
 
-def _utterance(i, row):
+def _utterance(i, head, row):
     "Of a row of the table, which gives text for each field"
-    if None in row.values(): raise ValueError(f'row {i} is cut off')
-    return Utterance(**{f.name: f.type(row[f.name]) for f in fields(Utterance)})
+    if len(row)!=len(head): raise ValueError(f'row {i} is cut off' if len(row)<len(head) else f'row {i} is too long')
+    texts = dict(zip(head, row))
+    u = Utterance(**{f.name: f.type(texts[f.name]) for f in fields(Utterance)})
+    if u.split in SPLITS and u.start>=0 and u.length>0: return u
+    raise ValueError(f'row {i} says split {u.split[:20]!r}, start {u.start}, length {u.length}')
 
 def _check_digest(path, name, digest):
     "ValueError for a file that is not what was prepared"
@@ -264,7 +285,7 @@ def _check_whole(data):
     "Do the audio and the table have the sizes that dataset.json promises?"
     utts, used, samples = data.utterances, data.meta['counts']['used'], data.meta['samples']
     _check_audio(data.path, samples)
-    if len(utts)==used and _end_to_end(utts, samples): return
+    if len(utts)==used>0 and _end_to_end(utts, samples) and len({u.id for u in utts})==used: return
     raise ValueError(f'{data.path/_TABLE} does not fit {_META}: {len(utts):,} utterances, {used:,} expected. '
                      f'{_again(data.path)}')
 
@@ -335,6 +356,7 @@ def _finished(out, plan):
     if diff := _differences(data.meta['plan'], plan):
         raise ValueError(f'{out} holds a corpus that was prepared otherwise ({diff}). {_UNCHANGED}')
     _drop_journal(out)
+    print(f'{printable(out)} is finished already: {data}')
     return data
 
 def _there(out, *names): return [n for n in names if (out/n).exists()]
@@ -365,12 +387,12 @@ def _drop_journal(out):
     path, marker = out/_JOURNAL, read_marker(out)
     if not path.exists(): return
     ours = _JOURNAL in marker.files if marker else 'format' in _object(path.read_bytes().split(b'\n')[0])
-    if ours: path.unlink()
+    if ours: path.unlink(missing_ok=True)
 
 def _object(line):
     "The dict that a line of JSON holds; an empty one where it holds none"
-    try: d = json.loads(line)
-    except (ValueError, RecursionError): return {}
+    try: d = json_value(line, 'it')
+    except ValueError: return {}
     return d if isinstance(d, dict) else {}
 
 # %% ../../nbs/11_prepare.ipynb #eb50898c
@@ -410,7 +432,7 @@ def _in_order(pool, jobs, ahead):
     "Results of the pool, which is given up to `ahead` jobs more than were asked for"
     waiting = deque()
     for job in jobs:
-        waiting.append(pool.submit(_convert_block, job))
+        with uninterrupted(): waiting.append(pool.submit(_convert_block, job)) # which may begin a process
         if len(waiting)>ahead: yield waiting.popleft().result()
     while waiting: yield waiting.popleft().result()
 
@@ -434,8 +456,18 @@ def _store(audio, journal, samples, rows):
     "The samples of a block and then, when they are on the disk, its line; returns what the line holds"
     write_through(audio, samples)
     block = dict(samples=len(samples)//2, crc=zlib.crc32(samples), rows=rows)
-    write_through(journal, json.dumps(block)+'\n')
+    write_through(journal, _sealed(block))
     return block
+
+def _sealed(block):
+    "The line of a block, with a checksum of itself"
+    return json.dumps(block | dict(sum=zlib.crc32(json.dumps(block).encode())))+'\n'
+
+def _unsealed(line):
+    "The block of a line; None where it is not as it was written"
+    block = _object(line)
+    said = block.pop('sum', None)
+    return block if said==zlib.crc32(json.dumps(block).encode()) else None
 
 def _rows(blocks): return [r for b in blocks for r in b['rows']]
 
@@ -444,7 +476,14 @@ def _read_journal(out, plan):
     lines = (out/_JOURNAL).read_bytes().split(b'\n')[:-1] # the last line, if it was cut off, has no end
     diff = _differences(_object(lines[0]), plan) if lines else 'its journal is empty'
     if diff: raise ValueError(f'{out} holds an unfinished preparation of something else ({diff}). {_UNCHANGED}')
-    return [json.loads(l) for l in lines[1:]]
+    blocks = [_unsealed(l) for l in lines[1:]]
+    good = blocks.index(None) if None in blocks else len(blocks)
+    if good<len(blocks): print(_from_there(out, good+2))
+    return blocks[:good]
+
+def _from_there(out, line):
+    return (f'line {line} of {printable(out/_JOURNAL)} is damaged, or of an earlier version: '
+            'the clips from there on are converted again')
 
 def _intact(path, blocks):
     "How many of the blocks are in the file, whole, from its beginning"
@@ -472,8 +511,8 @@ def _resume(out, plan):
 
 def _cut_to(out, plan, blocks):
     "Leave these blocks in the journal and in the audio, and nothing beyond"
-    _write_text(out/_JOURNAL, ''.join(json.dumps(o)+'\n' for o in [plan]+blocks))
-    with open(out/_PARTIAL, 'ab') as f: f.truncate(_HEAD + 2*sum(b['samples'] for b in blocks))
+    _write_text(out/_JOURNAL, json.dumps(plan)+'\n' + ''.join(map(_sealed, blocks)))
+    with explained(out/_PARTIAL), open(out/_PARTIAL, 'ab') as f: f.truncate(_HEAD + 2*sum(b['samples'] for b in blocks))
 
 # %% ../../nbs/11_prepare.ipynb #c923ce84
 def _convert(c, out, plan, workers, max_bad, progress):
@@ -485,12 +524,27 @@ def _convert(c, out, plan, workers, max_bad, progress):
     jobs = _jobs(c, plan, done)
     results = _results(jobs, min(workers, len(jobs)))
     with (contextlib.closing(results), _bar(len(c.files), done, progress) as bar,
+          explained(out/_PARTIAL, need=lambda: _still_needed(c, blocks)),
           open(out/_PARTIAL, 'ab') as audio, open(out/_JOURNAL, 'a', encoding='utf-8') as journal):
         for samples,rows in results:
             blocks.append(_store(audio, journal, samples, rows))
             bar.update(len(rows))
             _check_bad(out, c, blocks, max_bad)
+            if len(blocks)==1: _warn_of_space(out, _still_needed(c, blocks))
     return blocks
+
+def _still_needed(c, blocks):
+    "Bytes of audio that are still to come, if the other clips are about as long as those that are done"
+    done = len(_rows(blocks))
+    if not done: return sum(max(0, _size_and_date(p)[0]) for p in c.files.values()) # the order of it
+    return 2*sum(b['samples'] for b in blocks)*(len(c.files)-done)//done
+
+def _warn_of_space(out, need):
+    "Say at the beginning what may not fit at the end"
+    free = shutil.disk_usage(out).free
+    if need>free:
+        print(f'about {need/2**30:.1f} GiB are to be written into {printable(out)}, {free/2**30:.1f} GiB are free: '
+              'it may not fit')
 
 # %% ../../nbs/11_prepare.ipynb #677fd61e
 def _check_bad(out, c, blocks, max_bad):
@@ -517,10 +571,7 @@ def _first_skipped(out, skipped, n=20):
     if len(skipped)>n: lines.append(f'  ... and {len(skipped)-n} more in {out/_SKIPPED}')
     return '\n'.join(lines)
 
-def _csv(names, rows):
-    f = io.StringIO()
-    csv.writer(f, lineterminator='\n').writerows([names, *rows])
-    return f.getvalue()
+def _csv(names, rows): return csv_text([names, *rows])
 
 # %% ../../nbs/11_prepare.ipynb #77570b4d
 def _publish(c, out, plan, blocks):
@@ -534,7 +585,7 @@ def _publish(c, out, plan, blocks):
     meta = _describe(c, out, plan, utts, counts, _kinds(skipped), *how)
     meta['channels'] = _channels(c, _rows(blocks))
     _write_text(out/_META, json.dumps(meta, ensure_ascii=False, indent=1)+'\n')
-    (out/_JOURNAL).unlink()
+    (out/_JOURNAL).unlink(missing_ok=True)
     return SpeechData.open(out)
 
 def _write_tables(out, utts, skipped):
@@ -611,14 +662,17 @@ def prepare(corpus:str|Path|Corpus, # Folder of the corpus, or what `find_corpus
            )->SpeechData: # The prepared corpus
     "Decode, resample and store a corpus once; an interrupted call goes on, a finished one returns at once"
     _check_numbers(sample_rate, gain, valid, test, seed, min_seconds, max_bad, workers)
-    c, out = corpus if isinstance(corpus, Corpus) else find_corpus(corpus), Path(out)
+    c, out = _storable(corpus if isinstance(corpus, Corpus) else find_corpus(corpus)), Path(out)
     plan = _plan(c, sample_rate=sample_rate, gain=float(gain), valid=valid, test=test, seed=seed,
                  min_seconds=min_seconds, min_rate=min_rate)
-    data = _check_out(out, c, plan)
-    if data: print(f'{out} is finished already: {data}'); return data
+    if not (out/'.lock').exists(): _check_out(out, c, plan) # before anything is written there
     _split(len(c.files), valid, test, seed)
-    _announce(c)
     if workers is None: workers = _processes(len(c.files))
+    with only_one(out): return _check_out(out, c, plan) or _prepared(c, out, plan, workers, max_bad, progress)
+
+def _prepared(c, out, plan, workers, max_bad, progress):
+    "The corpus, converted and published"
+    _announce(c)
     ours = _claim(out, plan)
     with ours.writing(_AUDIO, _PARTIAL, _JOURNAL, digest=False), ours.writing(_TABLE, _SKIPPED, _META):
         blocks = _convert(c, out, plan, workers, max_bad, progress)
@@ -639,6 +693,13 @@ def _check_numbers(sample_rate, gain, valid, test, seed, min_seconds, max_bad, w
     need(min_seconds>=0 and 0<=max_bad<=1, 'min_seconds must not be negative and max_bad must be a share',
          min_seconds, max_bad)
     need(workers is None or workers>=0, 'workers must not be negative', workers)
+
+def _storable(c):
+    "The corpus, with a question mark for what is no character in its texts"
+    odd = {id: t for id,t in c.texts.items() if re.search('[\ud800-\udfff]', t)}
+    if not odd: return c
+    print(f'{len(odd):,} texts hold halves of characters, written as \ufffd: that of {printable(next(iter(odd)))}, ...')
+    return replace(c, texts=c.texts | {id: re.sub('[\ud800-\udfff]', '\ufffd', t) for id,t in odd.items()})
 
 def _processes(n):
     "One for each core, if there are clips enough"

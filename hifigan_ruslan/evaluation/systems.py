@@ -14,6 +14,7 @@ import numpy as np, torch
 from torch import Tensor
 from ..config import Config, V1
 from ..base.audio import rate_of, read_wav, sound_at, wav_at
+from ..base.files import composed
 from ..dataset.corpus import find_corpus
 from ..data import SpeechData
 from ..mel import LogMel
@@ -224,7 +225,8 @@ def _run_name(path): return _run(path).name if path.stem in ('best','last','mode
 
 def _curves(run):
     "The picture of the learning curves that the training keeps up to date, or None"
-    return (run/'curves.png').read_bytes() if (run/'curves.png').is_file() else None
+    data = (run/'curves.png').read_bytes() if (run/'curves.png').is_file() else b''
+    return data if data.startswith(b'\x89PNG\r\n') else None
 
 def _card(path, ck, kind, vocoder):
     "What there is to say of a trained generator"
@@ -252,6 +254,7 @@ class Folder(System):
         self.path = Path(path)
         super().__init__(name or self.path.resolve().name, 'folder', dict(folder=str(path)))
         self.files = find_corpus(self.path).files
+        self._by_name = {composed(k): p for k,p in self.files.items()}
         self.facts['files'] = f'{len(self.files):,}'
 
     def file(self, clip:Clip # The recording
@@ -260,7 +263,7 @@ class Folder(System):
         short = clip.name.rsplit('/', 1)[-1]
         for name in (clip.name, short):
             for end in ('', '_generated', '_generated_e2e'):
-                if name+end in self.files: return self.files[name+end]
+                if (k := composed(name+end)) in self._by_name: return self._by_name[k]
         raise FileNotFoundError(f'{self.path} has no wave for {clip.name}: '
                                 f'{short}.wav or {short}_generated.wav was looked for')
 

@@ -10,7 +10,7 @@ __all__ = ['EXPECTED', 'EXPECTED_SOURCE', 'WARM', 'WARM_SOURCE', 'budget_table',
 import html, json, math
 from pathlib import Path
 import numpy as np
-from ..base.files import Ours, new_file
+from ..base.files import Ours, json_value, new_file
 from ..step import disc_health
 from ..training.logging import listening_page, read_log
 
@@ -66,7 +66,7 @@ def _gain(mel, heard):
 def how_far(run:Path # Folder of a run
            )->dict: # step, epoch, steps_per_s, mel and best_mel (L1 on unseen utterances); what the log has
     "How far a run is"
-    try: log = read_log(run/'log.csv')
+    try: log = read_log(run/'log.csv', ('epoch', 'steps_per_s', 'valid_ema'))
     except (OSError, ValueError): return {}
     return dict(step=int(log['step'][-1]), epoch=int(log['epoch'][-1])) | _speed(log) | _quality(log)
 
@@ -106,8 +106,9 @@ def _last_of_disc(log):
 # %% ../../nbs/71_progress.ipynb #81bf9739
 def _kept(path):
     "What a JSON file holds; {} where there is none, or none that can be read"
-    try: return json.loads(path.read_text(encoding='utf-8'))
+    try: found = json_value(path.read_bytes(), 'it')
     except (OSError, ValueError): return {}
+    return found if isinstance(found, dict) else {}
 
 def keep_facts(facts:dict, # What `json` can write
                path:Path, # Of the file

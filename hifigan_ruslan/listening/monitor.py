@@ -34,7 +34,8 @@ def run_facts(run:str|Path # Folder of a run
     data = path.read_bytes() if path.is_file() else b''
     facts['cut'] = bool(data) and not data.endswith(b'\n')
     if data.count(b'\n')<2: return facts | dict(state='empty')
-    log, age = read_log(path), max(0., time.time()-path.stat().st_mtime)
+    log = read_log(path, ('epoch', 'steps_per_s', 'seconds'))
+    age = max(0., time.time()-path.stat().st_mtime)
     most = max(120., 10*_usual_gap(log)) # without a new row
     with suppress(ValueError, OSError): facts['epochs'] = load_config(path.parent/'config.json').epochs
     ended = facts['epochs'] is not None and log['epoch'][-1]>=facts['epochs']

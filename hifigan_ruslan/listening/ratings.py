@@ -125,20 +125,22 @@ def _correct(row):
     return right
 
 # %% ../../nbs/63_ratings.ipynb #7067823e
+_BAD = ValueError, TypeError, KeyError, OverflowError, RecursionError, csv.Error # Of bad content
+
 def _read_lines(lines, name):
     "Rows and problems of the lines below the head"
     rows, problems = [], []
     for i,l in enumerate(lines, 2):
         if not l.strip('\r'): continue
         try: rows.append(_row(next(csv.reader([l.rstrip('\r')], strict=True)))|dict(source=f'{name}, line {i}'))
-        except (ValueError, TypeError, KeyError, csv.Error) as e: problems.append(f'{name}, line {i}: {e}')
+        except _BAD as e: problems.append(f'{name}, line {i}: {e}')
     return rows, problems
 
 def _read_file(path):
     "Rows and problems of one CSV"
     try: head, *lines = path.read_bytes().decode('utf-8-sig').split('\n')
     except (OSError, UnicodeDecodeError) as e: return [], [f'{path.name} cannot be read as UTF-8 text: {e}']
-    if tuple(next(csv.reader([head]), ()))==RATING_COLUMNS: return _read_lines(lines, path.name)
+    if tuple(head.rstrip('\r').split(','))==RATING_COLUMNS: return _read_lines(lines, path.name)
     return [], [f'{path.name} is no file of ratings: its first line is {head[:60]!r}, '
                 f'expected {",".join(RATING_COLUMNS)}']
 

@@ -393,7 +393,7 @@ def _that_fit(pieces, room):
     "Of (name, HTML): the HTML that fits into so many bytes, and the names of the rest"
     fit, left = [], []
     for name,html in pieces:
-        size = len(html.encode())
+        size = len(html.encode('utf-8', 'replace')) # a file name may be no UTF-8
         if size<=room:
             fit.append(html)
             room -= size
@@ -430,7 +430,7 @@ def report(rows:list, # dicts: system, clip, text, error ('' = none), note, seco
                   pairs=_comparisons(paired, metrics, lang, w), cards=cards, all=_all(rows, metrics, order, lang, w),
                   errors=_troubles(rows, w))
     parts = {k: _section(k, w, o) for k,o in inside.items() if o}
-    room = limit_mb*1e6-sum(len(p.encode()) for p in parts.values())-60_000
+    room = limit_mb*1e6-sum(len(p.encode('utf-8', 'replace')) for p in parts.values())-60_000
     def listen(place):
         where = _where(place, len(order), w)
         return _listen(order[place], where, judged, heard, metrics, audio, sample_rate, lang, w)

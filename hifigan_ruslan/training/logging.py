@@ -17,7 +17,7 @@ import numpy as np, torch
 from matplotlib.figure import Figure
 from ..config import Config
 from ..base.audio import write_wav
-from ..base.files import new_file
+from ..base.files import explained, new_file, printable
 from ..mel import LogMel, plot_mel
 from ..discriminators import disc_names
 from ..losses import LOSSES, loss_weights
@@ -32,7 +32,9 @@ class RunLog:
                  step:int=0 # Rows after this step are dropped
                 ):
         self.path, self.columns = Path(out)/'log.csv', columns
-        rows = [dict(zip(columns, columns))] + [r for r in _rows(self.path) if int(r['step'])<=step]
+        there, odd = _rows(self.path)
+        if odd: print(f'{printable(self.path)}: {odd} damaged rows are left out')
+        rows = [dict(zip(columns, columns))] + [r for r in there if int(r['step'])<=step]
         with new_file(self.path) as part: part.write_text(_csv_lines(rows, columns), encoding='utf-8', newline='')
         self.board = None
         if importlib.util.find_spec('tensorboard'):
@@ -44,7 +46,7 @@ class RunLog:
            ):
         "Append a row"
         line = _csv_lines([{k: _short(v) for k,v in row.items()}], self.columns)
-        with open(self.path, 'a', encoding='utf-8', newline='') as f: f.write(line)
+        with explained(self.path), open(self.path, 'a', encoding='utf-8', newline='') as f: f.write(line)
         if not self.board: return
         for k,v in row.items():
             if isinstance(v, (int,float)) and k!='step': self.board.add_scalar(_group(k), v, row['step'])
@@ -64,21 +66,33 @@ def _group(k):
     return f'{part}/{rest}' if part in ('real','fake','valid','norm') else f'train/{k}'
 
 # %% ../../nbs/32_logging.ipynb #166a0c03
-def read_log(path:str|Path # log.csv of a run
+def read_log(path:str|Path, # log.csv of a run
+             needs:Iterable=() # Columns that must be there, besides that of the step
             )->dict: # Column -> float array; NaN where a row has no value
-    "The numbers of a run"
-    rows = _rows(Path(path))
-    if not rows: raise ValueError(f'{path} has no rows yet')
+    "The numbers of a run; ValueError where the file is no log of one, damaged rows are left out"
+    rows = _rows(Path(path))[0]
+    if not rows: raise ValueError(f'{printable(path)} has no rows yet')
+    if missing := set(needs)-set(rows[0]): raise ValueError(_no_log(path, rows[0], missing))
     def num(v):
         try: return float(v)
         except ValueError: return math.nan
     return {k: np.array([num(r[k]) for r in rows]) for k in rows[0]}
 
 def _rows(path):
-    "Rows of a CSV as dicts; a last line that was cut off by a kill is left out"
-    if not path.exists(): return []
-    lines = path.read_text(encoding='utf-8').split('\n')[:-1]
-    return list(csv.DictReader(lines))
+    "Rows of a log as dicts, and how many are damaged; a last line that was cut off by a kill is left out"
+    if not path.exists(): return [], 0
+    lines = path.read_bytes().decode('utf-8', 'replace').split('\n')[:-1]
+    head, *cells = [l.strip('\r').split(',') for l in lines] or [['step']]
+    if 'step' not in head: raise ValueError(_no_log(path, head, {'step'}))
+    rows = [dict(zip(head, c)) for c in cells if len(c)==len(head)]
+    good = [r for r in rows if re.fullmatch('[0-9]{1,15}', r['step'])]
+    return good, len(cells)-len(good)
+
+def _no_log(path, columns, missing):
+    "A table of something else"
+    found = printable(','.join(columns)[:60])
+    return (f'{printable(path)} is no log of a run: it has no column {min(missing)}, its first line is {found!r}. '
+            'Move it away, or give the run another folder')
 
 # %% ../../nbs/32_logging.ipynb #6c43ba6d
 def log_columns(cfg:Config # Names the losses and the sub-discriminators
@@ -97,7 +111,7 @@ def log_columns(cfg:Config # Names the losses and the sub-discriminators
 def plot_curves(log:str|Path|dict, # log.csv of a run, or what `read_log` gave
                )->Figure: # Four panels
     "Learning curves of a run"
-    log = log if isinstance(log, dict) else read_log(log)
+    log = log if isinstance(log, dict) else read_log(log, _PLOTTED)
     fig = Figure(figsize=(11,6), layout='constrained')
     panels = (_plot_mel, _plot_contest, _plot_scores, _plot_gradients)
     for plot,ax in zip(panels, fig.subplots(2, 2).flat):
@@ -105,6 +119,8 @@ def plot_curves(log:str|Path|dict, # log.csv of a run, or what `read_log` gave
         ax.set_xlabel('step')
         ax.legend(fontsize=7)
     return fig
+
+_PLOTTED = 'mel', 'disc', 'fm', 'gen', 'norm_g', 'norm_d'
 
 def _line(ax, log, k, label=None, lw=.9, **kw):
     "A column over the steps that have it"
