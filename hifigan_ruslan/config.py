@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['V1', 'V2', 'V3', 'SEED', 'V1_44K', 'TINY', 'PRESETS', 'Config', 'block_reach', 'preset', 'fine_tuning',
-           'fine_tuning_steps', 'config_dict', 'config_from_dict', 'official_dict', 'save_config', 'load_config']
+           'fine_tuning_steps', 'config_dict', 'config_from_dict', 'official_dict', 'save_config', 'load_config',
+           'config_from_json']
 
 # %% ../nbs/01_config.ipynb #4760787b
 import difflib, json, math, reprlib
@@ -415,22 +416,24 @@ def load_config(path:str|Path # A config.json of ours or of the official reposit
     if not path.is_file():
         raise FileNotFoundError(f'No configuration at {path}: give the config.json that belongs to the checkpoint')
     if (size := path.stat().st_size)>2**20: raise ValueError(f'{path} has {size:,} bytes, which is no configuration')
-    try: return config_from_dict(_json(path))
+    try: return config_from_json(path.read_text(encoding='utf-8-sig'))
     except ValueError as e: raise ValueError(f'{path}: {e}') from e
 
 # %% ../nbs/01_config.ipynb #c5c530d9
-def _json(path):
-    "What a JSON file holds; ValueError where it is none, or not to be taken literally"
-    try: return json.loads(path.read_text(encoding='utf-8-sig'), object_pairs_hook=_once, parse_int=_int)
+def config_from_json(text:str # The content of a config.json, ours or official
+                    )->Config: # The checked configuration
+    "Read the text of a configuration; ValueError where it is no JSON, or not to be taken literally"
+    try: d = json.loads(text, object_pairs_hook=_once, parse_int=_int)
     except RecursionError as e: raise ValueError('the brackets are nested too deep') from e
-    except (json.JSONDecodeError, UnicodeDecodeError) as e: raise ValueError(f'it is not JSON: {e}') from e
+    except json.JSONDecodeError as e: raise ValueError(f'it is not JSON: {e}') from e
+    return config_from_dict(d)
 
 def _once(pairs):
     "An object of JSON, each of whose keys stands there once"
+    d = dict(pairs)
+    if len(d)==len(pairs): return d
     names = [k for k,_ in pairs]
-    twice = next((k for k in names if names.count(k)>1), None)
-    _need(twice is None, f'{_found.repr(twice)} is there twice')
-    return dict(pairs)
+    raise ValueError(f'{_found.repr(next(k for k in d if names.count(k)>1))} is there twice')
 
 def _int(digits):
     "A whole number; one that no field could hold stays a text, which is then refused by its key"
