@@ -167,9 +167,15 @@ def onnx_model(cfg:Config, # The model
     onnx = optional_package('onnx')
     graph = _graph(onnx, cfg, arrays)
     model = _model_of(onnx, graph)
-    if notes is None: notes = file_notes(cfg, graph.SerializeToString(deterministic=True))
+    if notes is None: notes = file_notes(cfg, graph.SerializeToString(deterministic=True)) | _for_others(cfg)
     onnx.helper.set_model_props(model, notes)
     return model
+
+def _for_others(cfg):
+    "Metadata that other programs look for: sherpa-onnx knows a vocoder by its `model_type`"
+    numbers = dict(num_mels=cfg.n_mels, n_fft=cfg.n_fft, win_length=cfg.win_length, fmin=cfg.fmin,
+                   fmax=cfg.fmax or cfg.sample_rate/2)
+    return dict(model_type='hifigan', version='1') | {k: f'{v:g}' for k,v in numbers.items()}
 
 def _model_of(onnx, graph):
     opset = onnx.helper.make_opsetid('', 17) # known to every onnxruntime since 2022

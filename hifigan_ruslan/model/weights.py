@@ -8,7 +8,7 @@ __all__ = ['FORMAT', 'VERSION', 'old_names', 'model_shapes', 'check_plain', 'che
            'check_members', 'checkpoint_config', 'generator_in', 'file_notes', 'read_notes', 'of_file', 'read_whole']
 
 # %% ../../nbs/24_weights.ipynb #fd8d5d24
-import hashlib, json, pickle, re, sys, tarfile, zipfile
+import hashlib, json, pickle, re, tarfile, zipfile
 from collections.abc import Callable
 from functools import reduce
 from pathlib import Path
