@@ -169,8 +169,8 @@ def _check_size(c):
     n, heard = _count_weights(c), c.batch_total*c.segment_size
     _need(n<=2**29, f'upsample_initial_channel {c.upsample_initial_channel} with these kernels and bands makes '
                     f'{n:,} weights, which is far from any model (V1 has 13,926,017)')
-    _need(heard<=2**28, f'batch_size {c.batch_size} * grad_accum {c.grad_accum} * segment_size {c.segment_size} = '
-                        f'{heard:,} samples in a step, which is far from any machine: at most {2**28:,}')
+    _need(heard<=2**26, f'batch_size {c.batch_size} * grad_accum {c.grad_accum} * segment_size {c.segment_size} = '
+                        f'{heard:,} samples in a step, which is far from any machine: at most {2**26:,}')
     reach = max(block_reach(c.resblock, k, d) for k,d in zip(c.resblock_kernel_sizes, c.resblock_dilation_sizes))
     _need(reach<=2**8, f'resblock_dilation_sizes {c.resblock_dilation_sizes} make a block that hears {reach:,} '
                        f'samples on each side, which is far from any model (V1: 60): at most {2**8}')

@@ -9,6 +9,7 @@ __all__ = ['FORMAT', 'VERSION', 'old_names', 'model_shapes', 'check_plain', 'che
 
 # %% ../../nbs/24_weights.ipynb #fd8d5d24
 import hashlib, json, pickle, re, tarfile, zipfile
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import reduce
 from pathlib import Path
@@ -191,15 +192,24 @@ class _StandIn(dict):
 
 _PLAIN_KINDS = re.compile(
     r'(numpy|argparse|pathlib|omegaconf|typing|lightning|pytorch_lightning|lightning_fabric|torch\.optim)\..*'
-    r'|(collections|types|builtins|functools)\.(defaultdict|deque|SimpleNamespace|dict|list|tuple|int|float|str|bool|partial)'
+    r'|(collections|types|functools)\.(defaultdict|deque|SimpleNamespace|partial)'
+    r'|builtins\.(dict|list|tuple|int|float|str|bool)'
     r'|(.*\.)?\w*(AttrDict|AttributeDict|DotDict|Namespace|HParams)')
 
 def _load(path, whole):
     packed = zipfile.is_zipfile(path)
     if whole and packed and (bad := zipfile.ZipFile(path).testzip()): # torch does not look
         raise ValueError(f'wrong checksum of {bad}')
-    stands_in = [(_StandIn, k) for k in _foreign_kinds(path) if _PLAIN_KINDS.fullmatch(k)] if packed else []
-    with safe_globals(stands_in): return torch.load(path, map_location='cpu', weights_only=True, mmap=packed and not whole)
+    kinds = [k for k in _foreign_kinds(path) if _PLAIN_KINDS.fullmatch(k)] if packed else []
+    with safe_globals([(_stand_in(k), k) for k in kinds]):
+        return torch.load(path, map_location='cpu', weights_only=True, mmap=packed and not whole)
+
+def _stand_in(kind):
+    "What takes the place of a name; torch fills only dicts of its own kinds"
+    if kind=='collections.defaultdict': return _empty
+    return OrderedDict if kind.endswith(('Dict', 'DictConfig', 'HParams')) else _StandIn
+
+def _empty(*args): return OrderedDict()
 
 def _foreign_kinds(path):
     "Names in a pickle that stand for more than plain values; none where it cannot be looked through"
@@ -442,7 +452,7 @@ def of_file(read:Callable, # Makes a Config of a text that may be anybody's
     "`read()`, whose ValueError then names the file"
     try: return read()
     except (ValueError, OverflowError, RecursionError) as e:
-        raise ValueError(str(e) if str(name) in str(e) else f'{name}: {str(e)[:200]}') from e
+        raise ValueError(str(e) if str(name) in str(e) else f'{name}: {str(e)[:600]}') from e
 
 def read_whole(path:Path # A file of weights
               )->bytes: # Its content
