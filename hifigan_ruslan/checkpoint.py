@@ -101,14 +101,19 @@ _COUNTED = [k for k in _PLACE if k!='best']
 
 def _check_place(ck, path):
     "ValueError where the run stands nowhere that it could"
-    bad = next((k for k in _COUNTED if not _is_count(ck[k])), None) or next((k for k in _HEAD if not _is_head(k, ck[k])), None)
+    bad = next((k for k in _COUNTED if not _is_count(ck[k])), None)
+    bad = bad or next((k for k in _HEAD if not _is_head(k, ck[k])), None)
     if not _is_score(ck['best']): bad = 'best'
     if ck.get('start') is not None and not isinstance(ck['start'], float): bad = 'start'
     if bad: raise ValueError(f'{path} is damaged: {bad} is {str(ck[bad])[:60]!r}')
 
 def _is_count(v): return isinstance(v, int) and not isinstance(v, bool) and 0<=v<2**53
 def _is_score(v): return isinstance(v, (int, float)) and not isinstance(v, bool) and v==v
-def _is_head(k, v): return isinstance(v, str) if k!='rng' else isinstance(v, list) and all(isinstance(o, dict) for o in v)
+
+def _is_head(k, v):
+    "A text, or of `rng` a dict for each rank"
+    if k!='rng': return isinstance(v, str)
+    return isinstance(v, list) and all(isinstance(o, dict) for o in v)
 
 # %% ../nbs/31_checkpoint.ipynb #020f1421
 def _load_parts(s, ck, path):
@@ -125,7 +130,8 @@ def _fill(part, state):
     network = isinstance(part, torch.nn.Module)
     if network: check_plain(state)
     try: part.load_state_dict(state)
-    except (RuntimeError, LookupError, ValueError, AttributeError, TypeError) as e: raise ValueError(_in_a_line(e)) from e
+    except (RuntimeError, LookupError, ValueError, AttributeError, TypeError) as e:
+        raise ValueError(_in_a_line(e)) from e
     if network: check_finite(state)
     elif isinstance(part, torch.optim.Optimizer): _check_moments(part)
 
@@ -144,8 +150,9 @@ def _check_moments(opt):
     for p,had in opt.state.items():
         if not _is_moment(had, p): raise ValueError(f'the moments of a weight of shape {[*p.shape]} are no such')
     for group in opt.param_groups:
-        odd = next((k for k in ('lr','eps','weight_decay') if not _is_score(group.get(k))), None)
-        if odd or not _are_betas(group.get('betas')): raise ValueError(f'its {odd or "betas"} is {group.get(odd or "betas")!r}')
+        odd = next((k for k in ('lr','eps','weight_decay') if not _is_score(group.get(k))), '')
+        if not _are_betas(group.get('betas')): odd = 'betas'
+        if odd: raise ValueError(f'its {odd} is {str(group.get(odd))[:60]!r}')
 
 def _are_betas(v): return isinstance(v, (tuple, list)) and len(v)==2 and all(_is_score(b) and 0<=b<1 for b in v)
 

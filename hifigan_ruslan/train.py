@@ -519,8 +519,8 @@ def _mel_doubt(init, cfg):
     "Why the mel of the given weights may not be the run's; '' where it is the same"
     own = config_of(init)
     if own is None:
-        return ('says nothing of its mel, and no config.json beside it does: whether it was trained on that of this run '
-                f'({cfg.sample_rate} Hz, {cfg.fmin:g} to {cfg.fmax or cfg.sample_rate/2:g} Hz) cannot be known')
+        return ('says nothing of its mel, and no config.json beside it does: whether it was trained on that of this '
+                f'run ({cfg.sample_rate} Hz, {cfg.fmin:g} to {cfg.fmax or cfg.sample_rate/2:g} Hz) cannot be known')
     other = differences(own, cfg, _MEL)
     return other and (f'was trained on another mel ({other}): what it has learnt belongs to other bands, '
                       'and must be learnt anew')

@@ -2,7 +2,6 @@
 by file and key, and nothing is allocated for them"""
 import json
 from dataclasses import fields, replace
-from pathlib import Path
 import pytest
 from hifigan_ruslan.config import (
     PRESETS, TINY, V1, V2, Config, config_dict, config_from_dict, load_config, official_dict, preset)
@@ -34,8 +33,9 @@ def test_each_official_key(key):
     else: assert f'{key} is missing' in said(without)
     assert repr(key+'x') in said(without|{key+'x': OFFICIAL[key]})
 
-@pytest.mark.parametrize('more', [dict(discriminator_periods=[3,5]), dict(activation='snakebeta', snake_logscale=True),
-    dict(use_tanh_at_final=False), dict(model_type='x'), dict(gen_istft_n_fft=16), dict(sample_rate=22050), dict(disc='mpd+msd'),
+@pytest.mark.parametrize('more', [
+    dict(discriminator_periods=[3,5]), dict(activation='snakebeta', snake_logscale=True), dict(use_tanh_at_final=False),
+    dict(model_type='x'), dict(gen_istft_n_fft=16), dict(sample_rate=22050), dict(disc='mpd+msd'),
     dict(harmonic_num=8), dict(hop_length=256), dict(lambda_mel=45), {'': 1}, {'upsample_rate': 8}])
 def test_other_keys_are_named(more):
     assert any(repr(k) in said(OFFICIAL|more) for k in more)
@@ -50,7 +50,8 @@ def test_no_number_of_the_model_is_guessed(key):
     assert f'{key} is missing' in said({k: v for k,v in config_dict(V2).items() if k!=key})
     assert key in said({})
 
-WRONG = ['true', '"1"', '[1]', '[]', '{}', 'Infinity', '-Infinity', 'NaN', '-1', '1'+'0'*400, '9'*5000, '1e400', '"x"', '[[1]]']
+WRONG = ['true', '"1"', '[1]', '[]', '{}', 'Infinity', '-Infinity', 'NaN', '-1', '1'+'0'*400, '9'*5000, '1e400', '"x"',
+         '[[1]]']
 FREE = {'mel_loss', 'resblock', 'discriminators'} # texts, which have their own tests
 
 @pytest.mark.parametrize('key', [f.name for f in fields(Config) if f.name not in FREE])
@@ -65,8 +66,10 @@ def test_each_value_of_each_key(key, tmp_path):
         with pytest.raises(ValueError) as e: load_config(p)
         assert str(e.value).startswith(f'{p}: ') and key in str(e.value) and len(str(e.value))<500, e.value
 
-@pytest.mark.parametrize('text,words', [('['*5000, 'nested too deep'), ('{"seed": '*5000, 'nested too deep'), ('{"seed": 1, "seed": 2}', 'twice'),
-    ('{', 'not JSON'), ('', 'not JSON'), ('null', 'found NoneType'), ('3', 'found int'), ('{"a": 1}x', 'not JSON'), ('{"\\ud800": 1}', 'unknown key')])
+@pytest.mark.parametrize('text,words', [
+    ('['*5000, 'nested too deep'), ('{"seed": '*5000, 'nested too deep'), ('{"seed": 1, "seed": 2}', 'twice'),
+    ('{', 'not JSON'), ('', 'not JSON'), ('null', 'found NoneType'), ('3', 'found int'), ('{"a": 1}x', 'not JSON'),
+    ('{"\\ud800": 1}', 'unknown key')])
 def test_a_file_that_is_none(text, words, tmp_path):
     p = tmp_path/'cfg.json'
     p.write_text(text)
@@ -84,7 +87,8 @@ def test_absurd_numbers_are_refused_before_anything_is_made(key, tmp_path, capsy
     monkeypatch.setattr('hifigan_ruslan.train.fit', lambda **kw: pytest.fail('it began to train'))
     for value in HUGE[key]:
         (tmp_path/'c.json').write_text(json.dumps(config_dict(TINY)|{key: value}))
-        with pytest.raises(SystemExit): train_cli(str(tmp_path/'data'), str(tmp_path/'run'), config=str(tmp_path/'c.json'))
+        with pytest.raises(SystemExit):
+            train_cli(str(tmp_path/'data'), str(tmp_path/'run'), config=str(tmp_path/'c.json'))
         told = capsys.readouterr().err
         assert told.startswith('error: ') and told.count('\n')==1 and 'c.json' in told and len(told)<700, told
     assert not (tmp_path/'run').exists()

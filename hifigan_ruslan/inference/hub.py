@@ -288,7 +288,8 @@ def _card_beside(source):
 
 def _about(checkpoint, source, blend, share):
     "What the files themselves tell of the weights, in sentences"
-    made_of = f'An average of two generators: {share:g} of {_called(checkpoint)}, the rest {_called(blend)}.' if blend else ''
+    shares = f'{share:g} of {_called(checkpoint)}, the rest {_called(blend)}' if blend else ''
+    made_of = shares and f'An average of two generators: {shares}.'
     return ' '.join(filter(None, [made_of, _reached(checkpoint, source)]))
 
 def _called(checkpoint): return 'a checkpoint' if isinstance(checkpoint, dict) else Path(checkpoint).name

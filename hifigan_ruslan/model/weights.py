@@ -234,8 +234,9 @@ _NO_CHECKPOINT = {b'riff': _SOUND, b'flac': _SOUND, b'oggs': _SOUND, b'<html': _
     b'\x89hdf': 'an HDF5 file, as Keras writes; expected one of PyTorch'}
 
 def _is_tar(path):
-    return (f'{path} is a tar archive, as NVIDIA NeMo (.nemo) and others write. Unpack it: tar xf {path.name}; then give '
-            'the file of weights in it (of NeMo: model_weights.ckpt), with a config.json of its numbers (model_config.yaml)')
+    return (f'{path} is a tar archive, as NVIDIA NeMo (.nemo) and others write. Unpack it: tar xf {path.name}; then '
+            'give the file of weights in it (of NeMo: model_weights.ckpt), with a config.json of its numbers '
+            '(model_config.yaml)')
 
 def check_members(path:str|Path # Any file
                  ):
@@ -268,7 +269,8 @@ def _is_script(path):
             "weights alone: torch.save({'generator': model.state_dict()}, 'generator.pt')")
 
 def _is_archive(path, names):
-    return f'{path} is a zip archive ({", ".join(names[:3])[:120]} ...), not a checkpoint: unpack it, and give the file in it'
+    return (f'{path} is a zip archive ({", ".join(names[:3])[:120]} ...), not a checkpoint: '
+            'unpack it, and give the file in it')
 
 def _could_run(path, e):
     "Why a pickle was not opened: what stands in it that is no plain value"
@@ -336,8 +338,8 @@ def _chosen(found, name):
     "The one that is meant: of a generator and its moving average the average"
     averages = [k for k in found if re.search(r'(^|[/._])(ema|averaged?)([/._]|$)', k)]
     if len(left := averages or list(found))==1: return left[0]
-    raise ValueError(f'{name} holds more than one generator: {", ".join(left)[:200]}. Save the one that is meant alone, '
-                     "as {'generator': its weights}")
+    raise ValueError(f'{name} holds more than one generator: {", ".join(left)[:200]}. '
+                     "Save the one that is meant alone, as {'generator': its weights}")
 
 # %% ../../nbs/24_weights.ipynb #d5e00013
 _RENAMED = {
@@ -366,9 +368,11 @@ def _without_stages(state, program):
 def _taken_from(name, place, program):
     "What is said of a generator that is not where the official code has it"
     whose = f', with the names of {program}'*bool(program)
-    mel = ('. ParallelWaveGAN trains on log10 mels normalised by the statistics of its corpus: it is a start to train from, '
-           'and what it makes of the mels here is noise')*(program=='ParallelWaveGAN')
+    mel = _OTHER_MELS*(program=='ParallelWaveGAN')
     return f'note: the generator of {name} is taken from {place.strip("./") or "the dict itself"}{whose}{mel}'
+
+_OTHER_MELS = ('. ParallelWaveGAN trains on log10 mels normalised by the statistics of its corpus: '
+               'it is a start to train from, and what it makes of the mels here is noise')
 
 # %% ../../nbs/24_weights.ipynb #d5e00015
 _LAYERS = ('conv_pre', 'ups', 'resblocks', 'conv_post')
@@ -412,7 +416,8 @@ def _is_other(name, what):
 
 def _no_generator(name, ck):
     "What a checkpoint holds that has no generator in it"
-    if what := _first_match(_MODELS, _all_names(ck)): return f'{name} has no generator in it: it holds {what}{_its_pair(name)}'
+    what = _first_match(_MODELS, _all_names(ck))
+    if what: return f'{name} has no generator in it: it holds {what}{_its_pair(name)}'
     return f'{name} has no generator in it, it holds {[str(k)[:40] for k in list(ck)[:5]]}'
 
 def _its_pair(name):
