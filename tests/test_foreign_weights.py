@@ -172,7 +172,8 @@ def test_a_damaged_last_checkpoint_is_passed_over(tmp_path):
     nan = {k: v*math.nan for k,v in good['ema'].items()}
     for part,value in (('opt_g', dict(state=5, param_groups=5)), ('opt_d', [1]), ('opt_g', None), ('step', '2'),
                        ('best', None), ('rng', 3), ('rng', [{}]), ('generator', {}), ('mpd', 5), ('ema', nan),
-                       ('config', 5), ('config', good['config']|dict(seed=True)), ('precision', 1), ('version', ONE), ('seen', -1)):
+                       ('config', 5), ('config', good['config']|dict(seed=True)), ('precision', 1), ('version', ONE),
+                       ('seen', -1)):
         torch.save(good|{part: value}, tmp_path/'last.pt')
         said.clear()
         assert find_checkpoint(tmp_path, said.append)[0].step==1, part
