@@ -6,17 +6,20 @@
 __all__ = ['save_checkpoint', 'load_checkpoint', 'find_checkpoint', 'claim_run', 'why_other', 'init_weights', 'save_official']
 
 # %% ../nbs/31_checkpoint.ipynb #2c3c5ef1
-import json, platform, re
+import json, math, platform, re
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 import torch
 from . import __version__
-from .config import Config, PRESETS, config_dict, config_from_dict, load_config, official_dict
+from .config import Config, config_dict, config_from_dict, load_config, official_dict
 from .base.files import Ours, claim, new_file
 from .base.hardware import Ranks
-from .model.weights import FORMAT, VERSION, checkpoint_config, differences, old_names, read_checkpoint
-from .model.weightset import DISC
+from hifigan_ruslan.model.weights import (
+    FORMAT, VERSION, check_finite, check_fit, check_plain, checkpoint_config, differing, generator_in, normed_weights,
+    old_names, read_checkpoint)
+from .model.weightset import DISC, preset_of, unlike
+from .model.reading import config_of
 from .step import TrainState, new_state
 
 # %% ../nbs/31_checkpoint.ipynb #96e46621
@@ -67,7 +70,8 @@ def load_checkpoint(path:str|Path, # A training checkpoint of ours
     try: s = new_state(cfg, device, precision or ck['precision'], ranks)
     except ValueError as e: raise ValueError(f'{path}: {e}') from e
     _load_parts(s, ck, path)
-    _load_place(s, ck)
+    try: _load_place(s, ck)
+    except (RuntimeError, TypeError, LookupError) as e: raise ValueError(f'{path}: rng {_OF_ITS_OWN} ({e})') from e
     return s, {k: v for k,v in ck.items() if k not in _names(cfg)}
 
 def _training_checkpoint(path):
@@ -75,7 +79,9 @@ def _training_checkpoint(path):
     ck = read_checkpoint(path)
     cfg = checkpoint_config(ck, path)
     if cfg: ck = _todays_names(ck, cfg)
-    if cfg is None or not {*_names(cfg), *_PLACE} <= ck.keys(): raise ValueError(_no_training_checkpoint(path, ck))
+    if cfg is None or not {*_names(cfg), *_PLACE, *_HEAD} <= ck.keys():
+        raise ValueError(_no_training_checkpoint(path, ck))
+    _check_place(ck, path)
     return cfg, ck
 
 def _todays_names(ck, cfg):
@@ -87,20 +93,78 @@ def _has(ck): return ', '.join(map(str, list(ck)[:8]))
 
 def _no_training_checkpoint(path, ck):
     return (f'{path} is not a training checkpoint of this version of hifigan_ruslan (it has: {_has(ck)}). '
-            'A new run can start from its weights: --init')
+            f'A new run can start from its weights: --init {path}')
+
+# %% ../nbs/31_checkpoint.ipynb #f417dd32
+_HEAD = ['precision', 'data_sha256', 'rng']
+_COUNTED = [k for k in _PLACE if k!='best']
+
+def _check_place(ck, path):
+    "ValueError where the run stands nowhere that it could"
+    bad = next((k for k in _COUNTED if not _is_count(ck[k])), None)
+    bad = bad or next((k for k in _HEAD if not _is_head(k, ck[k])), None)
+    if not _is_score(ck['best']): bad = 'best'
+    if ck.get('start') is not None and not isinstance(ck['start'], float): bad = 'start'
+    if bad: raise ValueError(f'{path} is damaged: {bad} is {str(ck[bad])[:60]!r}')
+
+def _is_count(v): return isinstance(v, int) and not isinstance(v, bool) and 0<=v<2**53
+def _is_score(v): return isinstance(v, (int, float)) and not isinstance(v, bool) and v==v
+
+def _is_head(k, v):
+    "A text, or of `rng` a dict for each rank"
+    if k!='rng': return isinstance(v, str)
+    return isinstance(v, list) and all(isinstance(o, dict) for o in v)
 
 # %% ../nbs/31_checkpoint.ipynb #020f1421
 def _load_parts(s, ck, path):
     "The networks, the optimisers and the scalers of a checkpoint"
-    try:
-        for k,part in _parts(s).items():
-            if k.startswith('scaler') and not (ck[k] and part.is_enabled()): continue # it was, or is now, not fp16
-            part.load_state_dict(ck[k])
-    except (RuntimeError, KeyError, ValueError) as e:
-        raise ValueError(f'{path}: {k} does not fit its own configuration ({_last_line(e)})') from e
+    for k,part in _parts(s).items():
+        if k.startswith('scaler') and not (ck[k] and part.is_enabled()): continue # it was, or is now, not fp16
+        try: _fill(part, ck[k])
+        except ValueError as e: raise ValueError(f'{path}: {k} {_OF_ITS_OWN} ({e})') from e
 
-def _last_line(error): return str(error).splitlines()[-1].strip()[:200]
+_OF_ITS_OWN = 'does not fit its own configuration'
 
+def _fill(part, state):
+    "Load a state into a network, an optimiser or a scaler; ValueError says in a line what does not fit"
+    network = isinstance(part, torch.nn.Module)
+    if network: check_plain(state)
+    try: part.load_state_dict(state)
+    except (RuntimeError, LookupError, ValueError, AttributeError, TypeError) as e:
+        raise ValueError(_in_a_line(e)) from e
+    if network: check_finite(state)
+    elif isinstance(part, torch.optim.Optimizer): _check_moments(part)
+
+def _in_a_line(error):
+    "What torch says of a state that does not fit, in our words"
+    text = str(error).replace('torch.Size', '')
+    sizes = re.search(r'size mismatch for (\S+): .*? shape \(?(\[.*?\]).*? model is \(?(\[.*?\])', text)
+    if sizes: return f'{sizes[1]} is {sizes[2]}, expected {sizes[3]}'
+    return text.splitlines()[-1].strip()[:200] if text else type(error).__name__
+
+# %% ../nbs/31_checkpoint.ipynb #020f1423
+def _check_moments(opt):
+    "ValueError where an optimiser could not take a step with what it has loaded"
+    weights = {*(p for g in opt.param_groups for p in g['params'])}
+    if opt.state and opt.state.keys()!=weights: raise ValueError('it has moments of other weights')
+    for p,had in opt.state.items():
+        if not _is_moment(had, p): raise ValueError(f'the moments of a weight of shape {[*p.shape]} are no such')
+    for group in opt.param_groups:
+        odd = next((k for k in ('lr','eps','weight_decay') if not _is_score(group.get(k))), '')
+        if not _are_betas(group.get('betas')): odd = 'betas'
+        if odd: raise ValueError(f'its {odd} is {str(group.get(odd))[:60]!r}')
+
+def _are_betas(v): return isinstance(v, (tuple, list)) and len(v)==2 and all(_is_score(b) and 0<=b<1 for b in v)
+
+def _is_moment(had, p):
+    "Two moments of the weight's shape, and the number of steps"
+    if not isinstance(had, dict): return False
+    def fits(k): return isinstance(had.get(k), torch.Tensor) and had[k].shape==p.shape and bool(had[k].isfinite().all())
+    step = had.get('step')
+    return (fits('exp_avg') and fits('exp_avg_sq') and bool((had['exp_avg_sq']>=0).all())
+            and isinstance(step, torch.Tensor) and step.numel()==1 and 0<=step.item()<math.inf)
+
+# %% ../nbs/31_checkpoint.ipynb #020f1424
 def _load_place(s, ck):
     "Where the training stands, and the random state of this rank"
     for k in _PLACE: setattr(s, k, ck[k])
@@ -179,7 +243,7 @@ def why_other(ck:dict, # A training checkpoint's content, or the second result o
              )->str: # '' where it can go on
     "Why a checkpoint belongs to another run"
     fixed = [f.name for f in fields(cfg) if f.name not in _FREE]
-    differ = differences(config_from_dict(ck['config']), cfg, fixed)
+    differ = unlike(config_from_dict(ck['config']), cfg, fixed)
     if differ: return f'trained with other numbers ({differ})'
     same_data = ck['data_sha256'].split()[:1]==fingerprint.split()[:1]
     return '' if same_data else 'trained on other data, or on another split of it'
@@ -194,16 +258,23 @@ def init_weights(s:TrainState, # Fresh; changed in place
     own = checkpoint_config(ck, path)
     official = own is None and not isinstance(init, dict)
     if official: ck |= _beside(path, s)
+    if own is None: ck |= _generator_of(ck, path, s.ranks.say)
     if 'generator' not in ck: raise ValueError(f'{path} has no generator (it has: {_has(ck)})')
     ck.setdefault('ema', ck['generator'])
     taken = _taken(ck, s, official)
-    _take(s, taken, ck, own, path)
+    _take(s, taken, ck, own or config_of(init), path)
     return taken
 
 def _given(init):
     "Path, or what stands for it in messages, and content of the weights to start from"
     if not isinstance(init, dict): return Path(init), read_checkpoint(Path(init))
     return Path(init.get('name', 'the given weights')), dict(init)
+
+def _generator_of(ck, path, say):
+    "The generator in a file of another program, under the names of today; a line says where it was"
+    weights, note = generator_in(ck, path)
+    if note: say(note)
+    return dict(generator=weights, ema=weights)
 
 def _taken(ck, s, official):
     "The parts that are taken over: of the discriminators all, or none"
@@ -212,27 +283,28 @@ def _taken(ck, s, official):
 
 def _take(s, parts, ck, own, path):
     for k in parts:
-        try: _parts(s)[k].load_state_dict(ck[k])
-        except (RuntimeError, KeyError, ValueError, AttributeError) as e:
-            raise ValueError(f'{path}: {k} {_no_fit(k, own, s.cfg, e)}') from e
+        try: _fill(_parts(s)[k], _as_trained(k, ck, own, s.cfg))
+        except (ValueError, KeyError) as e: raise ValueError(f'{path}: {k} {_no_fit(k, own, s.cfg, e)}') from e
+
+def _as_trained(part, ck, own, cfg):
+    "The state of a part; of a generator with its weight norm, which is put back where it was folded away"
+    if part not in ('generator', 'ema'): return ck[part]
+    check_fit(cfg, ck[part])
+    if own and differing(own, cfg, _SHAPE_G): raise ValueError('its weights have the shapes of both')
+    return normed_weights(cfg, ck[part]) if 'conv_pre.weight' in ck[part] else ck[part]
 
 # %% ../nbs/31_checkpoint.ipynb #84a7d8a6
-# What the sizes of the weights depend on
+# What makes a network of the weights: some of it changes their sizes, some (a dilation) does not
 _SHAPE_G = ('n_mels resblock upsample_rates upsample_kernel_sizes upsample_initial_channel resblock_kernel_sizes '
             'resblock_dilation_sizes').split()
 
 def _no_fit(part, own, cfg, error):
     "Why the weights of a part do not go into a model of `cfg`, and what to do; `own` is their configuration, or None"
     names = _SHAPE_G if part in ('generator','ema') else DISC
-    other = own and differences(own, cfg, names) or _last_line(error)
-    fits, asked = own and _preset(own, names), _preset(cfg, names)
-    which = f'it is a {fits}, {asked} was asked for: ' if fits and asked else ''
+    said = str(error)
+    fits = own and preset_of(own) or (re.findall(r'they are those of (\w+)$', said) or [''])[0]
     use = f'Use --preset {fits}' if fits else 'Use the preset or config that it was trained with'
-    return f'does not fit this configuration ({which}{other}). {use}'
-
-def _preset(cfg, names):
-    "The preset that has the same numbers, or ''"
-    return next((n for n,p in PRESETS.items() if not differences(cfg, p, names)), '')
+    return f'does not fit this configuration ({own and unlike(own, cfg, names) or said}). {use}'
 
 # %% ../nbs/31_checkpoint.ipynb #901a33b8
 def _beside(path, s):

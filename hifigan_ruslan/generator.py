@@ -12,7 +12,7 @@ import torch, torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.parametrize import cached, is_parametrized, remove_parametrizations
-from .config import Config
+from .config import Config, block_reach
 
 # %% ../nbs/21_generator.ipynb #5b582974
 LRELU_SLOPE = .1 # Negative slope of the leaky ReLU, everywhere but before conv_post
@@ -118,17 +118,14 @@ def _is_normed(layer):
 def receptive_field(cfg:Config # upsample* and resblock* are used
                    )->int: # Mel frames needed on each side of a frame
     "How many mel frames on each side have any influence on the samples of a frame"
-    mrf = max(_reach(cfg.resblock, k, d) for k,d in zip(cfg.resblock_kernel_sizes, cfg.resblock_dilation_sizes))
+    blocks = zip(cfg.resblock_kernel_sizes, cfg.resblock_dilation_sizes)
+    mrf = max(block_reach(cfg.resblock, k, d) for k,d in blocks)
     left, right = -3, cfg.hop_length-1+3     # conv_post around the samples 0 .. hop-1 of frame 0
     for u,k in zip(reversed(cfg.upsample_rates), reversed(cfg.upsample_kernel_sizes)):
         left, right, p = left-mrf, right+mrf, (k-u)//2
         left, right = -(-(left+p-k+1)//u), (right+p)//u   # inputs i with 0 <= o + p - i*u < k
     left, right = left-3, right+3            # conv_pre
     return max(-left, right)
-
-def _reach(resblock, kernel, dilations):
-    "Samples on each side that a residual block sees"
-    return sum((d + (resblock=='1'))*(kernel-1)//2 for d in dilations)
 
 # %% ../nbs/21_generator.ipynb #0c52b92a
 @torch.no_grad()

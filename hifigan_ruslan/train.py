@@ -22,11 +22,11 @@ from .data import SegmentDataset, SpeechData, epoch_order
 from .mel import LogMel
 from .generator import count_params, weights_once
 from .losses import mel_loss
-from .model.weights import checkpoint_config, read_checkpoint
+from .model.weights import differences
+from .model.reading import config_of
 from .step import TrainState, new_state, train_step
 from .training.logging import Meter, RunLog, log_columns, plot_curves, sample_files, save_samples
-from .checkpoint import (
-    claim_run, differences, find_checkpoint, init_weights, save_checkpoint, why_other)
+from .checkpoint import claim_run, find_checkpoint, init_weights, save_checkpoint, why_other
 
 # %% ../nbs/33_train.ipynb #3048a364
 def epoch_batches(s:TrainState, # Says where in which epoch the run is, and which rank this is
@@ -493,9 +493,7 @@ def _begin(cfg, init, disc_warmup, where):
     if s.hold_g:
         s.ranks.say(f'only the discriminators learn until step {s.hold_g}: '
                     'fresh ones have nothing to teach a trained generator yet')
-    if init and (other := _other_mel(init, cfg)):
-        s.ranks.say(f'warning: {_name(init)} was trained on another mel ({other}): '
-                    'what it has learnt belongs to other bands, and must be learnt anew')
+    if init and (doubt := _mel_doubt(init, cfg)): s.ranks.say(f'warning: {_name(init)} {doubt}')
     return s
 
 def _take_weights(s, init):
@@ -517,10 +515,15 @@ def _no_pair(name):
 
 _MEL = 'sample_rate n_fft win_length hop_length fmin fmax'.split()
 
-def _other_mel(init, cfg):
-    "In what the mel of the given weights is another than the run's; '' where they do not tell, or it is the same"
-    own = checkpoint_config(init if isinstance(init, dict) else read_checkpoint(init, whole=False))
-    return own and differences(own, cfg, _MEL) or ''
+def _mel_doubt(init, cfg):
+    "Why the mel of the given weights may not be the run's; '' where it is the same"
+    own = config_of(init)
+    if own is None:
+        return ('says nothing of its mel, and no config.json beside it does: whether it was trained on that of this '
+                f'run ({cfg.sample_rate} Hz, {cfg.fmin:g} to {cfg.fmax or cfg.sample_rate/2:g} Hz) cannot be known')
+    other = differences(own, cfg, _MEL)
+    return other and (f'was trained on another mel ({other}): what it has learnt belongs to other bands, '
+                      'and must be learnt anew')
 
 # %% ../nbs/33_train.ipynb #0cf4cc07
 def _prepare_folder(s, ours):

@@ -111,6 +111,7 @@ class System:
     kind:str # recording, checkpoint, folder or baseline
     facts:dict=field(default_factory=dict) # For its card: str -> str
     curves:bytes|None=None # PNG of its training
+    place = () # Folders that it lies in, the nearest first, where its name comes from its file
 
     def copy(self,
              clip:Clip, # The recording
@@ -185,6 +186,7 @@ class TrainedGenerator(System):
         ck = {} if _is_export(self.path) else read_checkpoint(self.path)
         if weights=='raw' and 'ema' not in ck: raise ValueError(_no_ema(self.path))
         v, kind = self.open(ck), dict(ema='EMA', raw='raw')[weights] if 'ema' in ck else ''
+        if not name: self.place = _folders(self.path)
         super().__init__(name or f'{_run_name(self.path)} {kind}'.strip(), 'checkpoint', _card(self.path, ck, kind, v),
                          _curves(_run(self.path)))
 
@@ -221,7 +223,15 @@ def _run(path):
     "Folder of the run that a checkpoint belongs to"
     return path.parent.parent if path.parent.name=='checkpoints' else path.parent
 
-def _run_name(path): return _run(path).name if path.stem in ('best','last','model') else path.stem
+def _named_by(path): return _run(path) if path.stem in ('best','last','model') else path
+
+def _run_name(path):
+    place = _named_by(path)
+    return place.name if place!=path else path.stem
+
+def _folders(path):
+    "Names of the folders above what a system is called after"
+    return _named_by(path.resolve()).parts[-2:0:-1]
 
 def _curves(run):
     "The picture of the learning curves that the training keeps up to date, or None"
@@ -252,6 +262,7 @@ class Folder(System):
                  name:str='' # '' = the folder's
                 ):
         self.path = Path(path)
+        if not name: self.place = self.path.resolve().parts[-2:0:-1]
         super().__init__(name or self.path.resolve().name, 'folder', dict(folder=str(path)))
         self.files = find_corpus(self.path).files
         self._by_name = {composed(k): p for k,p in self.files.items()}
@@ -291,11 +302,19 @@ def open_systems(specs:list, # Of paths, name=path, or griffin-lim
     return systems, failed
 
 def _tell_apart(systems):
-    "A number behind the second and later of one name"
+    "Those of one name are called by their folders too; a number stands behind what even then has one name"
+    for name in {s.name for s in systems}: _by_folders([s for s in systems if s.name==name])
     seen = {}
     for s in systems:
         seen[s.name] = seen.get(s.name, 0)+1
         if seen[s.name]>1: s.name += f' ({seen[s.name]})'
+
+def _by_folders(same):
+    "Put as many folders before a name as it takes to tell these systems apart; none where that is impossible"
+    places = {s.place for s in same}
+    if len(places)<2: return
+    k = next(k for k in range(1, 99) if len({p[:k] for p in places})==len(places))
+    for s in same: s.name = '/'.join([*s.place[:k][::-1], s.name])
 
 # %% ../../nbs/52_systems.ipynb #2d7f207d
 def _opened(path, name, weights, how):

@@ -6,16 +6,17 @@
 __all__ = ['EXPORT_FORMATS', 'export_folder', 'push_folder', 'export_official', 'export_format', 'export']
 
 # %% ../../nbs/43_hub.ipynb #6a221842
-import io, json, re
+import io, json, math, re
 from contextlib import ExitStack
 from pathlib import Path
 import torch
 from safetensors.torch import save as save_tensors
 from ..config import Config, config_dict, official_dict
 from ..base.files import claim, new_file
-from ..model.weights import blend_weights, differences, file_notes, folded_weights, normed_weights
+from ..model.weights import (
+    blend_weights, checkpoint_config, file_notes, folded_weights, normed_weights, read_checkpoint)
 from ..model.voices import is_voice, voice_card
-from ..model.weightset import MODEL
+from ..model.weightset import MODEL, unlike
 from ..model.reading import checkpoint_file, given_config, open_checkpoint, read_safetensors
 from .onnx import export_onnx
 
@@ -285,6 +286,30 @@ def _card_beside(source):
     beside = source.with_name('README.md')
     return beside.read_text(encoding='utf-8') if source.suffix.lower()=='.safetensors' and beside.is_file() else ''
 
+def _about(checkpoint, source, blend, share):
+    "What the files themselves tell of the weights, in sentences"
+    shares = f'{share:g} of {_called(checkpoint)}, the rest {_called(blend)}' if blend else ''
+    made_of = shares and f'An average of two generators: {shares}.'
+    return ' '.join(filter(None, [made_of, _reached(checkpoint, source)]))
+
+def _called(checkpoint): return 'a checkpoint' if isinstance(checkpoint, dict) else Path(checkpoint).name
+
+def _reached(checkpoint, source):
+    "How far a training run had come with these weights, and how good they were; '' where they do not tell"
+    ck = checkpoint if isinstance(checkpoint, dict) else _training_file(source)
+    step, best = ck.get('step'), ck.get('best')
+    if not isinstance(step, int) or checkpoint_config(ck) is None: return ''
+    return f'Trained for {step:,} steps{_score(best, source)}.'
+
+def _training_file(source):
+    return {} if source.suffix.lower() in ('.onnx', '.safetensors') else read_checkpoint(source, whole=False)
+
+def _score(best, source):
+    "The validation of a checkpoint: its own, if it is the best one of its run"
+    if not isinstance(best, float) or not math.isfinite(best): return ', not validated'
+    if getattr(source, 'stem', '')=='best': return f'; mel L1 on unseen utterances {best:.4f}, the best of its run'
+    return f'; the best validation of its run until then had a mel L1 of {best:.4f} on unseen utterances'
+
 # %% ../../nbs/43_hub.ipynb #c4d0000c
 def export(checkpoint:str|Path|dict, # As in `open_checkpoint`
            out:str|Path, # Folder of a safetensors export; file of the others
@@ -304,16 +329,23 @@ def export(checkpoint:str|Path|dict, # As in `open_checkpoint`
     if blend: weights = _blended(cfg, weights, blend, share)
     old_license, old_card = _card_of(checkpoint, source)
     if license=='unknown': license = old_license
-    _export_as(format, cfg, weights, out, license, card or old_card)
+    about = _about(checkpoint, source, blend, share)
+    _export_as(format, cfg, weights, out, license, _whole_card(about, card or old_card))
     open_checkpoint(out)
+    if about: print(about)
     print(_written(out, format, cfg, replaced)+_terms(format, license, old_card and checkpoint))
     if blend: print(f'{share:g} of it is {checkpoint}, the rest {blend}: the terms of both apply')
     return out
 
+def _whole_card(about, card):
+    "What the files tell, and what a person does"
+    if not about or about in card: return card
+    return f'{about}\n\n{card or "What it was trained on was not said when these files were made."}'
+
 def _blended(cfg, weights, blend, share):
     "An average with the weights of another generator of this model"
     start_cfg, start = open_checkpoint(blend)
-    if other := differences(start_cfg, cfg, MODEL):
+    if other := unlike(start_cfg, cfg, MODEL):
         raise ValueError(f'{blend} is another model, and cannot be averaged with ({other})')
     return blend_weights(cfg, start, weights, share)
 

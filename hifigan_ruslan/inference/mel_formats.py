@@ -18,6 +18,7 @@ from torch import Tensor
 from ..config import Config
 from ..base.audio import wav_at
 from ..mel import CLAMP
+from ..model.weights import check_members
 
 # %% ../../nbs/44_mel_formats.ipynb #bd5634af
 @dataclass(frozen=True)
@@ -546,6 +547,7 @@ def read_mel(path:str|Path # A mel saved with np.save (.npy) or torch.save (.pt)
     "Read a mel without running anything in the file"
     path = Path(path)
     if not path.is_file(): raise FileNotFoundError(f'There is no mel file {path}')
+    if path.suffix.lower()=='.pt': check_members(path) # nothing that unpacks to more than its file
     try: mel = _load_plain(path)
     except _DAMAGED as e: raise ValueError(_not_read(path, e)) from e
     _check_array(mel, path)

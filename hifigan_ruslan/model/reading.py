@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['given_config', 'read_safetensors', 'optional_package', 'onnx_model', 'read_onnx', 'checkpoint_file',
-           'open_checkpoint', 'start_weights']
+           'open_checkpoint', 'start_weights', 'config_of']
 
 # %% ../../nbs/27_reading.ipynb #b7d00003
-import json
+import json, sys
 from functools import reduce
 from pathlib import Path
 import numpy as np, torch
@@ -16,10 +16,10 @@ from safetensors.torch import load as load_tensors
 from ..config import Config, config_dict, config_from_dict, load_config
 from ..generator import LRELU_SLOPE
 from .voices import VOICES, is_voice, voice_config, voice_weights
-from .weightset import MODEL
+from .weightset import MODEL, unlike
 from .weights import (
-    FORMAT, VERSION, check_finite, check_fit, checkpoint_config, differing, file_notes, model_shapes, normed_weights,
-    of_file, read_checkpoint, read_notes, read_whole)
+    FORMAT, VERSION, check_finite, check_fit, check_plain, checkpoint_config, file_notes, generator_in, model_shapes,
+    normed_weights, of_file, read_checkpoint, read_notes, read_whole)
 
 # %% ../../nbs/27_reading.ipynb #046ec546
 def given_config(config:Config|dict|str|Path # A Config, its dict, or a JSON file
@@ -38,20 +38,16 @@ def _beside(path):
 def _not_one_beside(path, found):
     what = f'more than one: {", ".join(f.name for f in found)}' if found else 'no config.json'
     return (f'{path} carries no configuration, and beside it lies {what}; '
-            'give the one that belongs to it: config=... (a path, a dict or a Config)')
+            'give the one that belongs to it with --config FILE (in Python: config=)')
 
 def _same_model(own, given, name, beside=None):
     "Raise ValueError if two configurations differ in what the weights depend on"
-    if not (names := differing(own, given, MODEL)): return
-    differ = _both_values(own, given, names, beside or 'the given configuration')
-    raise ValueError(f'{name} is of another configuration: {differ}. {_which_to_keep(beside)}')
-
-def _both_values(own, given, names, place):
-    "Of each of these fields, in words"
-    return '; '.join(f'{k} is {getattr(own, k)} in the checkpoint, {getattr(given, k)} in {place}' for k in names)
+    if not (differ := unlike(own, given, MODEL)): return
+    asks = beside or 'the given configuration'
+    raise ValueError(f'{name} is of another configuration than {asks} ({differ}). {_which_to_keep(beside)}')
 
 def _which_to_keep(beside):
-    if not beside: return 'Leave config out, the checkpoint carries its own'
+    if not beside: return 'Leave --config out, the checkpoint carries its own'
     return f'Remove {beside}, or put the right one there'
 
 # %% ../../nbs/27_reading.ipynb #515a2a25
@@ -61,7 +57,7 @@ def read_safetensors(path:Path # A .safetensors file, anybody's
     raw = read_whole(path)
     weights, notes, data = _parse_safetensors(raw, path)
     own = read_notes(notes, data, path)
-    _check_floats(weights, path)
+    of_file(lambda: check_plain(weights), path)
     return own, {k: v.float() for k,v in weights.items()}
 
 def _parse_safetensors(raw, path):
@@ -76,12 +72,6 @@ def _notes_and_data(raw):
 
 def _no_file_of(kind, path, raw, said):
     return f'{path} is damaged, cut off ({len(raw):,} bytes) or no {kind} file: {said}. Copy or download it again'
-
-def _check_floats(weights, path):
-    other = next((f'{k} is {str(v.dtype)[6:]}' for k,v in weights.items() if v.dtype not in _FLOATS), None)
-    if other: raise ValueError(f'{path}: {other}, expected float32 for all weights, or half precision')
-
-_FLOATS = torch.float32, torch.float16, torch.bfloat16
 
 # %% ../../nbs/27_reading.ipynb #07d871e7
 class _Graph:
@@ -177,9 +167,15 @@ def onnx_model(cfg:Config, # The model
     onnx = optional_package('onnx')
     graph = _graph(onnx, cfg, arrays)
     model = _model_of(onnx, graph)
-    if notes is None: notes = file_notes(cfg, graph.SerializeToString(deterministic=True))
+    if notes is None: notes = file_notes(cfg, graph.SerializeToString(deterministic=True)) | _for_others(cfg)
     onnx.helper.set_model_props(model, notes)
     return model
+
+def _for_others(cfg):
+    "Metadata that other programs look for: sherpa-onnx knows a vocoder by its `model_type`"
+    numbers = dict(num_mels=cfg.n_mels, n_fft=cfg.n_fft, win_length=cfg.win_length, fmin=cfg.fmin,
+                   fmax=cfg.fmax or cfg.sample_rate/2)
+    return dict(model_type='hifigan', version='1') | {k: f'{v:g}' for k,v in numbers.items()}
 
 def _model_of(onnx, graph):
     opset = onnx.helper.make_opsetid('', 17) # known to every onnxruntime since 2022
@@ -286,19 +282,18 @@ def _read(path):
 
 def _content(ck, name):
     "The same of what a checkpoint holds"
-    if not isinstance(ck.get('generator'), dict): raise ValueError(_no_generator(name, ck))
-    return of_file(lambda: checkpoint_config(ck, name), name), ck.get('ema', ck['generator'])
-
-def _no_generator(name, ck):
-    return (f'{name} has no generator in it, it holds {list(ck)[:5]}; '
-            'in the official format the generator is in the file g_..., not in do_...')
+    own = of_file(lambda: checkpoint_config(ck, name), name)
+    if own is not None and 'generator' in ck: return own, ck.get('ema', ck['generator'])
+    weights, note = generator_in(ck, name)
+    if note: print(note, file=sys.stderr) # standard output may be a stream of samples
+    return own, weights
 
 # %% ../../nbs/27_reading.ipynb #b7d00015
 def _fitting(own, weights, config, name, path=None):
     "Config and weights, if they fit; `path` is the file beside which a configuration may lie"
     cfg = _agreed(own, config, name, path)
     of_file(lambda: check_fit(cfg, weights), name)
-    return cfg, weights
+    return cfg, {k: v.float() for k,v in weights.items()} # which may be in half precision
 
 def _agreed(own, config, name, path):
     "The configuration: the file's own, the given one, or the one beside the file; where there are two, they agree"
@@ -316,7 +311,7 @@ def _meant(own, config, beside):
 def _looks_beside(own, path):
     return own is None or path.suffix.lower()=='.safetensors' and path.with_name('config.json').is_file()
 
-_NO_CONFIG = 'The checkpoint carries no configuration: give config=... (a path, a dict or a Config)'
+_NO_CONFIG = 'The checkpoint carries no configuration: give it with --config FILE (in Python: config=)'
 
 # %% ../../nbs/27_reading.ipynb #f3a20002
 def start_weights(checkpoint:str|Path # As in `checkpoint_file`
@@ -326,6 +321,19 @@ def start_weights(checkpoint:str|Path # As in `checkpoint_file`
     if path.suffix.lower() not in ('.safetensors','.onnx') and not voice: return path
     cfg, weights = _open_file(path, voice=voice)
     return _as_of_a_run(cfg, weights, str(checkpoint))
+
+def config_of(start:Path|dict # As `start_weights` returns it, or what `read_checkpoint` did
+             )->Config|None: # None where nothing tells
+    "The configuration that belongs to weights: their own, else the one JSON beside their file"
+    if isinstance(start, dict): return checkpoint_config(start)
+    own = checkpoint_config(read_checkpoint(start, whole=False), start)
+    beside = None if own else _only_one_beside(Path(start))
+    return of_file(lambda: load_config(beside), beside) if beside else own
+
+def _only_one_beside(path):
+    "The JSON in the folder of a file of weights; None where there is none, or which it is cannot be known"
+    try: return _beside(path)
+    except ValueError: return None
 
 def _as_of_a_run(cfg, weights, name):
     "What `read_checkpoint` would return of a run with these weights, which have the weight norm there"
