@@ -36,7 +36,7 @@ def prepare_cli(
 # %% ../nbs/80_cli.ipynb #7675dde7
 @command
 def generate_cli(
-    # Sound files (resynthesised), mels as .npy or .pt (vocoded), folders of them;
+    # Sound files (resynthesised), mels as .npy, .npz or .pt (vocoded), folders of them;
     # - = float32 mel frames from standard input, 16-bit samples to standard output
     inputs:list[str],
     out:str='generated', # Folder for the WAVs
@@ -47,11 +47,14 @@ def generate_cli(
     chunk:int=None, # Frames at a time: bounds the memory, or the delay of a stream; the result is the same
     device:str=None, # cpu or cuda; default: cpu
     engine:str='auto', # fast (CPU), torch, onnx (CPU), or auto
-    precision:str='fp32' # fp32, bf16, or on a GPU fp16
+    precision:str='fp32', # fp32, bf16, or on a GPU fp16
+    mel_rate:int=None, # Sample rate of the mels, Hz, where you know it: another than the voice's is refused
+    mel_hop:int=None # Hop of the mels, samples, where you know it: likewise
 ):
     "Vocode: a sound file goes through mel and back, a mel becomes sound"
     from hifigan_ruslan.vocoder import generate, generate_stream
-    kw = dict(config=config, chunk=chunk, device=device, engine=engine, precision=precision)
+    kw = dict(config=config, chunk=chunk, device=device, engine=engine, precision=precision,
+              mel_rate=mel_rate, mel_hop=mel_hop)
     if '-' not in inputs: return generate(inputs, out, checkpoint, **kw)
     if len(inputs)>1: raise ValueError('- (standard input) goes alone, without other inputs')
     generate_stream(checkpoint, **kw)

@@ -25,7 +25,7 @@ from .model.reading import open_checkpoint
 from .inference.streaming import flow, whole_generator
 from .inference.cpu import FastGenerator
 from .inference.onnx import OnnxGenerator
-from .inference.mel_formats import check_mel, read_mel
+from .inference.mel_formats import check_mel, checked_chunks, frames_of, read_mel
 
 # %% ../nbs/45_vocoder.ipynb #06653389
 class _To(nn.Module):
@@ -148,10 +148,12 @@ def _is_whole(n): return isinstance(n, Integral) and not isinstance(n, bool)
 def vocode(self:Vocoder,
            mel:np.ndarray|Tensor, # (n_mels, F) or (B, n_mels, F) natural-log mel; array or tensor
            chunk:int=None, # Frames at a time: bounds the memory, changes nothing else; None = as suits the engine
-           lengths:list|Tensor|None=None # Of a batch: the true frames of each; beyond is padding, silent in the result
+           lengths:list|Tensor|None=None, # Of a batch: the true frames of each; beyond is padding, silent in the result
+           sample_rate:int=None, # Of the mel, Hz, where it is known: another than the model's is refused
+           hop_length:int=None # Of the mel, samples, where it is known: likewise
           )->Tensor: # (1, T) or (B, 1, T) wave in [-1, 1], T = F*hop_length
     "The wave of a mel"
-    mel = check_mel(mel, self.cfg)
+    mel = check_mel(mel, self.cfg, sample_rate=sample_rate, hop_length=hop_length)
     if chunk is not None and not (_is_whole(chunk) and chunk>0):
         raise ValueError(f'chunk must be a whole number of frames above 0, or None, found {chunk!r}')
     if lengths is not None: return _vocode_padded(self, mel, lengths, chunk)
@@ -194,21 +196,12 @@ def _in_chunks(v, mel, chunk):
     "The wave of one mel, `chunk` frames at a time"
     return torch.cat(list(_flow_mels(v, mel.split(chunk, -1))), -1)
 
-def _checked_chunks(mels, cfg):
-    "The chunks of one mel, each checked when it comes"
-    for mel in mels:
-        mel = check_mel(mel, cfg)
-        if mel.dim()==3:
-            raise ValueError(f'A stream takes the chunks of one mel, ({cfg.n_mels}, F), '
-                             f'found the shape {tuple(mel.shape)}')
-        yield mel
-
 @patch
 def stream(self:Vocoder,
            mels:Iterable # Iterable of (n_mels, F) chunks of one natural-log mel, of any length
           )->Iterator: # Yields (1, T) waves; together they are the wave of the whole mel
     "The wave of a mel that is still being made: each sample comes as soon as no frame to follow can change it"
-    yield from _flow_mels(self, _checked_chunks(mels, self.cfg))
+    yield from _flow_mels(self, checked_chunks(mels, self.cfg))
 
 # %% ../nbs/45_vocoder.ipynb #ddf975e8
 @patch
@@ -223,7 +216,7 @@ def resynthesize(self:Vocoder,
     return self.vocode(self.mel(whole, self.sample_rate), chunk)[:,:len(x)]
 
 # %% ../nbs/45_vocoder.ipynb #48215808
-_KINDS = '.wav .flac .ogg .mp3 .npy .pt'.split() # What is taken from a folder
+_KINDS = '.wav .flac .ogg .mp3 .npy .npz .pt'.split() # What is taken from a folder
 
 def _in_folder(folder):
     "The sound files and mels of a folder"
@@ -259,27 +252,27 @@ def _targets(inputs, out):
     return targets
 
 # %% ../nbs/45_vocoder.ipynb #b8be64ba
-def _render(v, path, chunk):
+def _render(v, path, chunk, stated):
     "The wave (1, T) that one input stands for"
-    if path.suffix.lower() not in ('.npy', '.pt'): return v.resynthesize(*read_wav(path), chunk)
-    wav = v.vocode(read_mel(path), chunk)
+    if path.suffix.lower() not in ('.npy', '.npz', '.pt'): return v.resynthesize(*read_wav(path), chunk)
+    wav = v.vocode(read_mel(path, v.cfg), chunk, **stated)
     if wav.dim()==3 and len(wav)>1:
         raise ValueError(f'{path} holds {len(wav)} mels, expected one: save each to its own file')
     return wav.view(1, -1)
 
-def _write_wave(v, path, target, chunk):
+def _write_wave(v, path, target, chunk, stated):
     "Make the WAV of one input; the seconds of sound in it, and those that it took"
     start = perf_counter()
-    wav = _render(v, path, chunk)
+    wav = _render(v, path, chunk, stated)
     write_wav(target, wav, v.sample_rate)
     return wav.shape[1]/v.sample_rate, perf_counter()-start
 
-def _write_waves(v, targets, chunk):
+def _write_waves(v, targets, chunk, stated):
     "Make the WAVs, with a line for each; input -> what was wrong, of those that could not be done"
     n, failed, sound, taken = len(targets), {}, 0., 0.
     for i,(path,target) in enumerate(targets.items(), 1):
         try:
-            seconds, wait = _write_wave(v, path, target, chunk)
+            seconds, wait = _write_wave(v, path, target, chunk, stated)
             sound, taken = sound+seconds, taken+wait
             print(f'{i}/{n} {target}: {seconds:.2f} s of sound in {wait:.2f} s (RTF {wait/seconds:.3f})')
         except (ValueError, OSError) as e:
@@ -296,14 +289,16 @@ def _not_done(failed, n, out):
     done = f', the others are in {out}' if len(failed)<n else ''
     return f'{len(failed)} of {n} inputs could not be done{done}: ' + '; '.join(failed.values())
 
-def generate(inputs:list, # Paths: sound files (resynthesised), mels as .npy or .pt (vocoded), or folders of them
+def generate(inputs:list, # Paths: sound files (resynthesised), mels as .npy, .npz or .pt (vocoded), or folders of them
              out:str|Path, # Folder for the WAVs, named as the inputs
              checkpoint:str|Path|dict, # As in `Vocoder.load`
              config:Config|dict|str|Path=None, # As in `Vocoder.load`
              chunk:int=None, # As in `Vocoder.vocode`
              device:str=None, # As in `Vocoder.load`
              engine:str='auto', # As in `Vocoder`
-             precision:str='fp32' # As in `Vocoder`
+             precision:str='fp32', # As in `Vocoder`
+             mel_rate:int=None, # Sample rate of the mels, Hz, where it is known: another than the model's is refused
+             mel_hop:int=None # Hop of the mels, samples, where it is known: likewise
             )->list: # Paths of the WAVs
     "Resynthesise sound files and vocode mels into a folder"
     targets = _targets(inputs, out)
@@ -312,7 +307,7 @@ def generate(inputs:list, # Paths: sound files (resynthesised), mels as .npy or 
     v = Vocoder.load(checkpoint, config, device, engine, precision)
     if isinstance(checkpoint, (str, Path)): print(f'voice: {checkpoint}')
     print(f'engine: {v.why}')
-    failed = _write_waves(v, targets, chunk)
+    failed = _write_waves(v, targets, chunk, dict(sample_rate=mel_rate, hop_length=mel_hop))
     if failed: raise ValueError(_not_done(failed, len(targets), out))
     return list(targets.values())
 
@@ -322,8 +317,7 @@ def _frames_from(source, n_mels, chunk):
     size = 4*n_mels
     while (data := source.read(size*chunk)):
         whole, rest = divmod(len(data), size)
-        frames = np.frombuffer(data[:whole*size], '<f4').reshape(whole, n_mels)
-        if whole: yield torch.from_numpy(frames.T.copy())
+        if whole: yield frames_of(data[:whole*size], n_mels)
         if rest:
             raise ValueError(f'The input ends within a frame: {rest} bytes after the last whole one; '
                              f'a frame is {n_mels} float32 numbers, {size} bytes')
@@ -347,10 +341,13 @@ def stream_pcm(v:Vocoder, # Ready for use
 
 def generate_stream(checkpoint:str|Path|dict, # As in `generate`
                     chunk:int=None, # Frames to wait for before each computation; None = 16
+                    mel_rate:int=None, # As in `generate`
+                    mel_hop:int=None, # As in `generate`
                     **kw:object # As in `generate`
                    ):
     "Frames from standard input to samples on standard output; words go to standard error"
     v, start = Vocoder.load(checkpoint, **kw), perf_counter()
+    check_mel(torch.zeros(v.cfg.n_mels, 1), v.cfg, sample_rate=mel_rate, hop_length=mel_hop) # before anything is read
     print(f'engine: {v.why}\nreading float32 frames of {v.cfg.n_mels}, writing 16-bit samples at {v.sample_rate} Hz',
           file=sys.stderr, flush=True)
     seconds = stream_pcm(v, sys.stdin.buffer, sys.stdout.buffer, chunk or 16)
