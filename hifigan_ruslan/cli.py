@@ -7,11 +7,11 @@ __all__ = ['prepare_cli', 'generate_cli', 'export_cli', 'eval_cli', 'demo_cli', 
            'kaggle_budget', 'kaggle_cli', 'run']
 
 # %% ../nbs/80_cli.ipynb #86b1c1d2
-import contextlib, difflib, io, re, sys
+import contextlib, difflib, io, sys
 from pathlib import Path
 from typing import Annotated
 from fastcore.script import store_true
-from .base.commands import answered, command, parsed
+from .base.commands import answered, check_there, command, is_path, parsed
 
 # %% ../nbs/80_cli.ipynb #ccbc8fea
 @command
@@ -29,6 +29,7 @@ def prepare_cli(
     workers:int=None # Processes; default: one per core
 ):
     "Find a corpus of speech, resample it once, split it, and write it as one memory-mapped file"
+    check_there(corpus, 'folder')
     from hifigan_ruslan.dataset.prepare import prepare
     prepare(corpus, out, sample_rate=sample_rate, gain=gain, valid=valid, test=test, seed=seed,
             min_seconds=min_seconds, min_rate=min_rate, max_bad=max_bad, workers=workers)
@@ -52,12 +53,19 @@ def generate_cli(
     mel_hop:int=None # Hop of the mels, samples, where you know it: likewise
 ):
     "Vocode: a sound file goes through mel and back, a mel becomes sound"
+    if '-' not in inputs: _check_any(inputs)
+    if is_path(checkpoint): check_there(checkpoint, 'checkpoint file or folder')
     from hifigan_ruslan.vocoder import generate, generate_stream
     kw = dict(config=config, chunk=chunk, device=device, engine=engine, precision=precision,
               mel_rate=mel_rate, mel_hop=mel_hop)
     if '-' not in inputs: return generate(inputs, out, checkpoint, **kw)
     if len(inputs)>1: raise ValueError('- (standard input) goes alone, without other inputs')
     generate_stream(checkpoint, **kw)
+
+def _check_any(inputs):
+    "FileNotFoundError where none of the inputs is there; one that is missing among others is said with its turn"
+    there = [o for o in inputs if Path(o).exists()]
+    if not there: check_there(inputs[0], 'file or folder')
 
 # %% ../nbs/80_cli.ipynb #7960e7d7
 @command
@@ -78,6 +86,8 @@ def export_cli(
     share:float=None # With --blend: of CHECKPOINT in that average; default: 0.3
 ):
     "Write a trained generator for other programs: safetensors for the hub, ONNX, or the official format"
+    if is_path(checkpoint): check_there(checkpoint, 'checkpoint file or folder')
+    if card: check_there(card)
     from hifigan_ruslan.inference.hub import export, export_format, push_folder
     if public and not push: raise ValueError('--public says how to --push, which was not given')
     if push and not export_format(out, format).startswith('safetensors'):
@@ -112,6 +122,9 @@ def eval_cli(
     precision:str='fp32' # As in hifigan-generate
 ):
     "Measure vocoders on whole utterances, side by side, and write a report to read and to hear"
+    check_there(data, 'file or folder')
+    for path in (o.split('=')[-1] for o in systems):
+        if is_path(path): check_there(path, 'file or folder')
     from hifigan_ruslan.listening.report import run_eval
     run_eval(systems, data, out, weights=weights, rate=rate, clips=clips, players=players, workers=workers,
              title=title, licence=licence, lang=lang, config=config, device=device, engine=engine, precision=precision)
@@ -179,7 +192,7 @@ def kaggle_cli(*args:str # Action and options; none = those of the process
 
 def _given(action, f, words):
     "The options of an action, checked"
-    given = parsed(f, [_underscores(o) for o in words], f'hifigan-kaggle {action}')
+    given = parsed(f, words, f'hifigan-kaggle {action}')
     _check_given(given)
     return given
 
@@ -202,10 +215,6 @@ def _no_such_action(action, actions):
     return f'There is no action {action!r}' + (f', {near[0]} may be meant' if near else '')
 
 # %% ../nbs/80_cli.ipynb #589cef8a
-def _underscores(option):
-    "--from-scratch is --from_scratch"
-    return re.sub(r'^--\w+(-\w+)+$', lambda m: '--'+m[0][2:].replace('-', '_'), option)
-
 def _check_given(given):
     "ValueError for what would fail on Kaggle, where an hour may pass until one reads it"
     if given.get('train'): _check_train(given['train'])

@@ -450,7 +450,7 @@ def _tilt(x):
 def _another_window(x, n, cfg):
     "Of bands that rise and fall together more, or less, than in a window of this length"
     if not (n.std>1.4 and .5<n.step): return None
-    r, most = _together(x), 1.05+18/x.shape[-1] # a short mel may be a vowel or a hiss
+    r, most = _together(x), 1.015+20.5/x.shape[-1] # a short mel may be a vowel or a hiss
     long, short = n.step>.66 and r+.5*n.step>most, x.shape[-1]>250 and r<.37 and n.step<.75
     if not (long or short): return None
     ms = 1000*cfg.win_length/cfg.sample_rate
