@@ -48,7 +48,7 @@ def generate_cli(
     chunk:int=None, # Frames at a time: bounds the memory, or the delay of a stream; the result is the same
     device:str=None, # cpu or cuda; default: cpu
     engine:str='auto', # fast (CPU), torch, onnx (CPU), or auto
-    precision:str='fp32', # fp32, bf16, or on a GPU fp16
+    precision:str='fp32', # fp32, bf16, on a GPU fp16, or auto: what a measurement finds faster
     mel_rate:int=None, # Sample rate of the mels, Hz, where you know it: another than the voice's is refused
     mel_hop:int=None # Hop of the mels, samples, where you know it: likewise
 ):

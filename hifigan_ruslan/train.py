@@ -10,7 +10,7 @@ import math, os, shutil, signal, socket, threading, time
 from collections.abc import Callable, Iterator
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +25,7 @@ from .losses import mel_loss
 from .model.weights import checkpoint_config, read_checkpoint
 from .step import TrainState, new_state, train_step
 from .training.logging import (
-    Meter, RunLog, how_long, log_columns, plot_curves, sample_files, save_samples)
+    Meter, RunLog, how_long, log_columns, note_state, plot_curves, sample_files, save_samples)
 from .checkpoint import (
     claim_run, differences, find_checkpoint, init_weights, save_checkpoint, why_other)
 
@@ -250,13 +250,13 @@ class _Run:
         self.clips = valid_clips(data, s.cfg)
         self.log = _open_log(ours, s.cfg, s.step) if s.ranks.first else None
         self.meter = Meter(s.cfg, total, budget.end, s.ranks.world, view)
-        self.saved, self.done = time.monotonic(), 0 # Steps of this call
+        self.saved, self.done, self.end = time.monotonic(), 0, 'done' # Steps of this call; how it ends
         self.signals = _Signals(s.ranks.say, os.getppid() if s.ranks.world>1 else None)
 
 def _loop(r):
     "Train from the state as it is until the last step, the end of the budget or a signal"
     s = r.s
-    with r.signals, _contact(s.ranks):
+    with _noted(r), r.signals, _contact(s.ranks):
         if s.start is not None and math.isnan(s.start): _check_start(r)
         for wavs in _batches(r):
             with r.budget.measure('step'): logs = train_step(wavs, s, _hurry(r))
@@ -272,6 +272,7 @@ def _loop(r):
             if due.save: _save_last(r)
             if due.draw: _draw(r)
             if due.over: break
+        r.end = 'stopped' if due.stop else 'out of time' if due.late else 'done'
     s.stopped = due.stop
     s.ranks.say(_ending(r, due))
 
@@ -467,6 +468,18 @@ def _contact(ranks):
         if ranks.world==1 or not any(w in str(e) for w in ('gloo', 'NCCL', 'Connection', 'connection')): raise
         raise ConnectionError(f'process {ranks.rank} lost contact with the others: one of them has died. '
                               'The checkpoints are whole; the same command goes on from the newest') from e
+
+@contextmanager
+def _noted(r):
+    "Leave word in the folder of the run: that it runs, and how it has ended"
+    def note(state, **kw):
+        if r.s.ranks.first: note_state(r.ours.folder, state, step=r.s.step, total=r.total, **kw)
+    note('running')
+    try: yield
+    except BaseException as e:
+        with suppress(OSError): note('failed', why=(str(e) or type(e).__name__)[:300]) # as on a full disk
+        raise
+    note(r.end)
 
 # %% ../nbs/33_train.ipynb #918e9330
 def _check_asked(data, cfg, **limits):

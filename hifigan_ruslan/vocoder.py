@@ -70,27 +70,28 @@ def _refuse_engine(device, engine, precision):
     "Raise ValueError for an engine that does not exist, or cannot compute so"
     if engine not in ('auto','fast','torch','onnx'):
         raise ValueError(f"There is no engine {engine!r}; use 'auto', 'fast', 'torch' or 'onnx'")
-    if precision not in ('fp32','bf16','fp16'):
-        raise ValueError(f"There is no precision {precision!r} for inference; use 'fp32', 'bf16' or 'fp16'")
+    if precision not in ('fp32','bf16','fp16','auto'):
+        raise ValueError(f"There is no precision {precision!r} for inference; use 'fp32', 'bf16', 'fp16' or 'auto'")
     cpu = device.type=='cpu'
     if engine in ('fast','onnx') and not cpu:
         raise ValueError(f"The engine {engine!r} is for the CPU, the device is {device}: use 'auto' or 'torch'")
-    if engine=='onnx' and precision!='fp32':
+    if engine=='onnx' and precision not in ('fp32','auto'):
         raise ValueError(f"The engine 'onnx' computes in fp32, found {precision!r}: use 'auto', 'fast' or 'torch'")
     if cpu and precision=='fp16':
         raise ValueError('fp16 is for GPUs: a CPU computes it slowly; use bf16, or fp32')
 
 def choose_engine(device:torch.device, # Where to compute
                   engine:str='auto', # 'fast' (CPU), 'torch', 'onnx' (CPU), or 'auto'
-                  precision:str='fp32' # 'fp32', 'bf16' or 'fp16'
-                 )->tuple: # Name of the engine and the reason in words
+                  precision:str='fp32' # 'fp32', 'bf16', 'fp16' or 'auto'
+                 )->tuple: # Name of the engine, the reason in words, and the precision
     "How to compute, and why"
     _refuse_engine(device, engine, precision)
     best, suits = (('fast', 'the fastest on a CPU') if device.type=='cpu' else
                    ('torch', 'the plain generator suits a GPU'))
     name, why = (best, suits) if engine=='auto' else (engine, 'as asked')
-    speed = '' if precision=='fp32' else f'; {precision} {choose_precision(device, precision)[1]}'
-    return name, f'{name} on {device}, {why}{speed}'
+    if name=='onnx' or precision=='fp32': return name, f'{name} on {device}, {why}', 'fp32'
+    precision, speed = choose_precision(device, precision)
+    return name, f'{name} on {device}, {why}; {precision} {speed}', precision
 
 # %% ../nbs/45_vocoder.ipynb #53105a62
 def _build(engine, cfg, weights, device, precision):
@@ -107,13 +108,13 @@ class Vocoder:
                  generator:nn.Module|dict, # A `Generator` or its weights; copied, a model in training stays as it is
                  device:str|torch.device=None, # Where to compute; None = the CPU
                  engine:str='auto', # 'fast' (CPU), 'torch', 'onnx' (CPU), or 'auto'
-                 precision:str='fp32' # 'fp32', 'bf16', or on a GPU 'fp16'
+                 precision:str='fp32' # 'fp32', 'bf16', on a GPU 'fp16', or 'auto': what a measurement finds faster
                 ):
-        self.cfg, self.sample_rate, self.precision = cfg, cfg.sample_rate, precision
+        self.cfg, self.sample_rate = cfg, cfg.sample_rate
         self.device = choose_device(device or 'cpu')[0]
-        self.engine, self.why = choose_engine(self.device, engine, precision)
+        self.engine, self.why, self.precision = choose_engine(self.device, engine, precision)
         weights = generator.state_dict() if isinstance(generator, nn.Module) else generator
-        self.generator = _build(self.engine, cfg, weights, self.device, precision)
+        self.generator = _build(self.engine, cfg, weights, self.device, self.precision)
         self.logmel = LogMel(cfg).to(self.device)
 
     @classmethod
@@ -125,7 +126,7 @@ class Vocoder:
              precision:str='fp32' # As in `Vocoder`
             )->'Vocoder': # Ready for use
         "A vocoder from a checkpoint; nothing in the file is executed"
-        choose_engine(choose_device(device or 'cpu')[0], engine, precision) # the impossible is said before reading
+        _refuse_engine(choose_device(device or 'cpu')[0], engine, precision) # the impossible is said before reading
         cfg, weights = open_checkpoint(checkpoint, config)
         try: return cls(cfg, weights, device, engine, precision)
         except ValueError as e:
