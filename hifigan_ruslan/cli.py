@@ -21,7 +21,8 @@ def prepare_cli(
     sample_rate:int=22050, # Rate to resample to, Hz
     gain:float=1., # One factor for all of the corpus; there is no normalisation per file
     valid:float=.01, # Share of the utterances for validation
-    test:float=.01, # Share of the utterances for the final test
+    # Share of the utterances for the final test; at least 20, where these are no more than a tenth of all
+    test:float=.01,
     seed:int=1234, # Of the split
     min_seconds:float=.5, # Shorter files are skipped, and named
     min_rate:int=16000, # Files of a lower rate are skipped, and named, Hz
