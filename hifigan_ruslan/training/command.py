@@ -29,7 +29,7 @@ def train_cli(
     resume:store_true=False, # Continue from the newest checkpoint in OUT (this is the default)
     no_resume:store_true=False, # Refuse to start if OUT already holds checkpoints
     device:str=None, # cpu or cuda; default: the GPU if there is one
-    precision:str=None, # fp32, bf16 or fp16; default: what suits the device
+    precision:str=None, # fp32, bf16, fp16 or auto (measured); default: what suits the device
     procs:int=None, # Processes that train together on this machine; default: one per GPU
     batch_size:int=None, # In place of the preset's: segments of a forward pass, in each process
     grad_accum:int=None, # In place of the preset's: batches in one optimiser step
