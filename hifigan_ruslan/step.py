@@ -107,10 +107,11 @@ def train_step(wavs:list, # `grad_accum` batches of real waves, each (B, 1, segm
 
     if not alone: # the discriminators' turn
         s.opt_d.zero_grad(set_to_none=True)        # clean before D's backward, whatever anyone left there
+        moved = [b.clone() for b in s.discriminators.buffers()]
         with weights_once(s.discriminators):
             for i,(wav,fake) in enumerate(zip(wavs, fakes), 1):
                 _disc_backward(wav, fake.detach(), s, logs, len(wavs), last=i==len(wavs))
-                if stop(): return {}
+                if stop(): return _given_up(s, moved)
         finite &= _update(s, s.opt_d, s.scaler_d, s.disc_params(), logs, 'norm_d')
 
     if not held: # the generator's turn, past discriminators that hold still
@@ -138,6 +139,12 @@ def _disc_backward(real, fake, s, logs, n, last):
     disc = disc_loss(real_scores, fake_scores)
     s.scaler_d.scale(disc/n).backward(retain_graph=not last) # the weights were computed once for all batches
     logs.add(n, disc=disc, **_score_logs(s.cfg, real_scores, fake_scores))
+
+@torch.no_grad()
+def _given_up(s, buffers):
+    "Leave no trace of D's turn: what spectral norm moves on at each look goes back"
+    for b,was in zip(s.discriminators.buffers(), buffers): b.copy_(was)
+    return {}
 
 def _gen_backward(real, fake, s, logs, n, last):
     "Losses and gradients of the generator for one of `n` batches"

@@ -266,7 +266,7 @@ def _loop(r):
             if due.rehearse: _rehearse(r)
             if due.check: row |= _check(r)
             _tell(r, row)
-            if s.ranks.first: _tell_pace(r)
+            if s.ranks.first and not due.over: _tell_pace(r)
             if s.best<best: _save(r, 'best')
             if due.keep: _keep_epoch(r)
             if due.save: _save_last(r)
