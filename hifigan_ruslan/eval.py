@@ -173,6 +173,7 @@ def _line(row):
     csv.DictWriter(text, COLUMNS, restval='').writerow(row)
     return text.getvalue()
 
+# %% ../nbs/53_eval.ipynb #k5f53002
 def _alone(jobs, cfg, waves, workers, bar):
     for clip,systems in jobs:
         for row in _measure(clip, systems, cfg, waves):

@@ -142,7 +142,8 @@ def test_a_session_refuses_its_own_options_in_both_spellings():
         with pytest.raises(ValueError, match='refused'): train_words(f'{word} 5', 'refused')
 
 @pytest.mark.parametrize('times, words, auto', ((.025, 'about 40 times slower than fp32 on this CPU: use fp32', 'fp32'),
-                                                (.5, 'about 2.0 times slower', 'fp32'), (2.4, '2.4 times as fast', 'bf16')))
+                                                (.5, 'about 2.0 times slower', 'fp32'),
+                                                (2.4, '2.4 times as fast', 'bf16')))
 def test_half_precision_is_said_as_it_is(times, words, auto):
     with patch.dict(choose_precision.__globals__, _speed=lambda dtype: times):
         assert words in choose_precision(torch.device('cpu'), 'bf16')[1]
@@ -153,7 +154,8 @@ def rows(clips, systems):
     return [dict(system=f's{i}', clip=f'c{j}', error='', note='') | {k: i+.1*(j%3) for k in (*METRICS, 'rtf')}
             for j in range(clips) for i in range(systems)]
 
-@pytest.mark.parametrize('clips, systems, small', ((6, 4, True), (6, 2, False), (8, 4, False), (5, 2, True), (20, 4, False)))
+@pytest.mark.parametrize('clips, systems, small', ((6, 4, True), (6, 2, False), (8, 4, False), (5, 2, True),
+                                                   (20, 4, False)))
 def test_a_table_that_can_prove_nothing_says_so(clips, systems, small):
     table = rows(clips, systems)
     assert ('too small to tell' in eval_table(table))==small

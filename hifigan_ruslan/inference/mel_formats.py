@@ -402,25 +402,6 @@ def _no_slaney_norm(n):
         "filters of equal area are expected (librosa's norm='slaney'); torchaudio and HTK leave them unnormalised, "
         'which adds 3.6 to 5.6. Or the wave was not within [-1, 1]')
 
-def _out_of_order(x):
-    "Of frames that have nothing to do with their neighbours, whatever the unit"
-    jump = _rms(x[...,1:]-x[...,:-1])/max(_rms(x[:,1:]-x[:,:-1]), 1e-9)
-    if not (jump>2.8 and _pace(x)<1.4): return None
-    return _maybe('frames out of order',
-        f'Neighbouring frames have nothing to do with each other: they differ {jump:.1f} times as much as '
-        'neighbouring bands (0.5 to 1.5 in speech)',
-        'frame after frame is expected, each with all of its bands: a mel (bands, F) that was written as it lies in '
-        'memory has the bands first, so write mel.T')
-
-def _square(x):
-    "Of as many frames as bands, where the shape does not tell which is which"
-    if x.shape[0]>1 or x.shape[-1]!=x.shape[-2] or x.std()<.2: return None
-    sure = _along_time(x[0].t())-_along_time(x[0])
-    if not sure>5: return None
-    return _maybe('transposed', f'The mel has as many frames as bands, {x.shape[-1]}, and reads better the other way '
-                  f'round (by {sure:.1f}; right ones stay below 4)',
-                  'bands come first, (n_mels, F): mel.T')
-
 def _another_hop(x, n, cfg):
     "Of frames that lie farther apart than ours"
     pace = _pace(x)
@@ -447,6 +428,25 @@ def _tilt(x):
     return (loud[:30].mean()-loud[50:].mean()).item()
 
 # %% ../../nbs/44_mel_formats.ipynb #k5a30002
+def _out_of_order(x):
+    "Of frames that have nothing to do with their neighbours, whatever the unit"
+    jump = _rms(x[...,1:]-x[...,:-1])/max(_rms(x[:,1:]-x[:,:-1]), 1e-9)
+    if not (jump>2.8 and _pace(x)<1.4): return None
+    return _maybe('frames out of order',
+        f'Neighbouring frames have nothing to do with each other: they differ {jump:.1f} times as much as '
+        'neighbouring bands (0.5 to 1.5 in speech)',
+        'frame after frame is expected, each with all of its bands: a mel (bands, F) that was written as it lies in '
+        'memory has the bands first, so write mel.T')
+
+def _square(x):
+    "Of as many frames as bands, where the shape does not tell which is which"
+    if x.shape[0]>1 or x.shape[-1]!=x.shape[-2] or x.std()<.2: return None
+    sure = _along_time(x[0].t())-_along_time(x[0])
+    if not sure>5: return None
+    return _maybe('transposed', f'The mel has as many frames as bands, {x.shape[-1]}, and reads better the other way '
+                  f'round (by {sure:.1f}; right ones stay below 4)',
+                  'bands come first, (n_mels, F): mel.T')
+
 def _another_window(x, n, cfg):
     "Of bands that rise and fall together more, or less, than in a window of this length"
     if not (n.std>1.4 and .5<n.step): return None
@@ -461,6 +461,7 @@ def _another_window(x, n, cfg):
         f'{cfg.sample_rate} Hz, n_fft {cfg.n_fft} and a frame each {cfg.hop_length} samples are expected: '
         'set these three in the configuration of the TTS')
 
+# %% ../../nbs/44_mel_formats.ipynb #k5a30015
 def _little_contrast(x, n):
     "Of speech in steps that are far too small"
     level = x.mean(1)
@@ -698,7 +699,8 @@ def frames_of(data:bytes, # Whole frames, each n_mels little-endian float32 numb
     "The frames in the bytes of a pipe; ValueError where they are something else"
     if what := other_bytes(data):
         raise ValueError(f'The input is not float32 frames, it looks like {what}; expected are bare numbers, '
-                         f"frame after frame, each {n_mels} little-endian float32: mel.T.astype('<f4').tobytes() in numpy. "
+                         f'frame after frame, each {n_mels} little-endian float32: '
+                         "mel.T.astype('<f4').tobytes() in numpy. "
                          'Files are given by their names: hifigan-generate FILE')
     return torch.from_numpy(_numbers_in(data, '<f4').reshape(-1, n_mels).T.copy())
 

@@ -80,8 +80,9 @@ def _state(f, t):
     if f['state']=='over': return _over(f['told'], t)
     return t('no new row for {age}: the run has ended, was stopped, or hangs', age=_clock(f['age']))
 
-_ENDS = {'done': 'ended', 'stopped': 'stopped: the same command goes on from there', 'out of time': 'ended: out of time',
-         'killed': 'its process is gone: it was killed', 'failed': 'ended with an error: {why}'}
+_ENDS = {'done': 'ended', 'stopped': 'stopped: the same command goes on from there',
+         'out of time': 'ended: out of time', 'killed': 'its process is gone: it was killed',
+         'failed': 'ended with an error: {why}'}
 
 def _over(told, t):
     "How the run has ended, by its own word"

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 import numpy as np, soundfile as sf, torch
+from fastcore.basics import patch_to
 from matplotlib.figure import Figure
 from ..config import Config
 from ..base.files import new_file
@@ -238,17 +239,6 @@ class Meter(_Stopwatch):
         "Take in what a step has logged"
         self.logs.append(logs)
 
-    def beat(self, step:int, # Which has just been done
-             every:float=20. # s
-            ):
-        "A short line where no other has come for a while: on a slow machine ten steps take minutes"
-        now = time.monotonic()
-        if now-self.told<every: return
-        pace = (now-self.last)/max(len(self.logs), 1)
-        left = how_long(max(0., min((self.total-step)*pace, self.until-now)))
-        _say_in(self.view, f'step {step}/{self.total} | {pace:.1f} s a step | {left} left')
-        self.told = now
-
     def row(self)->dict: # By the columns of the log
         "Means since the last row; starts a new count"
         logs, now = [_floats(o) for o in self.logs], time.monotonic()
@@ -342,6 +332,18 @@ def _rewrite(line, keep):
     "A line in place of the last one; cut to the terminal, unless it is kept: one that wrapped could not be rewritten"
     rest = line+'\n' if keep else line[:shutil.get_terminal_size().columns-1]
     print('\r\033[K'+rest, end='', flush=True)
+
+@patch_to(Meter)
+def beat(self, step:int, # Which has just been done
+         every:float=20. # s
+        ):
+    "A short line where no other has come for a while: on a slow machine ten steps take minutes"
+    now = time.monotonic()
+    if now-self.told<every: return
+    pace = (now-self.last)/max(len(self.logs), 1)
+    left = how_long(max(0., min((self.total-step)*pace, self.until-now)))
+    _say_in(self.view, f'step {step}/{self.total} | {pace:.1f} s a step | {left} left')
+    self.told = now
 
 def _say_in(view, line):
     "A line between two rows of the log"
