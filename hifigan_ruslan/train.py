@@ -25,7 +25,7 @@ from .losses import mel_loss
 from .model.weights import checkpoint_config, read_checkpoint
 from .step import TrainState, new_state, train_step
 from .training.logging import (
-    Meter, RunLog, how_long, log_columns, note_state, plot_curves, sample_files, save_samples)
+    STATE, Meter, RunLog, how_long, log_columns, note_state, plot_curves, read_state, sample_files, save_samples)
 from .checkpoint import (
     claim_run, differences, find_checkpoint, init_weights, save_checkpoint, why_other)
 
@@ -472,14 +472,18 @@ def _contact(ranks):
 @contextmanager
 def _noted(r):
     "Leave word in the folder of the run: that it runs, and how it has ended"
-    def note(state, **kw):
-        if r.s.ranks.first: note_state(r.ours.folder, state, step=r.s.step, total=r.total, **kw)
-    note('running')
+    _note(r, 'running')
     try: yield
     except BaseException as e:
-        with suppress(OSError): note('failed', why=(str(e) or type(e).__name__)[:300]) # as on a full disk
+        with suppress(OSError): _note(r, 'failed', why=(str(e) or type(e).__name__)[:300]) # as on a full disk
         raise
-    note(r.end)
+    _note(r, r.end)
+
+def _note(r, state, **why):
+    "The state, unless a file of this name is somebody else's"
+    if not r.s.ranks.first or r.ours.foreign(STATE) and not read_state(r.ours.folder): return
+    r.ours.note(STATE)
+    note_state(r.ours.folder, state, step=r.s.step, total=r.total, **why)
 
 # %% ../nbs/33_train.ipynb #918e9330
 def _check_asked(data, cfg, **limits):

@@ -7,6 +7,7 @@ import hashlib, pytest, torch
 import hifigan_ruslan
 from hifigan_ruslan import train
 from hifigan_ruslan.base.commands import parsed
+from hifigan_ruslan.base.files import read_marker
 from hifigan_ruslan.base.hardware import choose_precision
 from hifigan_ruslan.config import TINY
 from hifigan_ruslan.dataset.corpus import synth_corpus
@@ -98,6 +99,14 @@ def test_the_run_says_how_it_ended(data, tmp_path):
     with patch.dict(train.fit.__globals__, train_step=broken), pytest.raises(ValueError):
         fitted(data, tmp_path/'run', steps=4)
     assert [read_state(tmp_path/'run')[k] for k in ('state', 'why')]==['failed', 'no more']
+
+def test_the_word_about_the_end_is_ours_and_not_of_others(data, tmp_path):
+    fitted(data, tmp_path/'run', steps=1)
+    assert '.state.json' in read_marker(tmp_path/'run').files # so that a second demo takes it away with the rest
+    (tmp_path/'run'/'.state.json').write_text('of somebody')
+    (tmp_path/'run'/'.hifigan_ruslan.json').unlink() # as of a run that was copied without it
+    assert fitted(data, tmp_path/'run', steps=2)[0].step==2
+    assert (tmp_path/'run'/'.state.json').read_text()=='of somebody'
 
 def test_a_validation_clip_shorter_than_the_window(data, tmp_path):
     short = data.split('valid')[0]
