@@ -7,11 +7,11 @@ __all__ = ['prepare_cli', 'generate_cli', 'export_cli', 'eval_cli', 'demo_cli', 
            'kaggle_budget', 'kaggle_cli', 'run']
 
 # %% ../nbs/80_cli.ipynb #86b1c1d2
-import contextlib, difflib, io, re, sys
+import contextlib, difflib, io, sys
 from pathlib import Path
 from typing import Annotated
 from fastcore.script import store_true
-from .base.commands import answered, command, parsed
+from .base.commands import answered, check_there, command, is_path, parsed
 
 # %% ../nbs/80_cli.ipynb #ccbc8fea
 @command
@@ -22,7 +22,8 @@ def prepare_cli(
     sample_rate:int=22050, # Rate to resample to, Hz
     gain:float=1., # One factor for all of the corpus; there is no normalisation per file
     valid:float=.01, # Share of the utterances for validation
-    test:float=.01, # Share of the utterances for the final test
+    # Share of the utterances for the final test; at least 20, where these are no more than a tenth of all
+    test:float=.01,
     seed:int=1234, # Of the split
     min_seconds:float=.5, # Shorter files are skipped, and named
     min_rate:int=16000, # Files of a lower rate are skipped, and named, Hz
@@ -30,6 +31,7 @@ def prepare_cli(
     workers:int=None # Processes; default: one per core
 ):
     "Find a corpus of speech, resample it once, split it, and write it as one memory-mapped file"
+    check_there(corpus, 'folder')
     from hifigan_ruslan.dataset.prepare import prepare
     prepare(corpus, out, sample_rate=sample_rate, gain=gain, valid=valid, test=test, seed=seed,
             min_seconds=min_seconds, min_rate=min_rate, max_bad=max_bad, workers=workers)
@@ -37,7 +39,7 @@ def prepare_cli(
 # %% ../nbs/80_cli.ipynb #7675dde7
 @command
 def generate_cli(
-    # Sound files (resynthesised), mels as .npy or .pt (vocoded), folders of them;
+    # Sound files (resynthesised), mels as .npy, .npz or .pt (vocoded), folders of them;
     # - = float32 mel frames from standard input, 16-bit samples to standard output
     inputs:list[str],
     out:str='generated', # Folder for the WAVs
@@ -48,14 +50,24 @@ def generate_cli(
     chunk:int=None, # Frames at a time: bounds the memory, or the delay of a stream; the result is the same
     device:str=None, # cpu or cuda; default: cpu
     engine:str='auto', # fast (CPU), torch, onnx (CPU), or auto
-    precision:str='fp32' # fp32, bf16, or on a GPU fp16
+    precision:str='fp32', # fp32, bf16, on a GPU fp16, or auto: what a measurement finds faster
+    mel_rate:int=None, # Sample rate of the mels, Hz, where you know it: another than the voice's is refused
+    mel_hop:int=None # Hop of the mels, samples, where you know it: likewise
 ):
     "Vocode: a sound file goes through mel and back, a mel becomes sound"
+    if '-' not in inputs: _check_any(inputs)
+    if is_path(checkpoint): check_there(checkpoint, 'checkpoint file or folder')
     from hifigan_ruslan.vocoder import generate, generate_stream
-    kw = dict(config=config, chunk=chunk, device=device, engine=engine, precision=precision)
+    kw = dict(config=config, chunk=chunk, device=device, engine=engine, precision=precision,
+              mel_rate=mel_rate, mel_hop=mel_hop)
     if '-' not in inputs: return generate(inputs, out, checkpoint, **kw)
     if len(inputs)>1: raise ValueError('- (standard input) goes alone, without other inputs')
     generate_stream(checkpoint, **kw)
+
+def _check_any(inputs):
+    "FileNotFoundError where none of the inputs is there; one that is missing among others is said with its turn"
+    there = [o for o in inputs if Path(o).exists()]
+    if not there: check_there(inputs[0], 'file or folder')
 
 # %% ../nbs/80_cli.ipynb #7960e7d7
 @command
@@ -76,6 +88,8 @@ def export_cli(
     share:float=None # With --blend: of CHECKPOINT in that average; default: 0.3
 ):
     "Write a trained generator for other programs: safetensors for the hub, ONNX, or the official format"
+    if is_path(checkpoint): check_there(checkpoint, 'checkpoint file or folder')
+    if card: check_there(card)
     from hifigan_ruslan.inference.hub import export, export_format, push_folder
     if public and not push: raise ValueError('--public says how to --push, which was not given')
     if push and not export_format(out, format).startswith('safetensors'):
@@ -110,6 +124,9 @@ def eval_cli(
     precision:str='fp32' # As in hifigan-generate
 ):
     "Measure vocoders on whole utterances, side by side, and write a report to read and to hear"
+    check_there(data, 'file or folder')
+    for path in (o.split('=')[-1] for o in systems):
+        if is_path(path): check_there(path, 'file or folder')
     from hifigan_ruslan.listening.report import run_eval
     run_eval(systems, data, out, weights=weights, rate=rate, clips=clips, players=players, workers=workers,
              title=title, licence=licence, lang=lang, config=config, device=device, engine=engine, precision=precision)
@@ -177,7 +194,7 @@ def kaggle_cli(*args:str # Action and options; none = those of the process
 
 def _given(action, f, words):
     "The options of an action, checked"
-    given = parsed(f, [_underscores(o) for o in words], f'hifigan-kaggle {action}')
+    given = parsed(f, words, f'hifigan-kaggle {action}')
     _check_given(given)
     return given
 
@@ -200,10 +217,6 @@ def _no_such_action(action, actions):
     return f'There is no action {action!r}' + (f', {near[0]} may be meant' if near else '')
 
 # %% ../nbs/80_cli.ipynb #589cef8a
-def _underscores(option):
-    "--from-scratch is --from_scratch"
-    return re.sub(r'^--\w+(-\w+)+$', lambda m: '--'+m[0][2:].replace('-', '_'), option)
-
 def _check_given(given):
     "ValueError for what would fail on Kaggle, where an hour may pass until one reads it"
     if given.get('train'): _check_train(given['train'])

@@ -7,7 +7,7 @@ __all__ = ['COLUMNS', 'SUMMARY_COLUMNS', 'PAIR_COLUMNS', 'file_name', 'evaluate'
            'read_rows', 'summary', 'comparisons', 'eval_table']
 
 # %% ../nbs/53_eval.ipynb #037a2b32
-import csv, hashlib, json, math, multiprocessing, re, zlib
+import csv, hashlib, json, math, multiprocessing, re, threading, zlib
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -22,7 +22,7 @@ from .base.audio import write_as
 from .base.files import (Ours, claim, composed, csv_rows, csv_text, explained, follow_parent, new_file,
                                        only_one, printable, uninterrupted, write_through)
 from .metrics import METRICS, Recording, not_computed
-from .evaluation.stats import holm, interval, paired
+from .evaluation.stats import clips_to_prove, holm, interval, least_p, paired
 from .evaluation.systems import RECORDING
 
 # %% ../nbs/53_eval.ipynb #c9a5132d
@@ -147,14 +147,26 @@ def _run(systems, clips, cfg, out, workers, progress, known):
     jobs = [(c, [s for s in systems if (s.name, c.name) not in known]) for c in clips]
     jobs, waves = [j for j in jobs if j[1]], out and out/'waves'
     with _bar(sum(len(s) for _,s in jobs), progress) as bar, _growing(out) as f:
-        for row in (_alone if workers<2 else _pool)(jobs, cfg, waves, workers):
+        for row in (_alone if workers<2 else _pool)(jobs, cfg, waves, workers, bar):
             if f: write_through(f, _line(row))
-            bar.update()
-            bar.set_postfix_str(row['clip'][:24], refresh=False)
             yield row
 
+@contextmanager
 def _bar(total, progress):
-    return tqdm(total=total, disable=not progress or not total, unit='wave', desc='eval', dynamic_ncols=True)
+    "A bar whose clock goes on between the waves"
+    with tqdm(total=total, disable=not progress or not total, unit='wave', desc='eval', dynamic_ncols=True) as bar:
+        over = threading.Event()
+        def refresh():
+            while not over.wait(1): bar.refresh()
+        bar.set_postfix_str('loading')
+        threading.Thread(target=refresh, daemon=True).start()
+        try: yield bar
+        finally: over.set()
+
+def _measured(bar, clip):
+    "Count a wave"
+    bar.set_postfix_str(clip[:24], refresh=False)
+    bar.update()
 
 @contextmanager
 def _growing(out):
@@ -165,19 +177,38 @@ def _growing(out):
 
 def _line(row): return csv_text([_sealed(row).values()]).removesuffix('\n')+'\r\n'
 
-def _alone(jobs, cfg, waves, workers):
-    for clip,systems in jobs: yield from _measure(clip, systems, cfg, waves)
+# %% ../nbs/53_eval.ipynb #k5f53002
+def _alone(jobs, cfg, waves, workers, bar):
+    for clip,systems in jobs:
+        for row in _measure(clip, systems, cfg, waves):
+            _measured(bar, row['clip'])
+            yield row
 
-def _start(): follow_parent(); torch.set_num_threads(1)
-def _job(*job): return list(_measure(*job))
+def _start(done): # A worker, which tells each wave that it has measured
+    global _done
+    _done = done
+    follow_parent()
+    torch.set_num_threads(1)
 
-def _pool(jobs, cfg, waves, workers):
-    pool = ProcessPoolExecutor(min(workers, len(jobs) or 1), multiprocessing.get_context('spawn'), _start)
+def _job(*job):
+    rows = []
+    for row in _measure(*job):
+        rows.append(row)
+        _done.put(row['clip'])
+    return rows
+
+def _pool(jobs, cfg, waves, workers, bar):
+    spawn = multiprocessing.get_context('spawn')
+    told = spawn.SimpleQueue()
+    pool = ProcessPoolExecutor(min(workers, len(jobs) or 1), spawn, _start, (told,))
+    threading.Thread(target=lambda: [_measured(bar, clip) for clip in iter(told.get, None)], daemon=True).start()
     try:
         with uninterrupted(): done = [pool.submit(_job, clip, systems, cfg, waves) for clip,systems in jobs]
         for job in as_completed(done): yield from job.result()
     except BrokenProcessPool as e: raise RuntimeError(_DIED) from e
-    finally: pool.shutdown(cancel_futures=True)
+    finally:
+        pool.shutdown(cancel_futures=True)
+        told.put(None)
 
 _DIED = ('A worker process died; the rows so far are kept. Run again with --workers 1 if memory is short '
          "(in a script of your own, call evaluate under if __name__=='__main__')")
@@ -327,7 +358,8 @@ def eval_table(rows:list, # Of `evaluate`
     s, n = summary(rows), len({r['clip'] for r in rows})
     names = list(s)
     lines = [line for i in range(0, len(names), across) for line in _block(s, names[i:i+across])]
-    lines += [f'{n:,} clips; mean and half of its 95 % interval'] + [f'{k}: {v}' for k,v in not_computed().items()]
+    lines += [f'{n:,} clips; mean and half of its 95 % interval', *_too_small(n, len(names)-(RECORDING in names))]
+    lines += [f'{k}: {v}' for k,v in not_computed().items()]
     bad = [r for r in rows if r['error']]
     noted = [r for r in rows if r['note'] and not r['error'] and r['system']!=RECORDING]
     return '\n'.join(lines + _listed('not measured', bad, 'error') + _listed('notes', noted, 'note'))
@@ -358,3 +390,10 @@ def _listed(head, rows, key):
     if not rows: return []
     more = [f'  ... and {len(rows)-10:,} more, see clips.csv']*(len(rows)>10)
     return [f'{head} ({len(rows):,}):', *(_said(r, key) for r in rows[:10]), *more]
+
+def _too_small(clips, systems, most=6):
+    "That so few clips can prove nothing, where it is so"
+    pairs = systems*(systems-1)//2 if systems<=most else systems-1
+    if pairs<1 or least_p(clips, pairs)<=.05: return []
+    return [f'too small to tell: with {clips} clips and {pairs} pairs of systems p cannot be below '
+            f'{least_p(clips, pairs):.2f}, whatever the difference; {clips_to_prove(pairs)} clips could show one']

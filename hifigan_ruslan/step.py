@@ -7,6 +7,7 @@ __all__ = ['TrainState', 'new_state', 'train_step', 'update_ema', 'set_lr', 'adv
 
 # %% ../nbs/30_step.ipynb #5d24cf89
 import copy, math
+from collections.abc import Callable
 from dataclasses import dataclass
 import torch
 from torch import Tensor
@@ -93,20 +94,24 @@ def _adam(network, lr, cfg):
 
 # %% ../nbs/30_step.ipynb #a7f391cd
 def train_step(wavs:list, # `grad_accum` batches of real waves, each (B, 1, segment_size), on the state's device
-               s:TrainState # Changed in place
-              )->dict: # Losses, gradient norms, mean scores per sub-discriminator: 0-dim tensors without gradient
+               s:TrainState, # Changed in place
+               stop:Callable=lambda: False # Asked until D is updated: should the step be given up?
+              )->dict: # Losses, gradient norms, mean scores per sub-discriminator: 0-dim tensors; {} if it was given up
     "One optimiser step of the discriminators, then one of the generator"
     logs, finite = _Sums(), True
     if s.precision=='fp64': wavs = [w.double() for w in wavs]
     set_lr(s)
     alone, held = s.step<s.cfg.mel_warmup, s.step<s.hold_g  # no discriminators yet; or only they learn
     with weights_once(s.generator), torch.set_grad_enabled(not held): fakes = [_generate(wav, s) for wav in wavs]
+    if stop(): return {}
 
     if not alone: # the discriminators' turn
         s.opt_d.zero_grad(set_to_none=True)        # clean before D's backward, whatever anyone left there
+        moved = [b.clone() for b in s.discriminators.buffers()]
         with weights_once(s.discriminators):
             for i,(wav,fake) in enumerate(zip(wavs, fakes), 1):
                 _disc_backward(wav, fake.detach(), s, logs, len(wavs), last=i==len(wavs))
+                if stop(): return _given_up(s, moved)
         finite &= _update(s, s.opt_d, s.scaler_d, s.disc_params(), logs, 'norm_d')
 
     if not held: # the generator's turn, past discriminators that hold still
@@ -134,6 +139,12 @@ def _disc_backward(real, fake, s, logs, n, last):
     disc = disc_loss(real_scores, fake_scores)
     s.scaler_d.scale(disc/n).backward(retain_graph=not last) # the weights were computed once for all batches
     logs.add(n, disc=disc, **_score_logs(s.cfg, real_scores, fake_scores))
+
+@torch.no_grad()
+def _given_up(s, buffers):
+    "Leave no trace of D's turn: what spectral norm moves on at each look goes back"
+    for b,was in zip(s.discriminators.buffers(), buffers): b.copy_(was)
+    return {}
 
 def _gen_backward(real, fake, s, logs, n, last):
     "Losses and gradients of the generator for one of `n` batches"

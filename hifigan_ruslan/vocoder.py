@@ -28,7 +28,7 @@ from .model.reading import open_checkpoint
 from .inference.streaming import flow, whole_generator
 from .inference.cpu import FastGenerator
 from .inference.onnx import OnnxGenerator
-from .inference.mel_formats import check_mel, read_mel
+from .inference.mel_formats import check_mel, checked_chunks, frames_of, read_mel
 
 # %% ../nbs/45_vocoder.ipynb #06653389
 class _To(nn.Module):
@@ -73,27 +73,28 @@ def _refuse_engine(device, engine, precision):
     "Raise ValueError for an engine that does not exist, or cannot compute so"
     if engine not in ('auto','fast','torch','onnx'):
         raise ValueError(f"There is no engine {engine!r}; use 'auto', 'fast', 'torch' or 'onnx'")
-    if precision not in ('fp32','bf16','fp16'):
-        raise ValueError(f"There is no precision {precision!r} for inference; use 'fp32', 'bf16' or 'fp16'")
+    if precision not in ('fp32','bf16','fp16','auto'):
+        raise ValueError(f"There is no precision {precision!r} for inference; use 'fp32', 'bf16', 'fp16' or 'auto'")
     cpu = device.type=='cpu'
     if engine in ('fast','onnx') and not cpu:
         raise ValueError(f"The engine {engine!r} is for the CPU, the device is {device}: use 'auto' or 'torch'")
-    if engine=='onnx' and precision!='fp32':
+    if engine=='onnx' and precision not in ('fp32','auto'):
         raise ValueError(f"The engine 'onnx' computes in fp32, found {precision!r}: use 'auto', 'fast' or 'torch'")
     if cpu and precision=='fp16':
         raise ValueError('fp16 is for GPUs: a CPU computes it slowly; use bf16, or fp32')
 
 def choose_engine(device:torch.device, # Where to compute
                   engine:str='auto', # 'fast' (CPU), 'torch', 'onnx' (CPU), or 'auto'
-                  precision:str='fp32' # 'fp32', 'bf16' or 'fp16'
-                 )->tuple: # Name of the engine and the reason in words
+                  precision:str='fp32' # 'fp32', 'bf16', 'fp16' or 'auto'
+                 )->tuple: # Name of the engine, the reason in words, and the precision
     "How to compute, and why"
     _refuse_engine(device, engine, precision)
     best, suits = (('fast', 'the fastest on a CPU') if device.type=='cpu' else
                    ('torch', 'the plain generator suits a GPU'))
     name, why = (best, suits) if engine=='auto' else (engine, 'as asked')
-    speed = '' if precision=='fp32' else f'; {precision} {choose_precision(device, precision)[1]}'
-    return name, f'{name} on {device}, {why}{speed}'
+    if name=='onnx' or precision=='fp32': return name, f'{name} on {device}, {why}', 'fp32'
+    precision, speed = choose_precision(device, precision)
+    return name, f'{name} on {device}, {why}; {precision} {speed}', precision
 
 # %% ../nbs/45_vocoder.ipynb #53105a62
 def _build(engine, cfg, weights, device, precision):
@@ -110,13 +111,13 @@ class Vocoder:
                  generator:nn.Module|dict, # A `Generator` or its weights; copied, a model in training stays as it is
                  device:str|torch.device=None, # Where to compute; None = the CPU
                  engine:str='auto', # 'fast' (CPU), 'torch', 'onnx' (CPU), or 'auto'
-                 precision:str='fp32' # 'fp32', 'bf16', or on a GPU 'fp16'
+                 precision:str='fp32' # 'fp32', 'bf16', on a GPU 'fp16', or 'auto': what a measurement finds faster
                 ):
-        self.cfg, self.sample_rate, self.precision = cfg, cfg.sample_rate, precision
+        self.cfg, self.sample_rate = cfg, cfg.sample_rate
         self.device = choose_device(device or 'cpu')[0]
-        self.engine, self.why = choose_engine(self.device, engine, precision)
+        self.engine, self.why, self.precision = choose_engine(self.device, engine, precision)
         weights = generator.state_dict() if isinstance(generator, nn.Module) else generator
-        self.generator = _build(self.engine, cfg, weights, self.device, precision)
+        self.generator = _build(self.engine, cfg, weights, self.device, self.precision)
         self.logmel = LogMel(cfg).to(self.device)
 
     @classmethod
@@ -128,7 +129,7 @@ class Vocoder:
              precision:str='fp32' # As in `Vocoder`
             )->'Vocoder': # Ready for use
         "A vocoder from a checkpoint; nothing in the file is executed"
-        choose_engine(choose_device(device or 'cpu')[0], engine, precision) # the impossible is said before reading
+        _refuse_engine(choose_device(device or 'cpu')[0], engine, precision) # the impossible is said before reading
         cfg, weights = open_checkpoint(checkpoint, config)
         try: return cls(cfg, weights, device, engine, precision)
         except ValueError as e:
@@ -176,10 +177,12 @@ def _is_whole(n): return isinstance(n, Integral) and not isinstance(n, bool)
 def vocode(self:Vocoder,
            mel:np.ndarray|Tensor, # (n_mels, F) or (B, n_mels, F) natural-log mel; array or tensor
            chunk:int=None, # Frames at a time: bounds the memory, changes nothing else; None = as suits the engine
-           lengths:list|Tensor|None=None # Of a batch: the true frames of each; beyond is padding, silent in the result
+           lengths:list|Tensor|None=None, # Of a batch: the true frames of each; beyond is padding, silent in the result
+           sample_rate:int=None, # Of the mel, Hz, where it is known: another than the model's is refused
+           hop_length:int=None # Of the mel, samples, where it is known: likewise
           )->Tensor: # (1, T) or (B, 1, T) wave in [-1, 1], T = F*hop_length
     "The wave of a mel"
-    mel = check_mel(mel, self.cfg)
+    mel = check_mel(mel, self.cfg, sample_rate=sample_rate, hop_length=hop_length)
     _check_chunk(chunk)
     if lengths is not None: return _vocode_padded(self, mel, lengths, chunk)
     batch = mel.view(-1, *mel.shape[-2:])
@@ -221,21 +224,12 @@ def _in_chunks(v, mel, chunk):
     "The wave of one mel, `chunk` frames at a time"
     return torch.cat(list(_flow_mels(v, mel.split(chunk, -1))), -1)
 
-def _checked_chunks(mels, cfg):
-    "The chunks of one mel, each checked when it comes"
-    for mel in mels:
-        mel = check_mel(mel, cfg)
-        if mel.dim()==3:
-            raise ValueError(f'A stream takes the chunks of one mel, ({cfg.n_mels}, F), '
-                             f'found the shape {tuple(mel.shape)}')
-        yield mel
-
 @patch
 def stream(self:Vocoder,
            mels:Iterable # Iterable of (n_mels, F) chunks of one natural-log mel, of any length
           )->Iterator: # Yields (1, T) waves; together they are the wave of the whole mel
     "The wave of a mel that is still being made: each sample comes as soon as no frame to follow can change it"
-    yield from _flow_mels(self, _checked_chunks(mels, self.cfg))
+    yield from _flow_mels(self, checked_chunks(mels, self.cfg))
 
 # %% ../nbs/45_vocoder.ipynb #ddf975e8
 @patch
@@ -320,9 +314,9 @@ def _targets(inputs, out):
 # %% ../nbs/45_vocoder.ipynb #b8be64ba
 _SHORT = 60 # s; a longer sound goes through in chunks, whether or not they were asked for
 
-def _render(v, path, chunk, told):
+def _render(v, path, chunk, told, stated):
     "Waves (1, T), which together are what one input stands for"
-    if path.suffix.lower() in _MELS: yield _of_mel(v, path, chunk); return
+    if path.suffix.lower() in _MELS: yield _of_mel(v, path, chunk, stated); return
     sound = _sound(path)
     tell_mix(sound.mix, path, told, sys.stdout)
     waves = map(torch.from_numpy, sound.wave(v.sample_rate))
@@ -336,18 +330,18 @@ def _sound(path):
         if e.kind!='unreadable' or path.suffix.lower() in SOUND_SUFFIXES: raise
         raise ValueError(f'{e}; mels are taken from {", ".join(_MELS)}') from e
 
-def _of_mel(v, path, chunk):
+def _of_mel(v, path, chunk, stated):
     "The wave (1, T) of a mel in a file"
-    wav = v.vocode(read_mel(path), chunk)
+    wav = v.vocode(read_mel(path, v.cfg), chunk, **stated)
     if wav.dim()==3 and len(wav)>1:
         raise ValueError(f'{path} holds {len(wav)} mels, expected one: save each to its own file')
     return wav.view(1, -1)
 
-def _write_wave(v, path, target, chunk, told):
+def _write_wave(v, path, target, chunk, told, stated):
     "Make the WAV of one input; the seconds of sound in it, and those that it took"
     start = said = perf_counter()
     with new_wav(target, v.sample_rate) as w:
-        for wav in _render(v, path, chunk, told):
+        for wav in _render(v, path, chunk, told, stated):
             if wav.numel(): w.write(wav)
             if (now := perf_counter())<said+20: continue
             said = now
@@ -355,11 +349,11 @@ def _write_wave(v, path, target, chunk, told):
     return w.frames/v.sample_rate, perf_counter()-start
 
 # %% ../nbs/45_vocoder.ipynb #k1v00004
-def _write_waves(v, targets, chunk):
+def _write_waves(v, targets, chunk, stated):
     "Make the WAVs, with a line for each; input -> what was wrong, of those that could not be done"
     n, failed, sound, taken, told = len(targets), {}, 0., 0., set()
     for i,(path,target) in enumerate(targets.items(), 1):
-        try: seconds, wait = _write_wave(v, path, target, chunk, told)
+        try: seconds, wait = _write_wave(v, path, target, chunk, told, stated)
         except (ValueError, OSError) as e:
             if getattr(e, 'errno', None) in _ENDS: raise
             failed[path] = str(e) if printable(path) in str(e) else f'{printable(path)}: {e}'
@@ -386,14 +380,16 @@ def _not_done(failed, n, out):
     done = f', the others are in {out}' if len(failed)<n else ''
     return f'{len(failed)} of {n} inputs could not be done{done}: ' + '; '.join(failed.values())
 
-def generate(inputs:list, # Paths: sound files (resynthesised), mels as .npy or .pt (vocoded), or folders of them
+def generate(inputs:list, # Paths: sound files (resynthesised), mels as .npy, .npz or .pt (vocoded), or folders of them
              out:str|Path, # Folder for the WAVs, named as the inputs
              checkpoint:str|Path|dict, # As in `Vocoder.load`
              config:Config|dict|str|Path=None, # As in `Vocoder.load`
              chunk:int=None, # As in `Vocoder.vocode`
              device:str=None, # As in `Vocoder.load`
              engine:str='auto', # As in `Vocoder`
-             precision:str='fp32' # As in `Vocoder`
+             precision:str='fp32', # As in `Vocoder`
+             mel_rate:int=None, # Sample rate of the mels, Hz, where it is known: another than the model's is refused
+             mel_hop:int=None # Hop of the mels, samples, where it is known: likewise
             )->list: # Paths of the WAVs
     "Resynthesise sound files and vocode mels into a folder"
     targets = _targets(inputs, out)
@@ -403,7 +399,7 @@ def generate(inputs:list, # Paths: sound files (resynthesised), mels as .npy or 
     v = Vocoder.load(checkpoint, config, device, engine, precision)
     if isinstance(checkpoint, (str, Path)): print(f'voice: {checkpoint}')
     print(f'engine: {v.why}')
-    failed = _write_waves(v, targets, chunk)
+    failed = _write_waves(v, targets, chunk, dict(sample_rate=mel_rate, hop_length=mel_hop))
     if failed: raise ValueError(_not_done(failed, len(targets), out))
     return list(targets.values())
 
@@ -413,8 +409,7 @@ def _frames_from(source, n_mels, chunk):
     size = 4*n_mels
     while (data := source.read(size*chunk)):
         whole, rest = divmod(len(data), size)
-        frames = np.frombuffer(data[:whole*size], '<f4').reshape(whole, n_mels)
-        if whole: yield torch.from_numpy(frames.T.copy())
+        if whole: yield frames_of(data[:whole*size], n_mels)
         if rest:
             raise ValueError(f'The input ends within a frame: {rest} bytes after the last whole one; '
                              f'a frame is {n_mels} float32 numbers, {size} bytes')
@@ -438,10 +433,13 @@ def stream_pcm(v:Vocoder, # Ready for use
 
 def generate_stream(checkpoint:str|Path|dict, # As in `generate`
                     chunk:int=None, # Frames to wait for before each computation; None = 16
+                    mel_rate:int=None, # As in `generate`
+                    mel_hop:int=None, # As in `generate`
                     **kw:object # As in `generate`
                    ):
     "Frames from standard input to samples on standard output; words go to standard error"
     v, start = Vocoder.load(checkpoint, **kw), perf_counter()
+    check_mel(torch.zeros(v.cfg.n_mels, 1), v.cfg, sample_rate=mel_rate, hop_length=mel_hop) # before anything is read
     print(f'engine: {v.why}\nreading float32 frames of {v.cfg.n_mels}, writing 16-bit samples at {v.sample_rate} Hz',
           file=sys.stderr, flush=True)
     seconds = stream_pcm(v, sys.stdin.buffer, sys.stdout.buffer, chunk or 16)

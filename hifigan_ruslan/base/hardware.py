@@ -9,7 +9,7 @@ __all__ = ['DTYPES', 'choose_device', 'choose_precision', 'Ranks']
 import time
 from collections.abc import Iterable
 from datetime import timedelta
-import torch, torch.distributed as dist
+import torch, torch.distributed as dist, torch.nn.functional as F
 
 # %% ../../nbs/04_hardware.ipynb #d79771d2
 def choose_device(device:str|None=None, # 'cpu', 'cuda', 'cuda:1'; None = the GPU if there is one
@@ -42,12 +42,13 @@ def _check_gpu(device, i):
 DTYPES = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16, fp64=torch.float64)
 
 def choose_precision(device:torch.device, # From `choose_device`
-                     precision:str|None=None # 'fp32', 'bf16', 'fp16' or 'fp64'; None = by the device
+                     precision:str|None=None # 'fp32', 'bf16', 'fp16', 'fp64' or 'auto' (measured); None = by the device
                     )->tuple: # Its name and the reason in words
-    "In which precision to train, and why"
-    if precision is not None and precision not in DTYPES:
-        raise ValueError(f'There is no precision {precision!r}; choose one of {", ".join(DTYPES)}')
-    return _gpu_precision(device, precision) if device.type=='cuda' else _cpu_precision(precision)
+    "In which precision to compute, and why"
+    if precision not in (None, 'auto', *DTYPES):
+        raise ValueError(f'There is no precision {precision!r}; choose one of {", ".join(DTYPES)}, auto')
+    if device.type=='cuda': return _gpu_precision(device, None if precision=='auto' else precision)
+    return _cpu_precision(precision)
 
 _UNITS = dict(bf16='matrix units for bf16', fp16='matrix units for fp16, none for bf16',
               fp32='no matrix units for half precision')
@@ -63,21 +64,28 @@ def _cpu_precision(precision):
     "fp32, unless asked; what it costs is measured"
     if precision is None: return 'fp32', 'a CPU computes most surely in it; bf16 on request'
     if precision=='fp32': return 'fp32', 'as asked'
-    times = _speed(DTYPES[precision])
-    return precision, f'as asked; a matrix product in it is {times:.1f} times as fast as in fp32 on this CPU'
+    times = _speed(DTYPES['bf16' if precision=='auto' else precision])
+    if precision=='auto': return ('bf16' if times>1.3 else 'fp32'), f'measured: bf16 is {_as_fast(times)} on this CPU'
+    return precision, f'as asked; it is {_as_fast(times)} on this CPU' + ('' if times>.9 else ': use fp32')
+
+def _as_fast(times):
+    "In words, so many times as fast as fp32; a fortieth is not '0.0 times as fast'"
+    if times>=.95: return f'{times:.1f} times as fast as fp32'
+    return f'about {1/times:.{0 if times<.2 else 1}f} times slower than fp32'
 
 def _speed(dtype):
-    "Speed of a matrix product, relative to fp32"
+    "Speed of convolutions as a generator has them, relative to fp32"
     return _seconds(torch.float32)/_seconds(dtype)
 
-def _seconds(dtype, n=512, repeats=5):
-    "Of the fastest of some matrix products"
-    a, times = torch.randn(n, n).to(dtype), []
+@torch.inference_mode()
+def _seconds(dtype, repeats=4):
+    "Of the fastest of some convolutions; the first is not counted, in which the library chooses its code"
+    x, w, times = torch.randn(1, 128, 1024).to(dtype), torch.randn(128, 128, 7).to(dtype), []
     for _ in range(repeats):
         begin = time.perf_counter()
-        a@a
+        F.conv1d(x, w, padding=3)
         times.append(time.perf_counter()-begin)
-    return min(times)
+    return min(times[1:])
 
 # %% ../../nbs/04_hardware.ipynb #1683bf17
 class Ranks:

@@ -17,6 +17,7 @@ from fastcore.basics import patch
 from IPython.display import HTML, Audio, Image, display
 from .. import __version__
 from ..config import fine_tuning, preset as named, save_config
+from ..base.commands import spelled
 from ..base.files import claim, new_file
 from ..dataset.corpus import Corpus, find_corpus
 from ..dataset.prepare import prepare as prepared
@@ -119,7 +120,7 @@ def train_words(options:str|None, # More options of hifigan-train, as one string
                 refusal:str # What is said of one that a session sets itself, after its name
                )->list[str]: # Their words
     "The words of more options of hifigan-train; ValueError for one that a session sets itself"
-    words = shlex.split(options or '')
+    words = spelled(shlex.split(options or ''), ()) # --no-resume is --no_resume
     for o in words:
         if o.split('=')[0] in _OWN: raise ValueError(f'{o} {refusal}')
     return words

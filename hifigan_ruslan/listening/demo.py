@@ -48,6 +48,7 @@ def demo(out:str|Path='hifigan-demo', # Folder for everything; must be new, or l
     out, say = Path(out), words_of(lang, 'demo')
     if minutes is not None and not minutes>0: raise ValueError(f'minutes must be above 0, found {minutes:g}')
     if steps<0: raise ValueError(f'steps must not be negative, found {steps}')
+    print(say['say_voice'].format(voice=_VOICE), flush=True)
     voice, ours, page = Vocoder.load(_VOICE), _cleared(out), out/'index.html'
     copies = _copies(voice, say)
     with ours.writing(page.name): _write(page, say, lang, copies)
@@ -109,6 +110,7 @@ def _lesson_sounds(data, run, voice, say):
     rate, rows, scores = data.sample_rate, [], {}
     end, last = Vocoder.load(run/'checkpoints'/'last.pt'), say['step'].format(n=_step_of(run))
     for u in data.split('valid'):
+        print(f'   {u.id}', flush=True)
         real, found = data.wav(u), _on_the_way(run/'samples'/u.id, say)
         found[last] = end.resynthesize(real, rate)[0].numpy()
         found[_VOICE] = wav_at(voice.resynthesize(real, rate)[0].numpy(), voice.sample_rate, rate)

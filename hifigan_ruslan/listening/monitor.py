@@ -15,7 +15,7 @@ import ipywidgets as widgets, numpy as np
 from ..config import load_config
 from ..base.audio import read_wav, wav_at
 from ..step import disc_gaps, disc_health
-from ..training.logging import plot_curves, read_log
+from ..training.logging import last_health, plot_curves, read_log, read_state
 from .player import Track, figure_png, png_link, spectrogram_png
 from .browse import Panel, bullets, button, player_frame, report_thread_fault, row, wide
 
@@ -24,10 +24,12 @@ _UNKNOWN = dict(log=None, # From `read_log`
                 cut=False, # Is the last line not complete?
                 age=0., # Of the last row, s
                 left=None, # Time to the end, s; None = not known
-                epochs=None) # To be trained; None = not known
+                epochs=None, # To be trained; None = not known
+                health='', # Of the discriminators, as the log has it
+                told={}) # What the run itself says of its state
 
 def run_facts(run:str|Path # Folder of a run
-             )->dict: # The facts above, and state: 'missing', 'empty', 'running', 'ended' or 'silent'
+             )->dict: # The facts above, and state: 'missing', 'empty', 'running', 'ended', 'over' or 'silent'
     "How a run stands, from its log.csv"
     path, facts = Path(run)/'log.csv', dict(_UNKNOWN)
     if not Path(run).is_dir(): return facts | dict(state='missing')
@@ -36,11 +38,19 @@ def run_facts(run:str|Path # Folder of a run
     if data.count(b'\n')<2: return facts | dict(state='empty')
     log = read_log(path, ('epoch', 'steps_per_s', 'seconds'))
     age = max(0., time.time()-path.stat().st_mtime)
-    most = max(120., 10*_usual_gap(log)) # without a new row
     with suppress(ValueError, OSError): facts['epochs'] = load_config(path.parent/'config.json').epochs
-    ended = facts['epochs'] is not None and log['epoch'][-1]>=facts['epochs']
-    state = 'ended' if ended else 'silent' if age>most else 'running'
-    return facts | dict(log=log, age=age, left=_time_left(log, facts['epochs']), state=state)
+    told, ended = read_state(run), facts['epochs'] is not None and log['epoch'][-1]>=facts['epochs']
+    state = 'ended' if ended else _by_its_word(told) or _by_its_age(log, age)
+    return facts | dict(log=log, age=age, left=_time_left(log, facts['epochs']), state=state,
+                        health=last_health(path), told=told)
+
+def _by_its_word(told):
+    "'over' where the run itself says so, or its process is gone"
+    return 'over' if told.get('state', 'running')!='running' else None
+
+def _by_its_age(log, age):
+    "'silent' where a new row is overdue"
+    return 'silent' if age>max(120., 4*_usual_gap(log)) else 'running'
 
 def _usual_gap(log):
     "Seconds between two rows; the clock of a run begins anew when it is continued"
@@ -63,12 +73,21 @@ def _sentences(f, run, t):
     last = {k: v[-1] for k,v in f['log'].items()}
     at = t("step {step:,}, epoch {epoch:,}", step=int(last["step"]), epoch=int(last["epoch"]))
     pace = _pace(f, last, t) if f['state']=='running' else []
-    return [(f'{at}: {_state(f, t)}', False)] + cut + pace + _unseen(f['log'], t) + _contest(f['log'], t)
+    return [(f'{at}: {_state(f, t)}', False)] + cut + pace + _unseen(f['log'], t) + _contest(f, t)
 
 def _state(f, t):
     if f['state']=='running': return t('running')
     if f['state']=='ended': return t('ended: all {epochs:,} epochs are done', epochs=f['epochs'] or 0)
+    if f['state']=='over': return _over(f['told'], t)
     return t('no new row for {age}: the run has ended, was stopped, or hangs', age=_clock(f['age'], t))
+
+_ENDS = {'done': 'ended', 'stopped': 'stopped: the same command goes on from there',
+         'out of time': 'ended: out of time', 'killed': 'its process is gone: it was killed',
+         'failed': 'ended with an error: {why}'}
+
+def _over(told, t):
+    "How the run has ended, by its own word"
+    return t(_ENDS.get(told['state'], 'ended'), why=told.get('why', ''))
 
 def _pace(f, last, t):
     "How fast it is, and how long it takes"
@@ -93,12 +112,14 @@ def _unseen(log, t):
     words = t('mel L1 on unseen speech {mel:.3f} at step {step:,}', mel=log[key][at], step=int(log['step'][at]))
     return [(words, False)]
 
-def _contest(log, t):
-    "How the discriminators are, once they have begun"
-    recent = _recent(log)
+def _contest(f, t):
+    "How the discriminators are, once they have begun: by the word of the log, which knows each step"
+    recent = _recent(f['log'])
     begun = all(map(math.isfinite, recent.values())) and any(k.startswith('real_') for k in recent)
     if not begun: return []
     health, words = disc_health(recent)
+    if f['health'] and health!=f['health']:
+        health, words = f['health'], t('{health}, says the log of the last 200 steps', health=f['health'])
     gaps = t('D hears {gaps}', gaps=disc_gaps(recent))
     return [(f'{t("Discriminators")}: {t(words)}', health!='ok'), (gaps, False)]
 

@@ -7,6 +7,7 @@ __all__ = ['MOST_ROWS', 'MOST_SYSTEMS', 'rank', 'choose_clips', 'report', 'run_e
 
 # %% ../../nbs/61_report.ipynb #c38f560a
 import math, os, sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
@@ -18,6 +19,7 @@ from ..config import V1
 from ..base.files import new_file
 from ..base.audio import read_wav
 from ..metrics import METRICS, not_computed
+from ..evaluation.stats import clips_to_prove, least_p
 from ..evaluation.systems import RECORDING, TrainedGenerator, eval_clips, open_systems
 from .player import Track, page, player, png_link, spectrogram_png, translated, web_text, words_of
 from ..eval import (
@@ -189,7 +191,14 @@ def _comparisons(paired, metrics, lang, w):
     yes, no = [s for s,shown in said if shown], [s for s,shown in said if not shown]
     different = _folded(yes, 30, w) if yes else ''
     rest = _fold(w['rest'].format(n=len(no)), no, len(no)<=10) if no else ''
-    return f'<p class="soft">{w["chance"]}</p>{different}{rest}'
+    return f'{_small(paired, lang, w)}<p class="soft">{w["chance"]}</p>{different}{rest}'
+
+def _small(paired, lang, w):
+    "That so few clips can show no difference, where it is so"
+    n, pairs = max(o['n'] for o in paired), max(Counter(o['metric'] for o in paired).values())
+    if least_p(n, pairs)<=.05: return ''
+    return f'<p><strong>{w["small"]}</strong></p>'.format(n=n, pairs=pairs, p=_number(least_p(n, pairs), 2, lang),
+                                               need=clips_to_prove(pairs))
 
 # %% ../../nbs/61_report.ipynb #717b0e57
 def _facts(facts, w):

@@ -9,7 +9,7 @@ __all__ = ['train_cli']
 import logging, os, signal, sys, threading, time, traceback, uuid
 from pathlib import Path
 from fastcore.script import store_true
-from ..base.commands import command
+from ..base.commands import check_there, command, is_path
 
 # %% ../../nbs/35_command.ipynb #52de7abe
 @command
@@ -29,7 +29,7 @@ def train_cli(
     resume:store_true=False, # Continue from the newest checkpoint in OUT (this is the default)
     no_resume:store_true=False, # Refuse to start if OUT already holds checkpoints
     device:str=None, # cpu or cuda; default: the GPU if there is one
-    precision:str=None, # fp32, bf16 or fp16; default: what suits the device
+    precision:str=None, # fp32, bf16, fp16 or auto (measured); default: what suits the device
     procs:int=None, # Processes that train together on this machine; default: one per GPU
     batch_size:int=None, # In place of the preset's: segments of a forward pass, in each process
     grad_accum:int=None, # In place of the preset's: batches in one optimiser step
@@ -48,6 +48,7 @@ def train_cli(
 ):
     "Train a vocoder; the same command goes on where an earlier one stopped"
     started = time.monotonic()
+    _check_files(data, config, init)
     if with_parent: threading.Thread(target=_stop_with, args=(os.getppid(),), daemon=True).start()
     from dataclasses import replace
     from hifigan_ruslan.model.reading import start_weights
@@ -61,6 +62,12 @@ def train_cli(
     _train(procs, data=data, out=out, cfg=cfg, steps=steps, epochs=epochs, hours=hours, init=start,
            resume=not no_resume, device=device, precision=precision, disc_warmup=disc_warmup,
            log_every=log_every, save_minutes=save_minutes, started=started)
+
+def _check_files(data, config, init):
+    "What is not there is said before torch is loaded"
+    check_there(data, 'folder')
+    if config: check_there(config)
+    if init and is_path(init): check_there(init, 'checkpoint file or folder')
 
 # %% ../../nbs/35_command.ipynb #c1100a01
 def _numbers(preset, config, init):
