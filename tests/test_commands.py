@@ -13,9 +13,13 @@ def options_of(name): return [o for o in parser(COMMANDS[name], name)._option_st
 
 def refusal(name, *words):
     "The last line of what the command says to words that it does not take"
+    return said_by(parser(COMMANDS[name], name).parse_args, words, code=2)
+
+def said_by(f, *args, code):
+    "The last line on stderr of what ends with this exit code"
     said = io.StringIO()
-    with contextlib.redirect_stderr(said), pytest.raises(SystemExit) as e: parser(COMMANDS[name], name).parse_args(words)
-    assert e.value.code==2
+    with contextlib.redirect_stderr(said), pytest.raises(SystemExit) as e: f(*args)
+    assert e.value.code==code
     return said.getvalue().splitlines()[-1]
 
 @pytest.mark.parametrize('name', COMMANDS)
@@ -30,6 +34,4 @@ def test_no_option_is_abbreviated(name):
 
 def test_an_option_cut_short_in_the_string_of_options():
     "As hifigan-kaggle push --train '--hour 20' has it, which version 0.1 sent"
-    said = io.StringIO()
-    with contextlib.redirect_stderr(said), pytest.raises(SystemExit) as e: cli.kaggle_cli('push', '--train', '--hour 20')
-    assert e.value.code==1 and '--hours may be meant' in said.getvalue()
+    assert '--hours may be meant' in said_by(cli.kaggle_cli, 'push', '--train', '--hour 20', code=1)
