@@ -1063,8 +1063,9 @@ def brought(root:str='.', # As in `pull`
     with tempfile.TemporaryDirectory(prefix='.hifigan-', dir=out.parent) as d:
         new = Path(d)
         _download(id, new, [] if all else ['--file-pattern', _WANTED])
-        told, place = _told(LastSession(id, state, message, _record_in(new))), _place(new, out)
-        _say_arrived(place, _move(new, place), told, _record_in(new))
+        last, place = LastSession(id, state, message, _record_in(new)), _place(new, out)
+        told = _told(last)
+        _say_arrived(place, _move(new, place), told, last.record)
     return place, told
 
 def _download(id, new, wanted):
