@@ -220,7 +220,7 @@ _NUMBERS = dict(batch_size=('batch_size',), grad_accum=('grad_accum',), lr=('lr_
                 valid_every=('valid_every',))
 # Others -> what says them for a session: the option of hifigan-kaggle, the setting
 _SAID_BY = dict(preset='--preset (PRESET)', config='--config (CONFIG)', init='--init (INIT)', hours='--hours (HOURS)',
-                procs='--procs (PROCS)', no_resume='--new_run (NEW_RUN)', with_parent='the session itself')
+                procs='--procs (PROCS)', no_resume='--new_run (NEW_RUN)', with_parent='the session itself', all_hours='the session itself')
 _TRAIN_RULES = dict(
     precision=(lambda v: v in ('fp32', 'bf16', 'fp16'), 'fp32, bf16 or fp16'),
     device=(lambda v: v=='cuda', 'cuda: --cpu with --minutes tries without a GPU'),
