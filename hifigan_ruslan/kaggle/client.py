@@ -1177,7 +1177,8 @@ def _check_same_run(record, given):
     "ValueError for a change that would make another run of it, which the session would refuse"
     if not record.get('step'): return
     there = record.get('settings') or {}
-    begun = dict(PRESET=str(record.get('preset') or there.get('PRESET') or '').upper(), CORPUS=_short(there.get('CORPUS')))
+    preset = record.get('preset') or there.get('PRESET') or ''
+    begun = dict(PRESET=str(preset).upper(), CORPUS=_short(there.get('CORPUS')))
     asked = dict(PRESET=str(given.get('PRESET', '')).upper(), CORPUS=_short(given.get('CORPUS')))
     for k,v in asked.items():
         if v and begun[k] and v!=begun[k]: raise ValueError(_another_run_asked(k, begun[k], v))
@@ -1185,8 +1186,8 @@ def _check_same_run(record, given):
 def _short(corpus): return _plain(_slug(corpus)) if corpus else ''
 
 def _another_run_asked(name, begun, asked):
-    return (f'Nothing was pushed: the run was begun with {name} = {begun!r}, and {asked!r} would make another run of it. '
-            f'hifigan-kaggle push --{name.lower()} {asked} begins one; continue without that goes on with this one')
+    return (f'Nothing was pushed: the run was begun with {name} = {begun!r}, and {asked!r} would make another run '
+            f'of it. hifigan-kaggle push --{name.lower()} {asked} begins one; continue without that goes on with this one')
 
 def _settings_of(record, here):
     "Those of the last session that are sent again"
