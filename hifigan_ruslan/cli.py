@@ -183,7 +183,8 @@ def _given(action, f, words):
 def _all_right(problems):
     "What a check that has found nothing says; ValueError with what it has found"
     if problems: raise ValueError('\n- '.join(['This is not right:', *problems]))
-    return 'all is as it should be'
+    from hifigan_ruslan.kaggle.client import quota, quota_words
+    return '\n'.join(filter(None, ['all is as it should be', quota_words(quota())]))
 
 def _tell_actions(action, actions):
     "List the actions, as help or after a word that is none of them, and exit"
