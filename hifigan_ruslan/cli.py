@@ -137,10 +137,10 @@ def __getattr__(name):
 # %% ../nbs/80_cli.ipynb #189c03eb
 def kaggle_actions()->dict: # Name -> function
     "What `hifigan-kaggle` can do"
-    from hifigan_ruslan.kaggle import client, kernel
+    from hifigan_ruslan.kaggle import client, kernel, weekly
     return {'build': kernel.build, 'check': client.check, 'weights': kaggle_weights, 'push': client.push,
             'status': client.status, 'logs': client.logs, 'pull': client.pull, 'continue': client.proceed,
-            'budget': kaggle_budget}
+            'train': weekly.train_until, 'budget': kaggle_budget}
 
 def kaggle_weights(
     # universal or another voice, a run, a folder of hifigan-export, or a checkpoint file

@@ -6,7 +6,8 @@
 __all__ = ['run_child', 'processes', 'train_words', 'Session', 'check_device']
 
 # %% ../../nbs/72_session.ipynb #ead8132c
-import difflib, html, inspect, io, math, os, platform, re, shlex, shutil, signal, subprocess, sys, tempfile, threading, time
+import difflib, html, inspect, io, math, os, platform, re, shlex, shutil, signal, subprocess, sys, tempfile
+import threading, time
 from collections.abc import Callable
 from collections import Counter
 from contextlib import contextmanager, redirect_stderr
@@ -121,8 +122,8 @@ _NUMBERS = 'batch_size grad_accum disc_shrink cosine_steps mel_warmup valid_ever
 _GOES_ON = 'a session goes on by itself; NEW_RUN = True begins a new run'
 _OWN = {k: f'{k.upper()} in the first cell says that' for k in ('preset', 'config', 'init', 'hours', 'procs')}
 _OWN |= {k: f"CONFIG = {{{{'{k}': {{}}}}}} in the first cell says that" for k in _NUMBERS}
-_OWN |= dict(lr="CONFIG = {{'lr_g': {0}, 'lr_d': {0}}} in the first cell says that", resume=_GOES_ON, no_resume=_GOES_ON,
-             with_parent='a session does that by itself', all_hours='without --steps and --epochs a session does so')
+_OWN |= dict(lr="CONFIG = {{'lr_g': {0}, 'lr_d': {0}}} in the first cell says that",
+             resume=_GOES_ON, no_resume=_GOES_ON, with_parent='a session does that by itself', all_hours='without --steps and --epochs a session does so')
 
 def train_words(options:str|None, # More options of hifigan-train, as one string
                 refusal:str # What is said of one that a session sets itself, after its name

@@ -273,8 +273,10 @@ def _are_others(wanted, there):
             f'(SHA-256 {there[0][:12]}): an old version may be attached. '
             f'hifigan-kaggle push --init {wanted.partition("@")[0]} attaches the present one; {_OTHERWISE}')
 
+_MORE = 'More than one set of weights is attached'
+
 def _several(wanted, paths):
-    what = f'INIT = {wanted!r} may mean more than one set of weights' if wanted else 'More than one set of weights is attached'
+    what = f'INIT = {wanted!r} may mean more than one set of weights' if wanted else _MORE
     names = [str(_folder_of(p)) for p in paths]
     return f'{what}: {_few(names)}. Say which one, such as INIT = {names[0]!r}; {_OTHERWISE}'
 
