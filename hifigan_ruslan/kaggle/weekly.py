@@ -7,7 +7,6 @@ __all__ = ['session_table', 'train_until']
 
 # %% ../../nbs/77_weekly.ipynb #9168e847
 import hashlib, inspect, json, math, re, time
-from datetime import datetime, timezone
 from pathlib import Path
 from fastcore.basics import patch
 from fastcore.meta import delegates
@@ -124,7 +123,7 @@ def _age(self:_Chain): return f'{(_now()-self.last["began"])/3600:.1f} h since i
 def _is_of_before(self:_Chain, state):
     "Does Kaggle still speak of the session before, just after the push?"
     if _now()-self.last['began']>600: return False
-    return [state, _digest(self.record(state))]==self.last.get('before')
+    return [state, _digest(self._record(state))]==self.last.get('before')
 
 def _wait_until(moment, why):
     "Wait for a moment that may be days away, with a line an hour"
@@ -138,7 +137,7 @@ def _digest(record):
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16] if record else ''
 
 @patch
-def record(self:_Chain, state): return _patiently(record, self.root) if state!='NONE' else {}
+def _record(self:_Chain, state): return _patiently(record, self.root) if state!='NONE' else {}
 
 @patch
 def pick_up(self:_Chain):
@@ -155,7 +154,7 @@ def pick_up(self:_Chain):
 def _settle(self:_Chain, state):
     "Was the session pushed that was being pushed when this was stopped?"
     number = len(self.sessions)
-    if state in _BUSY or [state, _digest(self.record(state))]!=self.last['before']:
+    if state in _BUSY or [state, _digest(self._record(state))]!=self.last['before']:
         self.keep(state='pushed')
         return _say(f'session {number} had been pushed before this was stopped: it is not pushed again')
     self.drop()
@@ -206,7 +205,7 @@ def begin(self:_Chain):
     if self.last.get('reason') and not self.anyway: raise ValueError(self._unmended())
     state = self.state()
     if state in _BUSY: return self.pick_up() or True # somebody has pushed one by hand
-    found = self.record(state)
+    found = self._record(state)
     hours, full = self._hours(found)
     if hours==0: return self._without_quota(quota_words(quota()))
     f, options = self._how(state, found)
@@ -268,7 +267,7 @@ def _enough(self:_Chain):
 @patch
 def bring(self:_Chain, state):
     "Pull what the last session has left, and say what it was; ValueError if that is a reason to stop"
-    found, before = self.record(state), next((s for s in reversed(self.done) if not s['reason']), {})
+    found, before = self._record(state), next((s for s in reversed(self.done) if not s['reason']), {})
     if found and _digest(found)==self.last.get('before', ['', ''])[1]: found = {} # of the session before
     place = _patiently(pull, self.root, str(self.out))
     self.keep(**_facts_of(found), state='ended', kaggle=state, page=_page_in(place),
