@@ -9,6 +9,7 @@ from hifigan_ruslan.config import TINY, save_config
 from hifigan_ruslan.dataset.corpus import synth_corpus
 from hifigan_ruslan.kaggle.session import Session
 from hifigan_ruslan.model.weights import load_generator, read_checkpoint
+from hifigan_ruslan.model.weightset import find_set
 from hifigan_ruslan.step import new_state
 
 NUMBERS = dict(upsample_initial_channel=32, disc_shrink=32, segment_size=2048, batch_size=2, valid_every=20)
@@ -47,9 +48,9 @@ def test_weights_without_a_marker_are_found(kind, layout, root, capsys):
     KINDS[kind](folder)
     for init in ('alice/base', 'base', 'https://www.kaggle.com/datasets/alice/base', f'alice/base/{FILES[kind]}',
                  str(folder), str(folder/FILES[kind])):
-        s = begin(root, init)
-        assert s.init.init==folder/FILES[kind] and s.cfg.lr_g==1e-4, init
-        assert s.init.is_whole==(kind!='exported')
+        assert find_set(root/'input', init).init==folder/FILES[kind], init
+    s = begin(root, 'alice/base')
+    assert s.init.init==folder/FILES[kind] and s.cfg.lr_g==1e-4 and s.init.is_whole==(kind!='exported')
     said = capsys.readouterr().out
     assert f'{FILES[kind]}, which have no marker' in said and 'a new run starts from the weights' in said
 
