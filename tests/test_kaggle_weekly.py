@@ -37,7 +37,8 @@ class Timed(KaggleStub):
 
     def save(self, user, body):
         answer = KaggleStub.save(self, user, body)
-        if 'versionNumber' in answer: self.statuses, self.output, self.until = ['RUNNING'], {}, self.now+3600*hours(body)
+        if 'versionNumber' in answer:
+            self.statuses, self.output, self.until = ['RUNNING'], {}, self.now+3600*hours(body)
         return answer
 
     routes = KaggleStub.routes | {f'{API}kernels.KernelsApiService/SaveKernel': save}
