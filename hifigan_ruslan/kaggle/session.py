@@ -199,9 +199,10 @@ class Session:
                  new_run:bool=False, # Begin a new run, although one is attached
                  cpu:bool=False, # A short try may run without a GPU
                  lang:str='en', # Language of what the session says: en or ru
+                 corpus:str|None=None, # As in `find`, for the record of a session that ends before it
                  started:float|None=None # time.monotonic() from which the time counts; None = now
                 ):
-        self.settings = dict(PRESET=preset, INIT=init, HOURS=hours, MINUTES=minutes, CORPUS=None, PROCS=procs,
+        self.settings = dict(PRESET=preset, INIT=init, HOURS=hours, MINUTES=minutes, CORPUS=corpus, PROCS=procs,
                              TRAIN=train, CONFIG=config, NEW_RUN=new_run, CPU=cpu, LANG=lang)
         self.began, self.root, self.preset = started or time.monotonic(), Path(root), (preset or _NO_PRESET).upper()
         self.procs, self.short, self.cpu, self.lang = procs, minutes is not None, cpu, _language(lang)
@@ -274,7 +275,7 @@ def _why_not(self:Session, run, ids, data):
 def _take_run(self:Session, run, found):
     "Go on with this one; the others are named"
     if self.attached and self.attached.run!=run.run: self._say_once(f'not that one, but {run.words} goes on')
-    self.attached, self.preset = run, run.preset
+    self.attached, self.began_at, self.preset = run, run.step, run.preset
     self.cfg = numbers_asked(run, self.settings['PRESET'], self.settings['CONFIG'])
     for o in {a.run: a for a in found[::-1] if a.run!=run.run}.values(): self._say_once(f'not used: {o.words}')
     self._check_limits(run)
@@ -291,7 +292,7 @@ def _begin_beside(self:Session, found, damaged, reasons):
     tries = [a for a in found if a.record.get('short')]
     if self.short or damaged or len(tries)<len(found): raise ValueError(self._cannot_go_on(found, damaged, reasons))
     self._say_once(f'{tries[0].words} is of a short try, on other clips than a whole session takes: a new run is begun')
-    self.attached = None
+    self.attached, self.began_at = None, 0
     self._numbers_of_try(tries[0])
     self._choose_start(self.settings['INIT'])
 
@@ -440,7 +441,7 @@ def find(self:Session, where:str|None=None # Folder of the recordings, if not to
         )->Corpus:
     "Find the recordings among what is attached"
     print(tree(self.input))
-    self.settings['CORPUS'] = where
+    where = self.settings['CORPUS'] = where or self.settings['CORPUS']
     corpus = find_corpus(find_speech(self.input, where))
     if self.short and len(corpus.files)>300: corpus = _some_clips(corpus)
     self._choose_run(corpus.files)
@@ -467,7 +468,7 @@ def resume(self:Session, data:SpeechData # From `prepare`
     with self.trouble('the run could not be copied here'):
         if self.attached: self._go_on()
         else: self._begin_anew()
-    self.begun, self.began_at = True, self.attached.step if self.attached else 0
+    self.begun = True
     print(self._until())
 
 @patch
@@ -739,8 +740,9 @@ def _note_facts(self:Session, facts):
 def _budget(self:Session, facts):
     "The table for the speed of this session; a try says nothing of the corpus, nor of a session's length"
     whole = {} if self.short else dict(utterances=self.utterances, session_hours=self.seconds/3600)
-    return budget_table(facts['steps_per_s'], facts['batch'], **whole)
+    return budget_table(facts['steps_per_s'], facts['batch'], reached=facts['step'], **whole)
 
+# %% ../../nbs/72_session.ipynb #d2aa0015
 @patch
 def _next_command(self:Session, facts):
     "The command of the next session; and where a limit of the user's is reached, how it goes beyond"
