@@ -62,7 +62,8 @@ def test_attached_weights_are_taken_without_being_asked_for(kind, root):
 
 def test_a_run_that_is_attached_is_no_start_unless_asked_for(root):
     of_a_run(root/'input'/LAYOUTS['new'])
-    assert begin(root).init is None
+    assert begin(root, new_run=True).init is None
+    assert begin(root, 'alice/base', new_run=True).init.name=='best'
 
 def refused(root, *words, **kw):
     "The session ends in its first minute, with words that tell how to do without"
@@ -142,7 +143,7 @@ def test_a_run_starts_from_an_official_pair_and_goes_on_without_it(root, capsys)
     second = begin(root, 'base')
     second.resume(second.prepare(second.find()))
     said = capsys.readouterr().out
-    assert "INIT = 'base' is not used if the run in" in said and 'it was begun from trained weights' in said
+    assert "INIT = 'base' is not used, as it is for a new run" in said and 'going on from' in said
     assert second.cfg.lr_g==1e-4 and second.facts()['step']==10
     assert (second.run/'log.csv').read_text()==first_log
 
