@@ -52,6 +52,7 @@ class KaggleStub:
         self.made = {}                            # id of a dataset -> the body with which it was made
         self.dataset_statuses = ['READY']         # as `statuses`
         self.dataset_answer = None                # as `save_answer`, for a new dataset or a new version
+        self.files_of = {}                        # id of a dataset that is not made here -> name -> bytes
         self.lag = 0                              # so many readings of a dataset still get the version before
         self.zipped = False                       # a single file comes as FILE.zip
         self.unreadable = None                    # HTTP status with which the reading of a dataset's file ends
@@ -201,7 +202,10 @@ class KaggleStub:
         return Elsewhere(f'{self.url}/files/datasets/{quote(name)}')
 
     def list_files(self, user, body):
-        files = self.stored[self.known_dataset(body)][-1]
+        "Of one that was not made here, as it is in `datasets`, nothing is told but that it is there"
+        id = f"{body['ownerSlug']}/{body['datasetSlug']}"
+        others = self.datasets-{*self.stored}
+        files = self.files_of.get(id, {}) if id in others else self.stored[self.known_dataset(body)][-1]
         return dict(datasetFiles=[dict(name=n, totalBytes=len(b), creationDate='2026-11-01T00:00:00Z')
                                   for n,b in files.items()])
 
