@@ -14,6 +14,7 @@ from hifigan_ruslan.step import new_state
 
 NUMBERS = dict(upsample_initial_channel=32, disc_shrink=32, segment_size=2048, batch_size=2, valid_every=20)
 CFG = replace(TINY, **NUMBERS)
+no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
 LAYOUTS = dict(new='datasets/alice/base', old='base')
 
 def state(seed=3, cfg=CFG):
@@ -122,6 +123,8 @@ def test_what_is_attached_is_named_where_the_name_is_wrong(root):
     ('--no_resume', 'NEW_RUN = True'),
     ('--precision half', 'choose one of fp32'),
     ('--device gpu', 'TRAIN: '),
+    ('--device cpu', 'CPU = True'),
+    pytest.param('--device cuda', 'torch sees no CUDA GPU', marks=no_gpu),
     ('--steps 1e5', 'invalid int value'),
     ('/home/me/data', 'unrecognized arguments: /home/me/data')])
 def test_what_cannot_stand_in_train_ends_the_session_at_once(train, words, root):

@@ -252,7 +252,7 @@ class Session:
         self.input, self.working = self.root/'input', self.root/'working'
         self.run = self.working/'run'
         self.attached, self.begun, self.began_at, self.proved, self.told = None, False, 0, set(), set()
-        check_device(self.train_options)
+        check_device(self.train_options, cpu)
         self._choose_start(init)
         self._choose_run()
         self._settle_start(init)
@@ -281,12 +281,15 @@ def _settle_start(self:Session, asked):
         if self.no_start: self._say_once(f'(no new run could start so: {self.no_start})')
     elif self.no_start: raise self.no_start
 
-def check_device(words:list # From `train_words`
+def check_device(words:list, # From `train_words`
+                 cpu:bool=False # As in `Session`
                 ):
-    "ValueError for a device that this machine has not"
+    "ValueError for a device that this machine has not, or on which nobody wants to wait"
     device = parsed(train_cli, ['DATA', 'OUT', *words], 'hifigan-train')['device']
-    try: choose_device(device)
+    try: kind = choose_device(device)[0].type
     except ValueError as e: raise ValueError(f'TRAIN: {e}') from None
+    if device and kind!='cuda' and not cpu:
+        raise ValueError(f'TRAIN: --device {device} leaves the GPUs idle; a short try may do without: CPU = True')
 
 # %% ../../nbs/72_session.ipynb #885588be
 @patch
