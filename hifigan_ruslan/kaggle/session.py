@@ -31,7 +31,7 @@ from ..checkpoint import claim_run, init_weights
 from ..training.logging import plot_curves
 from ..training.command import train_cli
 from .attached import (adopt, attached, find_speech, first_whole, inputs, mounts, numbers_asked,
-                                            tree, why_not, why_other_voice)
+                                            tree, why_not, why_other_voice, with_numbers)
 from .progress import (budget_table, comparison_of, health_of, how_far, in_a_sentence, keep_facts,
                                             pairs_of, run_page, samples_of, start_of)
 
@@ -166,8 +166,8 @@ def _check_values(words):
 # %% ../../nbs/72_session.ipynb #ffc88d86
 def _both_numbers(preset, config):
     "Numbers of a run from trained weights (True), and from scratch (False)"
-    own = dict(keep_epochs=2) | (config or {})
-    return {warm: replace(fine_tuning(named(preset)) if warm else named(preset), **own) for warm in (True, False)}
+    both = {True: fine_tuning(named(preset)), False: named(preset)}
+    return {warm: with_numbers(cfg, config) for warm,cfg in both.items()}
 
 def _begins(init, asked):
     "From what a new run would start, in a line"
@@ -437,7 +437,8 @@ def _to_attach(self:Session, run):
     "The same where the recordings are others"
     if self.short and not run.record.get('short'):
         return 'A short try (MINUTES) may take other clips than the run: take MINUTES back'
-    return 'Attach the recordings that it was trained on, all of them (CORPUS says which are taken)'
+    return ('Attach the recordings that it was trained on, all of them (CORPUS says which are taken)'
+            f', or begin a new run from its weights (NEW_RUN = True, INIT = {str(run.run)!r})')
 
 # %% ../../nbs/72_session.ipynb #d2aa0007
 def _limits(words):
