@@ -839,8 +839,9 @@ def _say_outcome(self:Session, hours):
 def _verdict(self:Session, files):
     "The error of a session that was no good one: why, and what is there all the same"
     ends = dict(failed='failed', stopped='was stopped').get(self.outcome, 'has trained, but not all went well after it')
-    kept = f' What is kept: {self.run/"checkpoints"} has {", ".join(p.name for p in files)}.' if files else ''
-    return f'The session {ends}: {self.why or "; ".join(self.failed_later)}. {self.summary()}{kept}'
+    there = f'{self.run/"checkpoints"} has {", ".join(p.name for p in files)}'
+    kept = f' {self.summary()} What is kept: {there}.' if files else ''
+    return f'The session {ends}: {self.why or "; ".join(self.failed_later)}.{kept}'
 
 # %% ../../nbs/72_session.ipynb #40f77d3c
 @patch
@@ -866,7 +867,7 @@ def _note_facts(self:Session, facts):
 
 @patch
 def _budget(self:Session, facts):
-    "What more sessions cost at this speed, and what they promise by the run's own curve, and by the official one if it fits"
+    "What more sessions cost, and what they promise: by the run's own curve, by the official one if it fits"
     official = [budget_table(facts['steps_per_s'], facts['batch'], self._utterances(), self._session_hours())]
     return '\n'.join([self._costs(facts), *self._outlook(), *official*self._is_as_official(facts)])
 
