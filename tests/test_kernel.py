@@ -275,7 +275,7 @@ def test_sigterm(python, pushed, tmp_path, whom, procs):
     lines, told, run = [], False, tmp_path/'working'/'run'
     for line in p.stdout:
         lines.append(line)
-        if not told and line.startswith('step 30/'):
+        if not told and line.startswith('step 30 '):
             child = min(processes_with(f'{tmp_path}/temp/data_try {run}'))
             parent = int((Path('/proc')/str(child)/'stat').read_text().rpartition(')')[2].split()[1])
             os.kill(dict(training=child, notebook=parent, papermill=p.pid)[whom], signal.SIGTERM)
@@ -292,13 +292,16 @@ def test_sigterm(python, pushed, tmp_path, whom, procs):
 
 @slow
 def test_corrupt_checkpoint_and_one_gpu_missing(python, pushed, tmp_path):
-    "A damaged checkpoint is passed over; processes that cannot meet are replaced by one"
+    "Damaged checkpoints end the session at once, unless a new run is asked for; processes that cannot meet become one"
     attach(tmp_path, 'new', 'A')
     old = tmp_path/'input/notebooks/alice/hifigan-ruslan-train/run/checkpoints'; old.mkdir(parents=True)
     (old/'last.pt').write_bytes(b'PK'*5000); (old/'best.pt').touch()
     no_network = dict(GLOO_SOCKET_IFNAME='none0')
     with mounted_read_only(tmp_path/'input'):
-        log, code = execute(python, pushed, tmp_path, PROCS=2, TRAIN='--steps 20', env=no_network)
+        log, code = execute(python, pushed, tmp_path)
+        assert code!=0 and 'none of its checkpoints can be read' in log and 'NEW_RUN = True' in log, log
+        assert not (tmp_path/'working/run').exists()
+        log, code = execute(python, pushed, tmp_path, PROCS=2, TRAIN='--steps 20', NEW_RUN=True, env=no_network)
     trained(tmp_path, log, code, 20)
     assert log.count('passed over:')==2, log
     for words in ('2 processes could not work together', 'one process trains alone', 'a new run'):

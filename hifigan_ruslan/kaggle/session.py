@@ -22,12 +22,13 @@ from ..base.files import claim, new_file
 from ..dataset.corpus import Corpus, find_corpus
 from ..dataset.prepare import prepare as prepared
 from ..data import SpeechData
-from ..model.reading import open_checkpoint
 from ..model.weights import differing, read_checkpoint
 from ..model.weightset import MODEL, find_set, why_unfit
-from ..checkpoint import claim_run, why_other
+from ..model.reading import open_checkpoint
+from ..checkpoint import claim_run
 from ..training.logging import plot_curves
-from .attached import RUSLAN_TERMS, adopt, find_speech, mounts, newest, terms_of, tree
+from .attached import (RUSLAN_TERMS, adopt, attached, find_speech, first_whole, inputs, mounts,
+                                            numbers_asked, terms_of, tree, why_not, why_other_voice)
 from .progress import (budget_table, comparison_of, health_of, how_far, in_a_sentence, keep_facts,
                                             outlook, pairs_of, run_page, samples_of, start_of)
 
@@ -150,6 +151,10 @@ def _time_above_0(given):
     if not given>0: raise ValueError(f'The time of a session must be above 0, found {given}')
     return given
 
+def _language(lang):
+    if lang not in ('en', 'ru'): raise ValueError(f"LANG must be 'en' or 'ru', found {lang!r}")
+    return lang
+
 # %% ../../nbs/72_session.ipynb #919c12bc
 def _scratch(root):
     "A folder for what need not be kept: on Kaggle's temporary disk"
@@ -187,29 +192,35 @@ _NOT_IN_TRAIN = 'cannot stand in TRAIN: PRESET, INIT, HOURS, PROCS and CONFIG sa
 class Session:
     "What the cells of the train notebook do, one method each"
     def __init__(self,
-                 preset:str='SEED', # Model and training, a name of `PRESETS`
+                 # Model and training, a name of `PRESETS`; None = that of the attached run, else SEED
+                 preset:str|None=None,
                  hours:float=11., # Wall-clock time of the session, h
                  minutes:float|None=None, # A short try instead, min: on 300 clips
                  procs:int|None=None, # Training processes; None = one for each GPU
                  train:str='', # More options of hifigan-train, such as '--precision fp32'
-                 config:dict|None=None, # Other numbers than the preset's, such as dict(batch_size=8)
+                 # Other numbers than the preset's, such as dict(batch_size=8); None = those of the attached run, if any
+                 config:dict|None=None,
                  root:str|Path='/kaggle', # Has input/ and working/
                  # Weights to start from, as in `find_set`: a name, or a path;
                  # None = those that are attached, if any; 'scratch' = none
                  init:str|None=None,
-                 started:float|None=None, # time.monotonic() from which the time counts; None = now
-                 new_run:bool=False, # Begin a new run although one is attached
+                 new_run:bool=False, # Begin a new run, although one is attached
                  cpu:bool=False, # A short try may run without a GPU
-                 lang:str='en' # or ru: of what the session says
+                 lang:str='en', # Language of what the session says: en or ru
+                 started:float|None=None # time.monotonic() from which the time counts; None = now
                 ):
-        self.began, self.root, self.preset = started or time.monotonic(), Path(root), preset
-        self.procs, self.short, self.cpu, self.lang = procs, minutes is not None, cpu, lang
+        self.settings = dict(PRESET=preset, INIT=init, HOURS=hours, MINUTES=minutes, CORPUS=None, PROCS=procs,
+                             TRAIN=train, CONFIG=config, NEW_RUN=new_run, CPU=cpu, LANG=lang)
+        self.began, self.root, self.preset = started or time.monotonic(), Path(root), (preset or _NO_PRESET).upper()
+        self.procs, self.short, self.cpu, self.lang = procs, minutes is not None, cpu, _language(lang)
         self.seconds = 60*_time_above_0(minutes) if self.short else 3600*_time_above_0(hours)
-        self.both = _both_numbers(preset, config)
+        self.both = _both_numbers(self.preset, config)
         self.train_options = train_words(train, _NOT_IN_TRAIN)
         self.input, self.working = self.root/'input', self.root/'working'
         self.run = self.working/'run'
+        self.attached, self.begun, self.began_at, self.proved, self.told = None, False, 0, set(), set()
         self._choose_start(init)
+        self._choose_run()
         self.problems, self.outcome, self.used = [], 'not trained', 1
         self._open(init)
 
@@ -225,6 +236,166 @@ class Session:
         "Time until the session must have ended"
         return self.began+self.seconds-time.monotonic()
 
+# %% ../../nbs/72_session.ipynb #d2aa0002
+_NO_PRESET = 'SEED' # The preset of a new run for which none is asked
+_NEW = 'or set NEW_RUN = True, which begins a new run and leaves that one as it is'
+
+@patch
+def _choose_run(self:Session, ids=None, data=None):
+    "Find the run that goes on, with which numbers; ValueError where one is attached and cannot. None = not known yet"
+    found, damaged = self._runs_there()
+    if self.settings['NEW_RUN'] and not self.begun: return self._leave_runs(found, damaged)
+    reasons = {a.path: self._why_not(a, ids, data) for a in found}
+    for path,why in reasons.items():
+        if why: self._say_once(f'passed over: {path} was {why}')
+    run = self._first_whole([a for a in found if not reasons[a.path]])
+    if run: return self._take_run(run, found)
+    if found or damaged: self._begin_beside(found, damaged, reasons)
+
+@patch
+def _runs_there(self:Session):
+    "Checkpoints to go on from, the most steps first, and files of runs of which none can be read"
+    only_own = self.settings['NEW_RUN'] and self.begun
+    found, damaged = attached([self.run, *([] if only_own else mounts(self.input))], self._say_once)
+    found = sorted((a for a in found if not self._is_init(a.path)), key=lambda a: (-a.step, self.run!=a.run))
+    readable = {a.path.parent for a in found}
+    return found, [p for p in damaged if p.parent not in readable and not self._is_init(p)]
+
+@patch
+def _is_init(self:Session, checkpoint):
+    "Is it in a folder that INIT names, and not in the output of a session?"
+    asked = (self.settings['INIT'] or '').partition('@')[0]
+    if not asked or (checkpoint.parents[2]/'session.json').exists(): return False
+    here, name = self.input/asked, Path(asked).parts[-2:]
+    mounted = [m for m in mounts(self.input) if m.parts[-len(name):]==name or m==self.input/name[-1]]
+    return any(p in (checkpoint, *checkpoint.parents) for p in (here, *mounted))
+
+@patch
+def _why_not(self:Session, run, ids, data):
+    "Why a run cannot go on in this session, as far as it is known by now"
+    cfg = numbers_asked(run, self.settings['PRESET'], self.settings['CONFIG'])
+    other = why_other_voice(run, ids) if ids is not None else ''
+    return why_not(run, cfg, data and data.fingerprint) or other
+
+# %% ../../nbs/72_session.ipynb #d2aa0003
+@patch
+def _take_run(self:Session, run, found):
+    "Go on with this one; the others are named"
+    if self.attached and self.attached.run!=run.run: self._say_once(f'not that one, but {run.words} goes on')
+    self.attached, self.preset = run, run.preset
+    self.cfg = numbers_asked(run, self.settings['PRESET'], self.settings['CONFIG'])
+    for o in {a.run: a for a in found[::-1] if a.run!=run.run}.values(): self._say_once(f'not used: {o.words}')
+    self._check_limits(run)
+
+@patch
+def _leave_runs(self:Session, found, damaged):
+    "Begin a new run; which ones are left is said"
+    left = [a.words for a in {a.run: a for a in found[::-1]}.values()] or list(map(str, damaged))
+    if left: self._say_once(f'NEW_RUN = True: a new run is begun. Left as it is: {"; ".join(left)}')
+
+@patch
+def _begin_beside(self:Session, found, damaged, reasons):
+    "A new run beside those that cannot go on, if they are only short tries; else ValueError"
+    tries = [a for a in found if a.record.get('short')]
+    if self.short or damaged or len(tries)<len(found): raise ValueError(self._cannot_go_on(found, damaged, reasons))
+    self._say_once(f'{tries[0].words} is of a short try, on other clips than a whole session takes: a new run is begun')
+    self.attached = None
+    self._numbers_of_try(tries[0])
+    self._choose_start(self.settings['INIT'])
+
+@patch
+def _numbers_of_try(self:Session, run):
+    "Those that the short try was asked for, where nothing else is asked for now"
+    asked = run.record.get('settings') or {}
+    config = self.settings['CONFIG'] if self.settings['CONFIG'] is not None else asked.get('CONFIG')
+    self.preset = self.settings['PRESET'] or run.preset
+    self.both = _both_numbers(self.preset, config)
+
+@patch
+def _first_whole(self:Session, found):
+    "The first that can be read to the last byte; none is read twice"
+    def of(a): return a.path, a.path.stat().st_mtime_ns
+    if found and of(found[0]) in self.proved: return found[0]
+    run = first_whole(found, self._say_once)
+    if run: self.proved.add(of(run))
+    return run
+
+@patch
+def _say_once(self:Session, line):
+    "Each line is said the first time"
+    if line not in self.told: print(line)
+    self.told.add(line)
+
+# %% ../../nbs/72_session.ipynb #d2aa0005
+@patch
+def _cannot_go_on(self:Session, found, damaged, reasons):
+    "Why the session ends here, and what to do"
+    whole = [a for a in found if reasons[a.path]]
+    if not whole: return self._all_damaged(found, damaged)
+    first = whole[0]
+    return (f'The session was not begun: {first.words} is attached, and cannot go on: '
+            f'it was {reasons[first.path]}. {self._to_take_back(first)}, {_NEW}')
+
+@patch
+def _all_damaged(self:Session, found, damaged):
+    files = ', '.join(str(p) for p in [*(a.path for a in found), *damaged])
+    return ('The session was not begun: a run is attached, and none of its checkpoints can be read '
+            f'({files}). Attach an older output of it, {_NEW}')
+
+@patch
+def _to_take_back(self:Session, run):
+    "What to do so that it goes on"
+    preset, config = self.settings['PRESET'], self.settings['CONFIG']
+    if not why_not(run, numbers_asked(run, preset, config)): return self._to_attach(run)
+    said = [f'{k} = {v!r}' for k,v in dict(PRESET=preset, CONFIG=config).items() if v is not None]
+    return f'Take {" and ".join(said)} back (None: with the numbers of the run)'
+
+@patch
+def _to_attach(self:Session, run):
+    "The same where the recordings are others"
+    if self.short and not run.record.get('short'):
+        return 'A short try (MINUTES) may take other clips than the run: take MINUTES back'
+    return 'Attach the recordings that it was trained on, all of them (CORPUS says which are taken)'
+
+# %% ../../nbs/72_session.ipynb #d2aa0007
+def _limits(words):
+    "Names and values of the options that end a run, among words of hifigan-train"
+    pairs = (w.split('=', 1) if '=' in w else (w, value) for w,value in zip(words, [*words[1:], '']))
+    return {name: _whole_number(name, value) for name,value in pairs if name in _ENDS}
+
+_ENDS = {'--steps': 'step', '--epochs': 'epoch'} # The first goes before the second
+
+def _whole_number(name, text):
+    if text.isdecimal() and int(text): return int(text)
+    raise ValueError(f'TRAIN: {name} must be a whole number above 0, found {text!r}')
+
+@patch
+def _limit(self:Session):
+    "The end that the user has set for the run: step or epoch, which one, and in which setting; None = the time alone"
+    limits, config = _limits(self.train_options), self.settings['CONFIG'] or {}
+    for name in _ENDS:
+        if name in limits: return _ENDS[name], limits[name], f'TRAIN = {self.settings["TRAIN"]!r}'
+    return ('epoch', config['epochs'], f'CONFIG = {config!r}') if 'epochs' in config else None
+
+@patch
+def _limit_reached(self:Session, facts):
+    "The limit of the user's that ends a run which is so far, in words; '' = none does"
+    kind, limit, said = self._limit() or ('', 0, '')
+    return f'{kind} {limit:,}, at which {said} ends the run' if limit and facts.get(kind, 0)>=limit else ''
+
+@patch
+def _until(self:Session):
+    "Where this session ends, in a line"
+    if limit := self._limit(): return f'until {limit[0]} {limit[1]:,}, as {limit[2]} says, or the end of the time'
+    return f'until the time is over, however many epochs that are (the preset has {self.cfg.epochs})'
+
+@patch
+def _check_limits(self:Session, run):
+    "ValueError where there is nothing to train"
+    if reached := self._limit_reached(run.values):
+        raise ValueError(f'The session was not begun: {run.words} has reached {reached}, so nothing would be trained. '
+                         'Take that limit back to train until the time is over, or ask for more')
+
 # %% ../../nbs/72_session.ipynb #279bfeb7
 # MiB kept free in `working` until the end, without which Kaggle could not write the notebook itself to a full disk
 _RESERVE = 16
@@ -238,7 +409,7 @@ def _open(self:Session, asked):
     self._hold()
     self._note()
     print(self._what_there_is())
-    print(_begins(self.init, asked))
+    print(self._begins_or_goes_on(asked))
     self._check_machine()
     self._note()
 
@@ -264,6 +435,16 @@ def trouble(self:Session, then:str # What this means for the user
     "The block may fail for reasons that lie in the machine; that is said, and the session goes on"
     try: yield
     except OSError as e: self.problem(f'{e}; {then}')
+
+# %% ../../nbs/72_session.ipynb #d2aa0008
+@patch
+def _begins_or_goes_on(self:Session, asked):
+    "From what the session will train, in a line"
+    if not self.attached: return _begins(self.init, asked)
+    begun = 'from trained weights' if self.attached.warm else 'from scratch'
+    anew = bool(self.init)!=self.attached.warm
+    words = f'going on from {self.attached.words}'
+    return words + f': it was begun {begun}, and goes on with the numbers of such a run'*anew
 
 # %% ../../nbs/72_session.ipynb #aba74412
 @patch
@@ -366,7 +547,7 @@ def _with_record(begin):
 @patch
 def _begin_record(self:Session, given):
     "What the record needs, whatever is refused later"
-    self.began, self.preset = time.monotonic(), given['preset']
+    self.began, self.preset = time.monotonic(), given['preset'] or ''
     self.root = Path(given['root'])
     self.working = self.root/'working'
     self.run = self.working/'run'
@@ -467,11 +648,14 @@ def find(self:Session, where:str|None=None # The recordings: a folder, or the da
         )->Corpus:
     "Find the recordings among what is attached"
     print(tree(self.input))
+    self.settings['CORPUS'] = where
     folder = find_speech(self.input, where)
     corpus = find_corpus(folder)
     self.texts, self.clips, self.terms = corpus.texts, len(corpus.files), terms_of(self.input, folder)
     print(self.terms)
-    return _some_clips(corpus) if self.short and len(corpus.files)>300 else corpus
+    if self.short and len(corpus.files)>300: corpus = _some_clips(corpus)
+    self._choose_run(corpus.files)
+    return corpus
 
 def _some_clips(corpus):
     "At most 300 of them, at even distances"
@@ -497,23 +681,29 @@ def _parts(train, valid, test):
 @patch
 def resume(self:Session, data:SpeechData # From `prepare`
           ):
-    "Bring the newest checkpoint of this run, wherever it is attached, into the working folder"
+    "Bring the run that goes on, wherever it is attached, into the working folder; or make room for a new one"
+    self._choose_run(data=data)
     with self.trouble('the run could not be copied here'):
-        cfgs = self.cfg, self.both[self.cfg is self.both[False]] # a run goes on with the numbers that it was begun with
-        here, step = newest([self.run], cfgs, data)
-        there, more = newest(mounts(self.input), cfgs, data)
-        if not here and self._is_taken(): self._aside()
-        if more>step: self._bring(there, more)
-        else: print(f'going on from {here}, step {step}' if here else 'a new run: no checkpoint of it is attached')
-        if more or step: self._as_begun(there if more>step else here, data)
-        elif self.init: self._note_start()
+        if self.attached: self._go_on()
+        else: self._begin_anew()
+    self.begun, self.began_at = True, self.attached.step if self.attached else 0
+    print(self._until())
 
 @patch
-def _bring(self:Session, checkpoint, step):
-    "Copy the run of an attached checkpoint here"
-    if self._refused(): self._aside()
-    adopt(checkpoint, self.run, self.problem)
-    print(f'going on from {checkpoint}, step {step}')
+def _go_on(self:Session):
+    "From the checkpoint that was chosen"
+    checkpoint = self.attached.path
+    if self.run not in checkpoint.parents:
+        if self._is_taken(): self._aside()
+        adopt(checkpoint, self.run, self.problem)
+    print(f'going on from {checkpoint}, step {self.attached.step}')
+
+@patch
+def _begin_anew(self:Session):
+    "A new run"
+    if self._is_taken(): self._aside()
+    print('a new run' + ': no checkpoint of it is attached'*(not self.settings['NEW_RUN']))
+    if self.init: self._note_start()
 
 @patch
 def _is_taken(self:Session):
@@ -533,18 +723,9 @@ def _aside(self:Session):
     "Move a run that cannot go on out of the way"
     to = next(p for i in range(1, 1000) if not (p := self.run.with_name(f'run_old{i}')).exists())
     self.run.rename(to)
-    print(f'{self.run} belongs to another run or cannot be read: it is in {to} now')
+    print(f'{self.run} is not the run that is trained now: it is in {to} now')
 
 # %% ../../nbs/72_session.ipynb #74976173
-@patch
-def _as_begun(self:Session, checkpoint, data):
-    "Take the numbers of the run that goes on"
-    ck = read_checkpoint(checkpoint, whole=False)
-    warm = bool(why_other(ck, self.both[False], data.fingerprint))
-    begun = 'from trained weights' if warm else 'from scratch'
-    if self.both[warm]!=self.cfg: print(f'it was begun {begun}, and goes on with the numbers of such a run')
-    self.cfg = self.both[warm]
-
 @patch
 def _note_start(self:Session):
     "Keep what the run starts from"
@@ -561,10 +742,9 @@ def train(self:Session, data:SpeechData # From `prepare`
     self.resume(data)
     self._config = Path(tempfile.mkdtemp(prefix='hifigan-'))/'config.json' # one in `scratch` may be the user's
     save_config(self.cfg, self._config)
-    before = self._step_saved()
     self._note()
     code = self._fit_together(data)
-    self.outcome, self.why = self._judged(code, before)
+    self.outcome, self.why = self._judged(code)
     if self.why and self.why not in self.problems: self.problem(self.why)
     self._note()
 
@@ -594,10 +774,10 @@ def _hours_to_train(self:Session):
 
 # %% ../../nbs/72_session.ipynb #e3c8995c
 @patch
-def _judged(self:Session, code, before):
-    "The outcome of the training, and why, from its exit code and the step from which it went on"
-    more = self.facts().get('step', 0)-before
-    if code: return 'failed', f'training ended with {_exit(code)}; its last words: {self._words}{_advice(self._words)}'
+def _judged(self:Session, code):
+    "The outcome of the training, and why, from its exit code and how far it has come"
+    more = self.facts().get('step', 0)-self.began_at
+    if code: return 'failed', _with_advice(f'training ended with {_exit(code)}; its last words: {self._words}')
     if self.stopped: return 'stopped', f'{self.stopped}: all is saved, {max(0, more):,} steps were trained'
     if more<=0: return 'failed', f'no step was trained: {self._words or self.problems[-1]}'
     return 'trained', ''
@@ -609,16 +789,9 @@ def _exit(code):
 _ADVICE = {'out of memory': "take a smaller batch: CONFIG = {'batch_size': 2, 'grad_accum': 4}, or PRESET = 'V2'",
            'the disk is full': "keep fewer checkpoints: CONFIG = {'keep_epochs': 1}",
            'not finite': "train with TRAIN = '--precision fp32', or with smaller lr_g and lr_d in CONFIG",
-           '(SIGKILL)': 'the machine may have run out of memory'}
+           '(SIGKILL)': 'see in the log whether the memory of the machine was full'}
 
-def _advice(words): return ''.join(f'. To do: {todo}' for said,todo in _ADVICE.items() if said in words)
-
-@patch
-def _step_saved(self:Session):
-    "The step from which the training will go on"
-    last = self.run/'checkpoints'/'last.pt'
-    if not last.is_file(): return 0
-    return read_checkpoint(last, whole=False).get('step', 0)
+def _with_advice(words): return words+''.join(f'. To do: {todo}' for said,todo in _ADVICE.items() if said in words)
 
 # %% ../../nbs/72_session.ipynb #ddb46a3b
 @patch
@@ -627,7 +800,7 @@ def _train_command(self:Session, data, n, hours):
     return [sys.executable, '-m', 'hifigan_ruslan.training.command', str(data.path), str(self.run),
             '--config', str(self._config), '--hours', f'{hours:.6f}', '--procs', str(n),
             '--log_every', '10' if self.seconds<3600 else '100', '--with_parent',
-            *self.train_options, *self._init_words()]
+            *self.train_options, *self._init_words(), *([] if self._limit() else ['--all_hours'])]
 
 @patch
 def _init_words(self:Session):
@@ -849,7 +1022,7 @@ def _all_facts(self:Session):
     "What session.json says"
     facts = dict(outcome=self.outcome, preset=self.preset, short=self.short, version=__version__,
                  batch=self.cfg.batch_total*self.used, hours=(time.monotonic()-self.began)/3600, problems=self.problems)
-    return facts | self.facts() | self._facts_of_start()
+    return facts | self.facts() | self._facts_of_start() | self._facts_to_go_on()
 
 @patch
 def _facts_of_start(self:Session):
@@ -873,10 +1046,32 @@ def _budget(self:Session, facts):
 
 @patch
 def _next_command(self:Session, facts):
-    "The command of the next session; after the preset's last epoch it must ask for more of them"
-    epochs = self.cfg.epochs
-    if facts.get('epoch', 0)<epochs: return 'hifigan-kaggle continue'
-    return f"hifigan-kaggle continue --train '--epochs {2*epochs}' (as all {epochs} epochs of the preset are done)"
+    "The command of the next session; and where a limit of the user's is reached, how it goes beyond"
+    reached = self._limit_reached(facts)
+    return self._command_on(reached) + f' (beyond {reached})'*bool(reached)
+
+@patch
+def _command_on(self:Session, reached):
+    "The command of the next session; a limit that is reached is taken back, one in CONFIG doubled"
+    if not reached: return 'hifigan-kaggle continue'
+    if 'CONFIG' in reached: return f"hifigan-kaggle continue --config {_as_options(_further(self.settings['CONFIG']))}"
+    return f'hifigan-kaggle continue --train={shlex.quote(shlex.join(_without_ends(self.train_options)))}'
+
+def _without_ends(words):
+    "Words of hifigan-train without those that end a run"
+    return [w for before,w in zip(['', *words], words) if w.partition('=')[0] not in _ENDS and before not in _ENDS]
+
+def _further(config): return config | dict(epochs=2*config['epochs'])
+
+def _as_options(config):
+    "Numbers as the command line takes them"
+    return shlex.quote(' '.join(f'{k}={repr(v).replace(" ", "")}' for k,v in config.items()))
+
+@patch
+def _facts_to_go_on(self:Session):
+    "What the next session is begun with: settings, what was attached, from where this one came, and the command"
+    return dict(settings=self.settings, inputs=inputs(self.input), began_at=self.began_at,
+                next=self._command_on(self._limit_reached(self.facts())))
 
 # %% ../../nbs/72_session.ipynb #1962895b
 _WEEK = 30. # Hours of GPU that Kaggle gives in a week

@@ -1,0 +1,178 @@
+"""Five sessions one after the other, each with the former's output among its inputs: steps only grow, and what the next
+one is told to do is right each time.
+Here by the steps of the kernel in this process, with a clock that does not depend on the machine; NB_FLAGS=slow runs
+the compiled kernel under papermill, with real time."""
+import contextlib, io, json, os, re, shlex, shutil, signal, time
+from dataclasses import replace
+import pytest
+from hifigan_ruslan import train
+from hifigan_ruslan.base.commands import parsed
+from hifigan_ruslan.config import PRESETS, TINY, load_config
+from hifigan_ruslan.dataset.corpus import synth_corpus
+from hifigan_ruslan.kaggle import session as module
+from hifigan_ruslan.kaggle.kernel import compiled
+from hifigan_ruslan.kaggle.session import Session
+from hifigan_ruslan.model.weights import read_checkpoint
+from hifigan_ruslan.training.command import train_cli
+from hifigan_ruslan.training.logging import read_log
+import test_kernel
+from test_kernel import ROOT, execute, processes_with, slow, start
+
+python = test_kernel.python # the fixture
+SMALL = dict(upsample_initial_channel=32, disc_shrink=32, segment_size=2048, batch_size=2, valid_every=20)
+NEW, OLD = 'notebooks/alice/hifigan-ruslan-train', 'hifigan-ruslan-train' # where an output is mounted
+
+class Clock:
+    "Time that passes with each look at it"
+    def __init__(self): self.now = time.monotonic()
+    def monotonic(self):
+        self.now += .15
+        return self.now
+
+def in_this_process(monkeypatch):
+    "Training with one process runs here, by such a clock, and not in a child; several are not tried out first"
+    child = module.run_child
+    def run_child(command, on_line=print, *args, **env):
+        if 'hifigan_ruslan.training.command' not in command: return child(command, on_line, *args, **env)
+        asked = parsed(train_cli, [w for w in command[3:] if w!='--with_parent'], 'hifigan-train')
+        if asked['procs']>1 or asked['all_hours'] and asked['hours']>.1: return child(command, on_line, *args, **env)
+        said = io.StringIO()
+        with monkeypatch.context() as m, contextlib.redirect_stdout(said):
+            m.setitem(train.fit.__globals__, 'time', Clock())
+            train_cli(**asked)
+        for line in said.getvalue().splitlines(): on_line(line)
+        return 0
+    monkeypatch.setattr(module, 'run_child', run_child)
+    monkeypatch.setattr(module, 'processes', lambda wanted, *a, **kw: (wanted or 1, {}))
+
+@pytest.fixture
+def kaggle(tmp_path, monkeypatch):
+    "A place with a corpus; the preset TINY is smaller here, and has two epochs"
+    monkeypatch.setitem(PRESETS, 'TINY', replace(TINY, **SMALL, epochs=2))
+    in_this_process(monkeypatch)
+    synth_corpus(tmp_path/'input/datasets/freezerainml/ruslan', n=12, seconds=1., sample_rate=22050)
+    return tmp_path
+
+def sitting(place, minutes=.4, **settings):
+    "A session as the kernel has it; what it said, and its record"
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        s = Session(minutes=minutes, root=place, cpu=True, **settings)
+        corpus = s.find()
+        data = s.prepare(corpus)
+        s.train(data)
+        s.page(corpus.texts)
+        try: s.end()
+        except ValueError as e: print(e) # a session that has failed says so
+    return said.getvalue(), json.loads((place/'working/session.json').read_text())
+
+def attach(place, mount):
+    "The output of the last session, among the inputs of the next, in place of the one before"
+    for m in (NEW, OLD): shutil.rmtree(place/'input'/m, ignore_errors=True)
+    shutil.move(place/'working', place/'input'/mount)
+    return place/'input'/mount/'run'
+
+def steps_in(run):
+    "Steps of the log, which only grow, and of the checkpoint to go on from"
+    steps = read_log(run/'log.csv')['step'].tolist()
+    assert steps==sorted(set(steps)), steps
+    return int(steps[-1]), read_checkpoint(run/'checkpoints/last.pt', whole=False)['step']
+
+def kill_the_training(monkeypatch, after):
+    "SIGKILL to the child that trains, when it has come so far"
+    heard = Session._line
+    def line(self, text):
+        heard(self, text)
+        if re.match(rf'step {after} ', text):
+            for pid in processes_with(f'{self.run} --config'): os.kill(pid, signal.SIGKILL)
+    monkeypatch.setattr(Session, '_line', line)
+
+def test_five_sessions(kaggle, monkeypatch):
+    # the time is the end, whatever the epochs of the preset
+    said, one = sitting(kaggle, preset='TINY')
+    steps = [one['step']]
+    assert 'out of time' in said and one['epoch']>2 and one['outcome']=='trained' and not one['problems'], said
+    assert 'until the time is over' in said and re.search(r'^step \d+ epoch \d+ \|.* left \|', said, re.M), said
+    assert (one['began_at'], one['next'], one['settings']['PRESET'])==(0, 'hifigan-kaggle continue', 'TINY')
+
+    # a child that is killed: what was saved by then is where the next one goes on
+    attach(kaggle, NEW)
+    with monkeypatch.context() as m:
+        kill_the_training(m, after=steps[0]//20*20+30)
+        said, two = sitting(kaggle, minutes=10.)
+    assert two['outcome']=='failed' and two['began_at']==steps[0] and two['preset']=='TINY', (said, two)
+    assert two['inputs']==['freezerainml/ruslan', 'alice/hifigan-ruslan-train']
+    assert two['next']=='hifigan-kaggle continue'
+    steps.append(read_checkpoint(kaggle/'working/run/checkpoints/last.pt')['step'])
+
+    # two processes, the older layout, and an end that the user has set
+    attach(kaggle, OLD)
+    limit = steps[1]+20
+    said, three = sitting(kaggle, minutes=10., procs=2, train=f'--precision fp32 --steps {limit}')
+    steps.append(three['step'])
+    assert 'processes: 2' in said and three['began_at']==steps[1] and steps[2]==limit, said
+    assert three['next']=="hifigan-kaggle continue --train='--precision fp32'", three
+    assert f"(beyond step {limit}, at which TRAIN = '--precision fp32 --steps {limit}' ends the run)" in said
+    assert shlex.split(three['next'])[-1]=='--train=--precision fp32'
+
+    # with the same end there is nothing to train: said at once, and no session
+    run = attach(kaggle, OLD)
+    with pytest.raises(ValueError, match=f'has reached step {limit}, at which TRAIN = .* nothing would be trained'):
+        sitting(kaggle, train=f'--steps {limit}')
+    assert not list((kaggle/'working').glob('run/checkpoints/*.pt'))
+
+    # last.pt is damaged: the next best is good enough, and that is said
+    whole = (run/'checkpoints/last.pt').read_bytes()
+    (run/'checkpoints/last.pt').write_bytes(whole[:len(whole)//2])
+    said, four = sitting(kaggle)
+    steps.append(four['step'])
+    assert 'last.pt is damaged' in said and 0<four['began_at']<=limit and four['outcome']=='trained', said
+
+    # and on, in the other layout; the numbers are those of the first to the end
+    run = attach(kaggle, NEW)
+    said, five = sitting(kaggle)
+    steps.append(five['step'])
+    assert (five['began_at'], five['next'], five['outcome'])==(steps[3], 'hifigan-kaggle continue', 'trained'), said
+    assert steps==sorted(set(steps)), steps
+    last = kaggle/'working/run'
+    assert steps_in(last)==(steps[-1], steps[-1])
+    cfg = replace(PRESETS['TINY'], keep_epochs=2)
+    assert load_config(last/'config.json')==load_config(run/'config.json')==cfg
+
+def in_papermill(python, text, place, until=None, **settings):
+    "The kernel from its first cell to its last, or until a line is seen: then all of it is killed"
+    settings = dict(PRESET=None, CONFIG=None, CPU=True, MINUTES=1.) | settings
+    if not until: return execute(python, text, place, **settings)
+    p, lines = start(python, text, place, **settings), []
+    for line in p.stdout:
+        lines.append(line)
+        if not re.match(until, line): continue
+        p.kill()
+        for pid in processes_with(str(place)): os.kill(pid, signal.SIGKILL)
+    return ''.join(lines), p.wait()
+
+@slow
+def test_five_sessions_under_papermill(python, tmp_path):
+    text = compiled(ROOT)
+    synth_corpus(tmp_path/'input/datasets/freezerainml/ruslan', n=24, seconds=1., sample_rate=44100)
+    steps = []
+    def sat(mount, **settings):
+        log, code = in_papermill(python, text, tmp_path, **settings)
+        run = tmp_path/'working/run'
+        steps.append(read_checkpoint(run/'checkpoints/last.pt')['step'])
+        record = tmp_path/'working/session.json'
+        facts = json.loads(record.read_text()) if record.exists() else {}
+        return log, code, facts, attach(tmp_path, mount)
+    log, code, facts, run = sat(NEW, PRESET='TINY', CONFIG=SMALL, PROCS=1, TRAIN='--steps 20')
+    assert code==0 and facts['next']=="hifigan-kaggle continue --train=''", log
+    log, code, facts, run = sat(OLD, MINUTES=10., until=r'step 50 ') # killed, notebook and all
+    assert code<0 and facts.get('outcome') in (None, 'running') and 'going on from' in log, log
+    log, code, facts, run = sat(NEW, PROCS=2, MINUTES=10., TRAIN='--steps 60')
+    assert code==0 and facts['began_at']==steps[1] and 'processes: 2' in log, log
+    (run/'checkpoints/last.pt').write_bytes((run/'checkpoints/last.pt').read_bytes()[:9999])
+    log, code, facts, run = sat(OLD, TRAIN='--steps 90')
+    assert code==0 and 'last.pt is damaged' in log and 0<facts['began_at']<=60, log
+    log, code, facts, run = sat(NEW, MINUTES=1.)
+    assert code==0 and facts['next']=='hifigan-kaggle continue' and facts['began_at']==90, log
+    assert 'out of time' in log and steps==sorted(set(steps)), (steps, log)
+    assert facts['preset']=='TINY' and load_config(run/'config.json').upsample_initial_channel==32
