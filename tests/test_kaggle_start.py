@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from hifigan_ruslan.checkpoint import save_checkpoint, save_official
 from hifigan_ruslan.config import TINY, save_config
 from hifigan_ruslan.dataset.corpus import synth_corpus
-from hifigan_ruslan.kaggle.session import Session
+from hifigan_ruslan.kaggle.session import Session, SessionFailed, check_device
 from hifigan_ruslan.model.weights import load_generator, read_checkpoint
 from hifigan_ruslan.model.weightset import find_set
 from hifigan_ruslan.step import new_state
@@ -40,7 +40,7 @@ def root(tmp_path):
 
 def begin(root, init=None, **kw):
     "A session at its first minute's end"
-    return Session('TINY', minutes=1., config=NUMBERS | kw.pop('config', {}), root=root, init=init, **kw)
+    return Session('TINY', minutes=1., config=NUMBERS | kw.pop('config', {}), root=root, init=init, cpu=True, **kw)
 
 @pytest.mark.parametrize('layout', LAYOUTS)
 @pytest.mark.parametrize('kind', KINDS)
@@ -68,7 +68,7 @@ def test_a_run_that_is_attached_is_no_start_unless_asked_for(root):
 
 def refused(root, *words, **kw):
     "The session ends in its first minute, with words that tell how to do without"
-    with pytest.raises((ValueError, FileNotFoundError)) as e: begin(root, **kw)
+    with pytest.raises(SessionFailed) as e: begin(root, **kw)
     for w in (*words, "INIT = 'scratch'"): assert w in str(e.value), e.value
 
 def test_several_candidates_are_named(root):
@@ -123,13 +123,16 @@ def test_what_is_attached_is_named_where_the_name_is_wrong(root):
     ('--no_resume', 'NEW_RUN = True'),
     ('--precision half', 'choose one of fp32'),
     ('--device gpu', 'TRAIN: '),
-    ('--device cpu', 'CPU = True'),
     pytest.param('--device cuda', 'torch sees no CUDA GPU', marks=no_gpu),
     ('--steps 1e5', 'invalid int value'),
     ('/home/me/data', 'unrecognized arguments: /home/me/data')])
 def test_what_cannot_stand_in_train_ends_the_session_at_once(train, words, root):
-    with pytest.raises(ValueError) as e: begin(root, train=train)
+    with pytest.raises(SessionFailed) as e: begin(root, train=train)
     assert words in str(e.value), e.value
+
+def test_a_cpu_must_be_asked_for_by_its_setting():
+    assert check_device(['--device', 'cpu'], cpu=True) is None
+    with pytest.raises(ValueError, match='CPU = True'): check_device(['--device', 'cpu'])
 
 def test_a_run_starts_from_an_official_pair_and_goes_on_without_it(root, capsys):
     base = root/'input'/'base'
