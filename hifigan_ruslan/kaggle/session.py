@@ -1131,7 +1131,7 @@ def _note_facts(self:Session, facts):
 def _budget(self:Session, facts):
     "What more sessions cost, and what they promise: by the run's own curve, by the official one if it fits"
     official = [budget_table(facts['steps_per_s'], facts['batch'], self._utterances(), self._session_hours(),
-                             reached=facts['step'])]
+                             reached=facts.get('step', 0))]
     return '\n'.join([self._costs(facts), *self._outlook(), *official*self._is_as_official(facts)])
 
 # %% ../../nbs/72_session.ipynb #d2aa0015
