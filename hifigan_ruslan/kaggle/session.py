@@ -741,7 +741,7 @@ def _note_facts(self:Session, facts):
 def _budget(self:Session, facts):
     "The table for the speed of this session; a try says nothing of the corpus, nor of a session's length"
     whole = {} if self.short else dict(utterances=self.utterances, session_hours=self.seconds/3600)
-    return budget_table(facts['steps_per_s'], facts['batch'], reached=facts['step'], **whole)
+    return budget_table(facts['steps_per_s'], facts['batch'], reached=facts.get('step', 0), **whole)
 
 # %% ../../nbs/72_session.ipynb #d2aa0015
 @patch
