@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RUSLAN_TERMS', 'mounts', 'tree', 'inputs', 'find_speech', 'slug_of', 'terms_of', 'Attached', 'attached',
-           'numbers_asked', 'why_not', 'why_other_voice', 'first_whole', 'adopt']
+           'numbers_asked', 'with_numbers', 'why_not', 'why_other_voice', 'first_whole', 'adopt']
 
 # %% ../../nbs/70_attached.ipynb #ead8132d
 import json, os, re, shutil
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import NamedTuple
-from ..config import Config, PRESETS, config_from_dict, fine_tuning, preset as named
+from ..config import Config, PRESETS, config_dict, config_from_dict, fine_tuning, preset as named
 from ..base.files import new_file
 from ..model.weights import differing, read_checkpoint
 from ..training.logging import sample_files
@@ -266,13 +266,19 @@ def numbers_asked(run:Attached, # What would go on
                   config:dict|None # CONFIG: other numbers than the preset's; None = those of the run
                  )->Config:
     "The numbers with which a run would go on: its own, but for what is asked for"
-    if preset is None or config is None and preset==run.preset: return _with(run.config, config)
-    ways = [_with(c, config) for c in (named(preset), fine_tuning(named(preset)))]
+    own = preset is None or config is None and preset.upper()==run.preset
+    if own: return with_numbers(run.config, config)
+    ways = [with_numbers(c, config) for c in (named(preset), fine_tuning(named(preset)))]
     return next((c for c in ways if not why_not(run, c)), ways[run.warm])
 
-def _with(cfg, config):
-    "Other numbers in place of some; of the epochs' checkpoints two are kept where nobody says how many"
-    return replace(cfg, **(dict(keep_epochs=cfg.keep_epochs or 2) | (config or {})))
+def with_numbers(cfg:Config, # Of a preset, or of a run
+                 config:dict|None # CONFIG; None = no others
+                )->Config: # Of the epochs' checkpoints two are kept where nobody says how many
+    "Other numbers in place of some; ValueError for what is no number of a configuration"
+    if not isinstance(config, dict|None): raise ValueError(f'CONFIG must be a dict or None, found {config!r}')
+    own = dict(keep_epochs=cfg.keep_epochs or 2) | (config or {})
+    if own.keys()<={f.name for f in fields(cfg)}: return replace(cfg, **own)
+    return config_from_dict(config_dict(cfg) | own) # which says what is unknown
 
 def why_not(run:Attached, # What would go on
             cfg:Config, # With these numbers

@@ -36,16 +36,19 @@ def budget_table(steps_per_s:float, # Measured
                  batch:int, # Segments in a step, of all processes together
                  utterances:int=21_756, # Training utterances; 98 % of RUSLAN
                  session_hours:float=11., # Length of a session
-                 weekly_hours:float=30. # GPU quota of a week
+                 weekly_hours:float=30., # GPU quota of a week
+                 reached:int=0 # Steps that are done: epochs, hours, sessions and weeks are those still to come
                 )->str: # Lines
     "Hours of an epoch; sessions and weeks of quota until some numbers of steps, from scratch and from trained weights"
     if not steps_per_s>0: raise ValueError(f'steps_per_s must be above 0, found {steps_per_s}')
     epoch = max(1, utterances//batch)
     def row(steps, mel, heard):
-        return _cost(steps, epoch, steps/steps_per_s/3600, session_hours, weekly_hours) + _gain(mel, heard)
+        left = max(0, steps-reached)
+        return _cost(steps, left/epoch, left/steps_per_s/3600, session_hours, weekly_hours) + _gain(mel, heard)
     return '\n'.join([
         f'{steps_per_s:.2f} steps/s with {batch} segments a step: '
         f'an epoch of {epoch:,} steps takes {epoch/steps_per_s/3600:.2f} h',
+        *([f'at step {reached:,}; still to come until'] if reached else []),
         f'{"steps":>8}{"epochs":>8}{"hours":>8}{"sessions":>10}{"weeks":>7}  mel L1  what is heard',
         *(row(n, *o) for n,o in EXPECTED.items()),
         'from trained weights, as hifigan-kaggle push starts:',
@@ -53,10 +56,10 @@ def budget_table(steps_per_s:float, # Measured
         f'a session: {session_hours:g} h, a week: {weekly_hours:g} h of quota; '
         f'mel L1: {EXPECTED_SOURCE}; from trained weights: {WARM_SOURCE}'])
 
-def _cost(steps, epoch, hours, session_hours, weekly_hours):
+def _cost(steps, epochs, hours, session_hours, weekly_hours):
     "What so many steps take, in columns"
     sessions, weeks = math.ceil(hours/session_hours), hours/weekly_hours
-    return f'{steps:>8,}{steps/epoch:>8.0f}{hours:>8.1f}{sessions:>10}{weeks:>7.1f}'
+    return f'{steps:>8,}{epochs:>8.0f}{hours:>8.1f}{sessions:>10}{weeks:>7.1f}'
 
 def _gain(mel, heard):
     "What can be expected of them, in the last two"

@@ -28,7 +28,7 @@ from ..model.reading import open_checkpoint
 from ..checkpoint import claim_run
 from ..training.logging import plot_curves
 from .attached import (RUSLAN_TERMS, adopt, attached, find_speech, first_whole, inputs, mounts,
-                                            numbers_asked, terms_of, tree, why_not, why_other_voice)
+                                            numbers_asked, terms_of, tree, why_not, why_other_voice, with_numbers)
 from .progress import (budget_table, comparison_of, health_of, how_far, in_a_sentence, keep_facts,
                                             outlook, pairs_of, run_page, samples_of, start_of)
 
@@ -134,8 +134,8 @@ def train_words(options:str|None, # More options of hifigan-train, as one string
 
 def _both_numbers(preset, config):
     "Numbers of a run from trained weights (True), and from scratch (False)"
-    own = dict(keep_epochs=2) | (config or {})
-    return {warm: replace(fine_tuning(named(preset)) if warm else named(preset), **own) for warm in (True, False)}
+    both = {True: fine_tuning(named(preset)), False: named(preset)}
+    return {warm: with_numbers(cfg, config) for warm,cfg in both.items()}
 
 def _begins(init, asked):
     "From what a new run would start, in a line"
@@ -207,9 +207,10 @@ class Session:
                  new_run:bool=False, # Begin a new run, although one is attached
                  cpu:bool=False, # A short try may run without a GPU
                  lang:str='en', # Language of what the session says: en or ru
+                 corpus:str|None=None, # As in `find`, for the record of a session that ends before it
                  started:float|None=None # time.monotonic() from which the time counts; None = now
                 ):
-        self.settings = dict(PRESET=preset, INIT=init, HOURS=hours, MINUTES=minutes, CORPUS=None, PROCS=procs,
+        self.settings = dict(PRESET=preset, INIT=init, HOURS=hours, MINUTES=minutes, CORPUS=corpus, PROCS=procs,
                              TRAIN=train, CONFIG=config, NEW_RUN=new_run, CPU=cpu, LANG=lang)
         self.began, self.root, self.preset = started or time.monotonic(), Path(root), (preset or _NO_PRESET).upper()
         self.procs, self.short, self.cpu, self.lang = procs, minutes is not None, cpu, _language(lang)
@@ -282,7 +283,7 @@ def _why_not(self:Session, run, ids, data):
 def _take_run(self:Session, run, found):
     "Go on with this one; the others are named"
     if self.attached and self.attached.run!=run.run: self._say_once(f'not that one, but {run.words} goes on')
-    self.attached, self.preset = run, run.preset
+    self.attached, self.began_at, self.preset = run, run.step, run.preset
     self.cfg = numbers_asked(run, self.settings['PRESET'], self.settings['CONFIG'])
     for o in {a.run: a for a in found[::-1] if a.run!=run.run}.values(): self._say_once(f'not used: {o.words}')
     self._check_limits(run)
@@ -299,7 +300,7 @@ def _begin_beside(self:Session, found, damaged, reasons):
     tries = [a for a in found if a.record.get('short')]
     if self.short or damaged or len(tries)<len(found): raise ValueError(self._cannot_go_on(found, damaged, reasons))
     self._say_once(f'{tries[0].words} is of a short try, on other clips than a whole session takes: a new run is begun')
-    self.attached = None
+    self.attached, self.began_at = None, 0
     self._numbers_of_try(tries[0])
     self._choose_start(self.settings['INIT'])
 
@@ -355,7 +356,8 @@ def _to_attach(self:Session, run):
     "The same where the recordings are others"
     if self.short and not run.record.get('short'):
         return 'A short try (MINUTES) may take other clips than the run: take MINUTES back'
-    return 'Attach the recordings that it was trained on, all of them (CORPUS says which are taken)'
+    return ('Attach the recordings that it was trained on, all of them (CORPUS says which are taken)'
+            f', or begin a new run from its weights (NEW_RUN = True, INIT = {str(run.run)!r})')
 
 # %% ../../nbs/72_session.ipynb #d2aa0007
 def _limits(words):
@@ -648,7 +650,7 @@ def find(self:Session, where:str|None=None # The recordings: a folder, or the da
         )->Corpus:
     "Find the recordings among what is attached"
     print(tree(self.input))
-    self.settings['CORPUS'] = where
+    where = self.settings['CORPUS'] = where or self.settings['CORPUS']
     folder = find_speech(self.input, where)
     corpus = find_corpus(folder)
     self.texts, self.clips, self.terms = corpus.texts, len(corpus.files), terms_of(self.input, folder)
@@ -686,7 +688,7 @@ def resume(self:Session, data:SpeechData # From `prepare`
     with self.trouble('the run could not be copied here'):
         if self.attached: self._go_on()
         else: self._begin_anew()
-    self.begun, self.began_at = True, self.attached.step if self.attached else 0
+    self.begun = True
     print(self._until())
 
 @patch
@@ -1041,9 +1043,11 @@ def _note_facts(self:Session, facts):
 @patch
 def _budget(self:Session, facts):
     "What more sessions cost, and what they promise: by the run's own curve, by the official one if it fits"
-    official = [budget_table(facts['steps_per_s'], facts['batch'], self._utterances(), self._session_hours())]
-    return '\n'.join([self._costs(facts), *self._outlook(), *official*self._is_as_official(facts)])
+    said = [self._costs(facts), *self._outlook()]
+    if self._is_as_official(facts): said.append(self._official_table(facts))
+    return '\n'.join(said)
 
+# %% ../../nbs/72_session.ipynb #d2aa0015
 @patch
 def _next_command(self:Session, facts):
     "The command of the next session; and where a limit of the user's is reached, how it goes beyond"
@@ -1107,3 +1111,9 @@ def _outlook(self:Session):
 def _is_as_official(self:Session, facts):
     "Is the run one of which the official curve tells: the model of V1, 16 segments a step, from scratch?"
     return not self.start and facts['batch']==16 and not differing(self.cfg, V1, MODEL)
+
+@patch
+def _official_table(self:Session, facts):
+    "That of the official curve, with this speed and from this step on"
+    return budget_table(facts['steps_per_s'], facts['batch'], self._utterances(), self._session_hours(), _WEEK,
+                        facts['step'])
