@@ -1096,8 +1096,10 @@ def _costs(self:Session, facts):
     speed, hours = facts['steps_per_s'], self._session_hours()
     epoch = max(1, self._utterances()//facts['batch'])
     return (f'{speed:.2f} steps/s with {facts["batch"]} segments a step: an epoch of {epoch:,} steps takes '
-            f'{epoch/speed/3600:.2f} h, a session of {hours:g} h has {3600*hours*speed:,.0f} steps, '
-            f'a week of {_WEEK:g} h of quota {3600*_WEEK*speed:,.0f}')
+            f'{epoch/speed/3600:.2f} h, a session of {hours:g} h has {_some(3600*hours*speed)} steps, '
+            f'a week of {_WEEK:g} h of quota {_some(3600*_WEEK*speed)}')
+
+def _some(n): return f'some {float(f"{n:.2g}"):,.0f}'
 
 @patch
 def _outlook(self:Session):
