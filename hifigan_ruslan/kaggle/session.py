@@ -512,9 +512,9 @@ def _name_of(error): return f'{type(error).__name__}: {error}'.removesuffix(': '
 
 @patch
 def _leave(self:Session, outcome, why):
-    "The session ends here: a page and a generator of what is trained, and the record"
+    "The session ends here: a page and a generator, if it was training already, and the record"
     self.outcome, self.why = outcome, why
-    if self._has_checkpoints():
+    if self.begun and self._has_checkpoints():
         self.page()
         self.export()
     self._release()
@@ -554,7 +554,7 @@ def _begin_record(self:Session, given):
     self.working = self.root/'working'
     self.run = self.working/'run'
     self.outcome, self.why, self.stopped, self.at, self.is_open = 'running', '', '', 'begin', False
-    self.problems, self.failed_later, self._words = [], [], ''
+    self.problems, self.failed_later, self._words, self.begun = [], [], '', False
 
 Session.__init__ = _with_record(Session.__init__)
 
