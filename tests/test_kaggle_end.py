@@ -68,3 +68,28 @@ def test_every_package_that_the_kernel_needs_is_looked_for_at_once(kernel):
     cells = [''.join(c['source']) for c in json.loads(kernel)['cells']]
     modules = [c.partition('\n')[2] for c in cells if c.startswith('%%writefile')]
     assert len(modules)>20 and {p for m in modules for p in packages(m)}==set(sessions._NEEDED)
+
+STAND_IN = '''"As torch is on a machine with a P100, a GPU that is taken, one that is broken, and a good one"
+from types import SimpleNamespace as Bag
+class Matrix:
+    def __init__(self, device): self.value = 1 if device=='cuda:2' else 64**3
+    def __matmul__(self, other): return self
+    def sum(self): return self
+    def item(self): return self.value
+def ones(*size, device):
+    if device=='cuda:0': raise RuntimeError('CUDA error: no kernel image is available\\nSearch for it')
+    return Matrix(device)
+def memory(i): return [15, 1, 15, 15][i]*2**30, 15*2**30
+cuda = Bag(device_count=lambda: 4, get_device_name=lambda i: ['Tesla P100', 'Tesla T4'][i>0], mem_get_info=memory,
+           get_device_capability=lambda i: [(6, 0), (7, 5)][i>0], get_arch_list=lambda: ['sm_70', 'sm_75'])
+'''
+
+def test_gpus_that_cannot_train_are_seen(tmp_path, monkeypatch):
+    "Each is tried by a program of its own, which meets this torch here"
+    (tmp_path/'torch.py').write_text(STAND_IN)
+    monkeypatch.setenv('PYTHONPATH', str(tmp_path))
+    monkeypatch.setattr(sessions.torch.cuda, 'device_count', lambda: 4)
+    assert [(o['name'], o['why']) for o in sessions.gpus_tried()]==[
+        ('Tesla P100', 'this torch is made for sm_70 sm_75, and it is sm_60: CUDA error: no kernel image is available'),
+        ('Tesla T4', 'only 1.0 of its 15.0 GiB are free: another program holds the rest'),
+        ('Tesla T4', 'it computes wrongly'), ('Tesla T4', '')]

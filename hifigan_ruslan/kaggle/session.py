@@ -600,9 +600,9 @@ def _name_of(error): return f'{type(error).__name__}: {error}'.removesuffix(': '
 
 @patch
 def _leave(self:Session, outcome, why):
-    "The session ends here: a page and a generator of what is trained, and the record"
+    "The session ends here: a page and a generator, if it was training already, and the record"
     self.outcome, self.why = outcome, why
-    if self._has_checkpoints():
+    if self.begun and self._has_checkpoints():
         self.page()
         self.export()
     self._release()
@@ -642,7 +642,7 @@ def _begin_record(self:Session, given):
     self.working = self.root/'working'
     self.run = self.working/'run'
     self.outcome, self.why, self.stopped, self.at, self.is_open = 'running', '', '', 'begin', False
-    self.problems, self.failed_later, self._words = [], [], ''
+    self.problems, self.failed_later, self._words, self.begun = [], [], '', False
 
 Session.__init__ = _with_record(Session.__init__)
 
@@ -1131,9 +1131,9 @@ def _note_facts(self:Session, facts):
 @patch
 def _budget(self:Session, facts):
     "What more sessions cost, and what they promise: by the run's own curve, by the official one if it fits"
-    official = [budget_table(facts['steps_per_s'], facts['batch'], self._utterances(), self._session_hours(),
-                             reached=facts.get('step', 0))]
-    return '\n'.join([self._costs(facts), *self._outlook(), *official*self._is_as_official(facts)])
+    said = [self._costs(facts), *self._outlook()]
+    if self._is_as_official(facts): said.append(self._official_table(facts))
+    return '\n'.join(said)
 
 # %% ../../nbs/72_session.ipynb #d2aa0015
 @patch
@@ -1184,8 +1184,10 @@ def _costs(self:Session, facts):
     speed, hours = facts['steps_per_s'], self._session_hours()
     epoch = max(1, self._utterances()//facts['batch'])
     return (f'{speed:.2f} steps/s with {facts["batch"]} segments a step: an epoch of {epoch:,} steps takes '
-            f'{epoch/speed/3600:.2f} h, a session of {hours:g} h has {3600*hours*speed:,.0f} steps, '
-            f'a week of {_WEEK:g} h of quota {3600*_WEEK*speed:,.0f}')
+            f'{epoch/speed/3600:.2f} h, a session of {hours:g} h has {_some(3600*hours*speed)} steps, '
+            f'a week of {_WEEK:g} h of quota {_some(3600*_WEEK*speed)}')
+
+def _some(n): return f'some {float(f"{n:.2g}"):,.0f}'
 
 @patch
 def _outlook(self:Session):
@@ -1199,3 +1201,9 @@ def _outlook(self:Session):
 def _is_as_official(self:Session, facts):
     "Is the run one of which the official curve tells: the model of V1, 16 segments a step, from scratch?"
     return not self.start and facts['batch']==16 and not differing(self.cfg, V1, MODEL)
+
+@patch
+def _official_table(self:Session, facts):
+    "That of the official curve, with this speed and from this step on"
+    return budget_table(facts['steps_per_s'], facts['batch'], self._utterances(), self._session_hours(), _WEEK,
+                        facts['step'])
