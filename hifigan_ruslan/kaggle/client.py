@@ -825,12 +825,13 @@ def _push(root, settings, init=None, kernels=(), datasets=(), without=(), cpu=Fa
     meta = _sources(_metadata(root), kernels, datasets, without, cpu)
     for p in _source_problems(meta): raise ValueError(p)
     settings, meta = _with_corpus(settings, meta)
-    with _start_of(root, init or settings.get('INIT'), settings) as start:
+    with _start_of(root, init or settings.get('INIT'), defaults(root) | settings) as start:
         uploaded = [_upload(start.mine, id.partition('/')[0])] if start.mine else []
         meta = _sources(meta, start.kernels, [*start.datasets, *uploaded])
         with _folder(root, settings | dict(INIT=start.init), meta) as folder:
             address = _pushed(folder, id, settings.get('MINUTES'))
-    _say_next(id in meta['kernel_sources'], start.words + ''.join(f', mounted from {d}' for d in uploaded))
+    goes_on = id in meta['kernel_sources'] and not settings.get('NEW_RUN')
+    _say_next(goes_on, start.words + ''.join(f', mounted from {d}' for d in uploaded))
     return address
 
 def _with_corpus(settings, meta):
@@ -854,7 +855,7 @@ def _time_limit(minutes):
     return f'It trains for {minutes:g} minutes; Kaggle stops it after {minutes+_SPARE:g} if it has not ended by itself'
 
 def _say_next(goes_on, begins):
-    if goes_on: print(f'It goes on from the checkpoint of an earlier session; a run that is new there starts {begins}')
+    if goes_on: print(f'It goes on from the checkpoint of an earlier session; were there none, it would start {begins}')
     else: print(f'It starts {begins}; hifigan-kaggle continue is the way to go on from an earlier session')
     print('hifigan-kaggle status tells how it is, hifigan-kaggle logs --follow what it does')
 
