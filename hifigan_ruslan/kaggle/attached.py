@@ -255,10 +255,10 @@ def _attached(path):
     return Attached(path, values, config_from_dict(ck['config']), _record(path.parent.parent.parent/'session.json'))
 
 def _record(path):
-    "What a session says of itself; {} where there is no such file, or none that can be read"
+    "What a session says of itself and its run; {} where there is no such file, or of one that never came to a run"
     try: found = json.loads(path.read_text(encoding='utf-8'))
     except (OSError, ValueError): return {}
-    return found if isinstance(found, dict) else {}
+    return found if isinstance(found, dict) and found.keys() & {'step', 'began_at'} else {}
 
 # %% ../../nbs/70_attached.ipynb #f0dcdf72
 def numbers_asked(run:Attached, # What would go on
@@ -285,7 +285,9 @@ def why_not(run:Attached, # What would go on
             data:str|None=None # On these data, a `SpeechData.fingerprint`; None = not known yet
            )->str: # '' = it can
     "Why a run cannot go on so"
-    return why_other(run.values, cfg, run.values['data_sha256'] if data is None else data)
+    why = why_other(run.values, cfg, run.values['data_sha256'] if data is None else data)
+    first, rest = why.split('; ')[:3], why.split('; ')[3:]
+    return '; '.join(first) + f'; and {len(rest)} more numbers)' if rest[1:] else why
 
 def why_other_voice(run:Attached, # What would go on
                     ids:Iterable # Of the recordings that are there

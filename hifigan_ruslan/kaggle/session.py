@@ -219,6 +219,7 @@ class Session:
         self.train_options = train_words(train, _NOT_IN_TRAIN)
         self.input, self.working = self.root/'input', self.root/'working'
         self.run = self.working/'run'
+        self._limit() # a wrong one is refused before all else
         self.attached, self.begun, self.began_at, self.proved, self.told = None, False, 0, set(), set()
         self._choose_start(init)
         self._choose_run()
@@ -354,10 +355,10 @@ def _to_take_back(self:Session, run):
 @patch
 def _to_attach(self:Session, run):
     "The same where the recordings are others"
-    if self.short and not run.record.get('short'):
-        return 'A short try (MINUTES) may take other clips than the run: take MINUTES back'
-    return ('Attach the recordings that it was trained on, all of them (CORPUS says which are taken)'
-            f', or begin a new run from its weights (NEW_RUN = True, INIT = {str(run.run)!r})')
+    short = self.short and not run.record.get('short')
+    tried = 'Take MINUTES back, as a short try may take other clips than the run. Or attach' if short else 'Attach'
+    return (f'{tried} the recordings that it was trained on, all of them (CORPUS says which are taken), '
+            f'or begin a new run from its weights (NEW_RUN = True, INIT = {str(run.run)!r})')
 
 # %% ../../nbs/72_session.ipynb #d2aa0007
 def _limits(words):
@@ -1118,4 +1119,4 @@ def _is_as_official(self:Session, facts):
 def _official_table(self:Session, facts):
     "That of the official curve, with this speed and from this step on"
     return budget_table(facts['steps_per_s'], facts['batch'], self._utterances(), self._session_hours(), _WEEK,
-                        facts['step'])
+                        facts.get('step', 0))
