@@ -1225,4 +1225,4 @@ def _is_as_official(self:Session, facts):
 def _official_table(self:Session, facts):
     "That of the official curve, with this speed and from this step on"
     return budget_table(facts['steps_per_s'], facts['batch'], self._utterances(), self._session_hours(), _WEEK,
-                        facts['step'])
+                        facts.get('step', 0))
