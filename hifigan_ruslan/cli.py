@@ -137,10 +137,10 @@ def __getattr__(name):
 # %% ../nbs/80_cli.ipynb #189c03eb
 def kaggle_actions()->dict: # Name -> function
     "What `hifigan-kaggle` can do"
-    from hifigan_ruslan.kaggle import client, kernel
+    from hifigan_ruslan.kaggle import client, kernel, weekly
     return {'build': kernel.build, 'check': client.check, 'weights': kaggle_weights, 'push': client.push,
             'status': client.status, 'logs': client.logs, 'pull': kaggle_pull, 'continue': client.proceed,
-            'budget': kaggle_budget}
+            'train': weekly.train_until, 'budget': kaggle_budget}
 
 def kaggle_pull(root:str='.', # The root of a clone of the repository
                 out:str='kaggle-output', # Folder for the results
@@ -197,7 +197,8 @@ def _given(action, f, words):
 def _all_right(problems):
     "What a check that has found nothing says; ValueError with what it has found"
     if problems: raise ValueError('\n- '.join(['This is not right:', *problems]))
-    return 'all is as it should be'
+    from hifigan_ruslan.kaggle.client import quota, quota_words
+    return '\n'.join(filter(None, ['all is as it should be', quota_words(quota())]))
 
 def _tell_actions(action, actions):
     "List the actions, as help or after a word that is none of them, and exit"

@@ -7,12 +7,14 @@ from dataclasses import replace
 import pytest
 from hifigan_ruslan import train
 from hifigan_ruslan.base.commands import parsed
+from hifigan_ruslan.checkpoint import save_checkpoint
 from hifigan_ruslan.config import PRESETS, TINY, load_config
 from hifigan_ruslan.dataset.corpus import synth_corpus
 from hifigan_ruslan.kaggle import session as module
 from hifigan_ruslan.kaggle.kernel import compiled
 from hifigan_ruslan.kaggle.session import Session
 from hifigan_ruslan.model.weights import read_checkpoint
+from hifigan_ruslan.step import new_state
 from hifigan_ruslan.training.command import train_cli
 from hifigan_ruslan.training.logging import read_log
 import test_kernel
@@ -35,7 +37,7 @@ def in_this_process(monkeypatch):
     def run_child(command, on_line=print, *args, **env):
         if 'hifigan_ruslan.training.command' not in command: return child(command, on_line, *args, **env)
         asked = parsed(train_cli, [w for w in command[3:] if w!='--with_parent'], 'hifigan-train')
-        if asked['procs']>1 or asked['all_hours'] and asked['hours']>.1: return child(command, on_line, *args, **env)
+        if asked['procs']>1 or asked['hours']>.1: return child(command, on_line, *args, **env)
         said = io.StringIO()
         with monkeypatch.context() as m, contextlib.redirect_stdout(said):
             m.setitem(train.fit.__globals__, 'time', Clock())
@@ -138,6 +140,89 @@ def test_five_sessions(kaggle, monkeypatch):
     assert steps_in(last)==(steps[-1], steps[-1])
     cfg = replace(PRESETS['TINY'], keep_epochs=2)
     assert load_config(last/'config.json')==load_config(run/'config.json')==cfg
+
+def run_of(place, mount, preset, step=9, record=True, data='some data', **numbers):
+    "The output of a session, with a checkpoint of it, as it is mounted"
+    s = new_state(replace(PRESETS[preset], **numbers))
+    s.step, s.epoch = step, step//5
+    folder = place/'input'/mount
+    save_checkpoint(s, folder/'run/checkpoints/last.pt', data)
+    if record: (folder/'session.json').write_text(json.dumps(dict(preset=preset, step=step, outcome='trained')))
+    return folder/'run'
+
+def spoil(run, name='last.pt'):
+    whole = (run/'checkpoints/last.pt').read_bytes()
+    (run/'checkpoints'/name).write_bytes(whole[:len(whole)//2])
+
+REFUSED = dict( # what is done to a run of TINY, the settings, and what is said
+    preset=(lambda run: None, dict(PRESET='V2'), ('trained with other numbers (', "Take PRESET = 'V2' back")),
+    nothing_else=(lambda run: None, dict(PRESET='TINY', CONFIG={'lr_g': .5}), ('lr_g: 0.001 there, 0.5', 'CONFIG = ')),
+    config=(lambda run: None, dict(CONFIG={'batch_size': 3}), ('batch_size: 2 there, 3 asked for', 'CONFIG = ')),
+    damaged=(spoil, {}, ('none of its checkpoints can be read', 'last.pt', 'Attach an older output')),
+    steps=(lambda run: None, dict(TRAIN='--steps 9'), ('has reached step 9', 'nothing would be trained')),
+    epochs=(lambda run: None, dict(TRAIN='--precision fp32 --epochs=1'), ('has reached epoch 1',)),
+    voice=(lambda run: (run/'samples/somebody').mkdir(parents=True), {},
+           ('its sample somebody is not among', 'Take MINUTES back', 'attach the recordings', 'CORPUS')))
+
+@pytest.mark.parametrize('mount', (NEW, OLD))
+@pytest.mark.parametrize('what', REFUSED)
+def test_a_run_that_cannot_go_on_ends_the_session_at_once(kaggle, what, mount):
+    "Before anything is prepared, and with words; it is neither touched nor replaced by a new one"
+    change, settings, words = REFUSED[what]
+    change(run_of(kaggle, mount, 'TINY'))
+    settings = {k.lower(): v for k,v in settings.items()}
+    with pytest.raises(ValueError) as e: sitting(kaggle, **settings)
+    for w in ('The session was not begun', *words): assert w in str(e.value), e.value
+    assert what in ('steps', 'epochs') or 'NEW_RUN = True' in str(e.value), e.value
+    assert not list(kaggle.rglob('dataset.json')) and not (kaggle/'working/run').exists()
+
+def test_a_run_goes_on_as_what_it_is(kaggle):
+    "Without settings: with the preset of its session, or the nearest, and all of its numbers"
+    def begun(**kw):
+        with contextlib.redirect_stdout(io.StringIO()) as said: s = Session(minutes=1., root=kaggle, cpu=True, **kw)
+        return s, said
+    run_of(kaggle, NEW, 'TINY', 9, lr_g=2e-3)
+    run_of(kaggle, OLD, 'TINY', 5, record=False, batch_size=1)
+    s, said = begun()
+    assert (s.preset, s.cfg.lr_g, s.cfg.batch_size, s.attached.step)==('TINY', 2e-3, 2, 9)
+    assert 'going on from' in said.getvalue() and f'not used: {kaggle}/input/{OLD}/run' in said.getvalue()
+    spoil(kaggle/'input'/NEW/'run') # then the other one, whose preset nobody has written down
+    s, said = begun()
+    assert (s.preset, s.cfg.lr_g, s.cfg.batch_size, s.attached.step)==('TINY', 1e-3, 1, 5)
+    assert 'passed over: ' in said.getvalue() and 'is damaged or cut off' in said.getvalue()
+    s, said = begun(new_run=True)
+    assert (s.preset, s.attached, s.cfg.batch_size)==('SEED', None, 4)
+    assert f'Left as it is: {kaggle}/input/{OLD}/run/checkpoints/last.pt, step 5 (TINY)' in said.getvalue()
+
+def test_a_run_that_was_left_stays_left(kaggle):
+    "The new run goes on in the sessions after NEW_RUN, though the other one has more steps and is attached as before"
+    def begun(**kw):
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            s = Session('TINY', minutes=1., root=kaggle, cpu=True, **kw)
+        return s, said
+    def go_on():
+        s, said = begun()
+        with contextlib.redirect_stdout(said): s.resume(data)
+        return s, said.getvalue()
+    with contextlib.redirect_stdout(io.StringIO()):
+        s, _ = begun()
+        data = s.prepare(s.find())
+    other = run_of(kaggle, 'datasets/bob/other-run', 'TINY', 40, data=data.fingerprint)
+    assert go_on()[0].attached.step==40
+    shutil.rmtree(kaggle/'working')
+    new, said = begun(new_run=True)
+    assert new.attached is None and f'Left as it is: {other}/checkpoints/last.pt, step 40 (TINY)' in said.getvalue()
+    for mount,step in ((NEW, 20), (OLD, 30)): # its output, and that of the next session
+        own = run_of(kaggle, mount, 'TINY', step, data=data.fingerprint)
+        (own.parent/'session.json').write_text(json.dumps(new._facts_to_go_on()))
+        new, said = go_on()
+        assert f'passed over: {other}/checkpoints/last.pt was left by an earlier session' in said, said
+        assert (new.attached.step, new.attached.run, new.runs_left)==(step, own, ['other-run'])
+        shutil.rmtree(own.parent)
+        shutil.rmtree(kaggle/'working')
+    run_of(kaggle, NEW, 'TINY', 30)
+    (kaggle/'input'/NEW/'session.json').write_text(json.dumps(new._facts_to_go_on()))
+    assert begun(new_run=True)[0].runs_left==['hifigan-ruslan-train', 'other-run']
 
 def in_papermill(python, text, place, until=None, **settings):
     "The kernel from its first cell to its last, or until a line is seen: then all of it is killed"
