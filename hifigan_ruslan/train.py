@@ -208,7 +208,9 @@ WORSE = .02 # By so much above its start, in mel L1, a run from trained weights 
 def fit(data:SpeechData|str|Path, # Prepared corpus, or its folder
         out:str|Path, # Folder of the run: config.json, log.csv, curves.png, checkpoints/, samples/, tensorboard/
         cfg:Config=V1, # All numbers
-        steps:int|None=None, # Stop at this optimiser step, counted from the very start; None = after the epochs
+        # Stop at this optimiser step, counted from the very start; None = after the epochs,
+        # math.inf = at none: only `hours` end the run
+        steps:float|None=None,
         epochs:int|None=None, # Stop after so many epochs; None = cfg.epochs
         # Stop within so much wall-clock time, h, validated and saved; the schedule stays that of `steps` or `epochs`
         hours:float|None=None,
@@ -491,6 +493,7 @@ def _check_asked(data, cfg, **limits):
     log_columns(cfg) # an unknown discriminator, or a loss without a weight, is found here
     for k,v in limits.items():
         if v is not None and not v>0: raise ValueError(f'{k} must be above 0, found {v}')
+    if limits['steps']==math.inf and limits['hours'] is None: raise ValueError(_ENDLESS)
     if data.sample_rate!=cfg.sample_rate:
         raise ValueError(f'The data is at {data.sample_rate} Hz, the configuration at {cfg.sample_rate} Hz: '
                          f'prepare it again with --sample_rate {cfg.sample_rate}')
@@ -505,6 +508,8 @@ def _say_short(data, cfg, say):
     if not short: return
     say(f'warning: {len(short)} of {len(data.split("valid"))} validation clips are left out, as they are shorter than '
         f'{shortest_clip(cfg)} samples: {", ".join(short[:5])}{" ..." if len(short)>5 else ""}')
+
+_ENDLESS = 'A run without a last step needs hours, after which it ends'
 
 def _where(device, precision):
     "Device, precision and ranks, each with its reason said"
@@ -524,14 +529,20 @@ def _last_step(s, data, steps, epochs):
     clips = min(s.cfg.valid_clips, sum(u.length>=enough for u in data.split('valid')))
     _say_short(data, s.cfg, say)
     per_epoch = max(1, n//(s.cfg.batch_total*s.ranks.world))
-    total = steps if steps is not None else (epochs or s.cfg.epochs)*per_epoch
+    total = steps if steps is not None else _after_epochs(s, n, per_epoch, epochs or s.cfg.epochs)
+    until = 'until the time is over' if total==math.inf else f'to {total}'
     say(f'{n} training utterances ({data.hours:.2f} h in all), {per_epoch} steps an epoch, {clips} validation clips, '
-        f'from step {s.step} to {total}')
+        f'from step {s.step} {until}')
     if s.step<total<=s.hold_g:
         say(f'warning: the generator learns nothing before step {s.hold_g}, and this run ends at {total}: '
             'ask for more --steps, or for a smaller --disc_warmup')
     if s.step>=total: say(f'nothing to do: step {s.step} is reached already; ask for more --steps or --epochs')
     return total
+
+def _after_epochs(s, n, per_epoch, epochs):
+    "The step after which so many epochs are over; those that other numbers of processes have done count as they were"
+    left, whole = _left(s, n)
+    return s.step+max(0, (epochs-s.epoch-1)*per_epoch+left//whole)
 
 # %% ../nbs/33_train.ipynb #10ac631e
 def _start(data, ours, cfg, resume, init, disc_warmup, where):

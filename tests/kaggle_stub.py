@@ -52,9 +52,12 @@ class KaggleStub:
         self.made = {}                            # id of a dataset -> the body with which it was made
         self.dataset_statuses = ['READY']         # as `statuses`
         self.dataset_answer = None                # as `save_answer`, for a new dataset or a new version
+        self.files_of = {}                        # id of a dataset that is not made here -> name -> bytes
         self.lag = 0                              # so many readings of a dataset still get the version before
         self.zipped = False                       # a single file comes as FILE.zip
         self.unreadable = None                    # HTTP status with which the reading of a dataset's file ends
+        self.gpu_hours = [5., 30.]                # of the week, used and allowed; None = Kaggle does not tell
+        self.refresh = '2026-12-05T00:00:00Z'     # when there are new ones
 
     def __enter__(self):
         self.server = ThreadingHTTPServer(('127.0.0.1', 0), type('Handler', (_Handler,), dict(stub=self)))
@@ -108,6 +111,13 @@ class KaggleStub:
         self.known(body['userName'], body['kernelSlug'])
         s = self.statuses.pop(0) if len(self.statuses)>1 else self.statuses[0]
         return s if isinstance(s, dict) else dict(status=s)
+
+    def quota(self, user, body):
+        if body: raise Refused(400, f'Invalid fields: {list(body)}')
+        if self.gpu_hours is None: raise Refused(404, 'Not found')
+        used, allowed = (f'{int(3600*h)}s' for h in self.gpu_hours)
+        gpu = dict(timeUsed=used, timeReserved='0s', totalTimeAllowed=allowed, minimumTimeAllowed=allowed)
+        return dict(quotaRefreshTime=self.refresh, gpuQuota=gpu, tpuQuota=gpu | dict(totalTimeAllowed='72000s'))
 
     def list_output(self, user, body):
         self.known(body['userName'], body['kernelSlug'])
@@ -192,7 +202,10 @@ class KaggleStub:
         return Elsewhere(f'{self.url}/files/datasets/{quote(name)}')
 
     def list_files(self, user, body):
-        files = self.stored[self.known_dataset(body)][-1]
+        "Of one that was not made here, as it is in `datasets`, nothing is told but that it is there"
+        id = f"{body['ownerSlug']}/{body['datasetSlug']}"
+        others = self.datasets-{*self.stored}
+        files = self.files_of.get(id, {}) if id in others else self.stored[self.known_dataset(body)][-1]
         return dict(datasetFiles=[dict(name=n, totalBytes=len(b), creationDate='2026-11-01T00:00:00Z')
                                   for n,b in files.items()])
 
@@ -204,6 +217,7 @@ class KaggleStub:
         'kernels.KernelsApiService/SaveKernel': save,
         'kernels.KernelsApiService/GetKernelSessionStatus': status,
         'kernels.KernelsApiService/ListKernelSessionOutput': list_output,
+        'kernels.KernelsApiService/GetAcceleratorQuotaStatistics': quota,
         'security.OAuthService/IntrospectToken': introspect,
         'blobs.BlobApiService/StartBlobUpload': start_blob,
         'datasets.DatasetApiService/CreateDataset': create_dataset,

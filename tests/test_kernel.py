@@ -5,7 +5,6 @@ import json, os, re, shutil, signal, subprocess, sys, sysconfig, time
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import unquote
 import pytest
 from hifigan_ruslan.checkpoint import load_checkpoint
 from hifigan_ruslan.config import TINY
@@ -57,7 +56,7 @@ def start(python, text, place, env=None, **settings):
     home = place/'elsewhere'; home.mkdir(exist_ok=True)
     (home/'kernel.ipynb').write_text(text)
     (place/'working').mkdir(exist_ok=True)
-    settings = dict(ROOT=str(place), PRESET='TINY', MINUTES=3., TRAIN='', CONFIG=CONFIG) | settings
+    settings = dict(ROOT=str(place), PRESET='TINY', MINUTES=3., CPU=True, TRAIN='', CONFIG=CONFIG) | settings
     yaml = home/'settings.yaml'; yaml.write_text(json.dumps(settings)) # JSON is YAML
     command = [python, '-m', 'papermill', home/'kernel.ipynb', home/'out.ipynb', '-f', yaml,
                '--log-output', '--no-progress-bar']
@@ -96,7 +95,8 @@ def files(place):
 def session(place): return json.loads((place/'working'/'session.json').read_text())
 
 PROMISED = {'index.html', 'session.json', 'run/config.json', 'run/log.csv', 'run/curves.png',
-            'run/checkpoints/last.pt', 'run/checkpoints/best.pt'}
+            'run/checkpoints/last.pt', 'run/checkpoints/best.pt',
+            'voice/model.safetensors', 'voice/config.json', 'voice/README.md'}
 
 def trained(place, log, code, step):
     "The run ended as COMPLETE, and left what was promised"
@@ -186,8 +186,7 @@ def warm(place, log, mine, networks, step):
     assert measured and f'From the weights toy to step {step}' in compared['said'] or compared['step']==0
     page = (place/'working/index.html').read_text()
     assert '<h2>Start and now</h2><table>' in page and 'the start, toy' in page
-    sounds = re.findall(r'src="(run/compare/[^"]+)"', page)
-    assert len(sounds)>=3 and all((place/'working'/unquote(o)).exists() for o in sounds)
+    assert page.count('<audio')>=3 and page.count('src="data:audio/flac;base64,')==page.count('<audio')
 
 def test_warm_sessions(python, pushed, tmp_path):
     """New mount, one process, a generator that is asked for;
@@ -276,7 +275,7 @@ def test_sigterm(python, pushed, tmp_path, whom, procs):
     lines, told, run = [], False, tmp_path/'working'/'run'
     for line in p.stdout:
         lines.append(line)
-        if not told and line.startswith('step 30/'):
+        if not told and line.startswith('step 30 '):
             child = min(processes_with(f'{tmp_path}/temp/data_try {run}'))
             parent = int((Path('/proc')/str(child)/'stat').read_text().rpartition(')')[2].split()[1])
             os.kill(dict(training=child, notebook=parent, papermill=p.pid)[whom], signal.SIGTERM)
@@ -289,17 +288,20 @@ def test_sigterm(python, pushed, tmp_path, whom, procs):
     more = (step-30)/how_far(run)['steps_per_s']
     print(f'{whom}, {procs} processes: {step-30} more steps after SIGTERM, {more:.1f} s at the speed in the log')
     assert told and not processes_with(str(run)) and step>=30 and more<20, ''.join(lines)
-    if whom!='papermill': assert p.returncode==0 and (tmp_path/'working/session.json').exists(), ''.join(lines)
+    if whom!='papermill': assert p.returncode!=0 and session(tmp_path)['outcome']=='stopped', ''.join(lines)
 
 @slow
 def test_corrupt_checkpoint_and_one_gpu_missing(python, pushed, tmp_path):
-    "A damaged checkpoint is passed over; processes that cannot meet are replaced by one"
+    "Damaged checkpoints end the session at once, unless a new run is asked for; processes that cannot meet become one"
     attach(tmp_path, 'new', 'A')
     old = tmp_path/'input/notebooks/alice/hifigan-ruslan-train/run/checkpoints'; old.mkdir(parents=True)
     (old/'last.pt').write_bytes(b'PK'*5000); (old/'best.pt').touch()
     no_network = dict(GLOO_SOCKET_IFNAME='none0')
     with mounted_read_only(tmp_path/'input'):
-        log, code = execute(python, pushed, tmp_path, PROCS=2, TRAIN='--steps 20', env=no_network)
+        log, code = execute(python, pushed, tmp_path)
+        assert code!=0 and 'none of its checkpoints can be read' in log and 'NEW_RUN = True' in log, log
+        assert not (tmp_path/'working/run').exists()
+        log, code = execute(python, pushed, tmp_path, PROCS=2, TRAIN='--steps 20', NEW_RUN=True, env=no_network)
     trained(tmp_path, log, code, 20)
     assert log.count('passed over:')==2, log
     for words in ('2 processes could not work together', 'one process trains alone', 'a new run'):
@@ -336,13 +338,13 @@ def test_full_disk(python, pushed, tmp_path):
     try:
         larger = CONFIG | dict(upsample_initial_channel=64)
         log, code = execute(python, pushed, tmp_path, TRAIN='--steps 60', CONFIG=larger)
-        assert code==0 and 'PROBLEM: training ended with exit code 1' in log and 'the disk is full' in log, log
+        assert code!=0 and 'PROBLEM: training ended with exit code 1' in log and 'the disk is full' in log, log
         assert session(tmp_path)['outcome']=='failed'
     finally: subprocess.run(['umount', tmp_path/'working'], check=True)
 
 @slow
 def test_no_corpus(python, pushed, tmp_path):
-    "Nothing to lose, so this one may end with an error, which says what to do"
+    "The error says what to do"
     (tmp_path/'input').mkdir()
     log, code = execute(python, pushed, tmp_path)
     assert code!=0 and 'No recordings are attached' in log and 'freezerainml/ruslan' in log

@@ -18,7 +18,7 @@ def _leave_at_once(program):
 _LOADING = _leave_at_once(sys.argv[0] if sys.argv else '')
 
 # %% ../../nbs/05_commands.ipynb #8c2ce533
-import argparse, difflib, errno, functools, inspect, re, shutil
+import argparse, difflib, errno, functools, inspect, re, shutil, sys
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from types import UnionType
@@ -108,7 +108,7 @@ def parser(f:Callable, # Its parameters are the words and options, their comment
            prog:str # What it is called in the help
           )->argparse.ArgumentParser: # Gives the values by the names of the parameters
     "The command line of a function"
-    p = argparse.ArgumentParser(description=f.__doc__, prog=prog, formatter_class=_layout)
+    p = _Parser(description=f.__doc__, prog=prog, formatter_class=_layout, allow_abbrev=False)
     for name,o in docments(f, full=True, returns=False, eval_str=True).items():
         _add(p, name, o.anno, (o.docment or '').replace('%', '%%'), o.default)
     return p
@@ -131,6 +131,19 @@ def _kind(anno):
     if get_origin(anno) is list: return get_args(anno)[0], '+'
     if get_origin(anno) is Annotated: return get_args(anno)[0], get_args(anno)[1]['nargs']
     return get_args(anno)[0] if isinstance(anno, UnionType) else anno, None
+
+class _Parser(argparse.ArgumentParser):
+    "One that names the option that may be meant"
+    def error(self, message):
+        near = _near(message, self._option_string_actions) if message.startswith('unrecognized') else ''
+        super().error(message+near)
+
+def _near(message, known):
+    "For the unknown options in a message, those that they begin or are spelt like"
+    for word in re.findall(r'--\w+', message):
+        begun = [k for k in known if k.startswith(word)] or difflib.get_close_matches(word, known, 1)
+        if begun: return f'; {" or ".join(begun)} may be meant (options are written out)'
+    return ''
 
 def _layout(prog):
     "The help in the width of the terminal, half of it for the names"

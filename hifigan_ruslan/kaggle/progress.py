@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['EXPECTED', 'EXPECTED_SOURCE', 'WARM', 'WARM_SOURCE', 'budget_table', 'how_far', 'in_a_sentence', 'health_of',
-           'keep_facts', 'start_of', 'comparison_of', 'pairs_of', 'samples_of', 'run_page']
+           'outlook', 'keep_facts', 'start_of', 'comparison_of', 'pairs_of', 'samples_of', 'run_page']
 
 # %% ../../nbs/71_progress.ipynb #ead8132e
-import html, json, math
+import base64, html, io, json, math, re
 from pathlib import Path
-import numpy as np
+import numpy as np, soundfile as sf
 from ..base.files import Ours, json_value, new_file
+from urllib.parse import unquote
 from ..step import disc_health
 from ..training.logging import listening_page, read_log
 
@@ -35,16 +36,19 @@ def budget_table(steps_per_s:float, # Measured
                  batch:int, # Segments in a step, of all processes together
                  utterances:int=21_756, # Training utterances; 98 % of RUSLAN
                  session_hours:float=11., # Length of a session
-                 weekly_hours:float=30. # GPU quota of a week
+                 weekly_hours:float=30., # GPU quota of a week
+                 reached:int=0 # Steps that are done: epochs, hours, sessions and weeks are those still to come
                 )->str: # Lines
     "Hours of an epoch; sessions and weeks of quota until some numbers of steps, from scratch and from trained weights"
     if not steps_per_s>0: raise ValueError(f'steps_per_s must be above 0, found {steps_per_s}')
     epoch = max(1, utterances//batch)
     def row(steps, mel, heard):
-        return _cost(steps, epoch, steps/steps_per_s/3600, session_hours, weekly_hours) + _gain(mel, heard)
+        left = max(0, steps-reached)
+        return _cost(steps, left/epoch, left/steps_per_s/3600, session_hours, weekly_hours) + _gain(mel, heard)
     return '\n'.join([
         f'{steps_per_s:.2f} steps/s with {batch} segments a step: '
         f'an epoch of {epoch:,} steps takes {epoch/steps_per_s/3600:.2f} h',
+        *([f'at step {reached:,}; still to come until'] if reached else []),
         f'{"steps":>8}{"epochs":>8}{"hours":>8}{"sessions":>10}{"weeks":>7}  mel L1  what is heard',
         *(row(n, *o) for n,o in EXPECTED.items()),
         'from trained weights, as hifigan-kaggle push starts:',
@@ -52,10 +56,10 @@ def budget_table(steps_per_s:float, # Measured
         f'a session: {session_hours:g} h, a week: {weekly_hours:g} h of quota; '
         f'mel L1: {EXPECTED_SOURCE}; from trained weights: {WARM_SOURCE}'])
 
-def _cost(steps, epoch, hours, session_hours, weekly_hours):
+def _cost(steps, epochs, hours, session_hours, weekly_hours):
     "What so many steps take, in columns"
     sessions, weeks = math.ceil(hours/session_hours), hours/weekly_hours
-    return f'{steps:>8,}{steps/epoch:>8.0f}{hours:>8.1f}{sessions:>10}{weeks:>7.1f}'
+    return f'{steps:>8,}{epochs:>8.0f}{hours:>8.1f}{sessions:>10}{weeks:>7.1f}'
 
 def _gain(mel, heard):
     "What can be expected of them, in the last two"
@@ -102,6 +106,64 @@ def health_of(run:Path # Folder of a run
 def _last_of_disc(log):
     "The columns on the discriminators, their last rows"
     return {k: _finite(v[-20:]) for k,v in log.items() if k in ('disc', 'fm') or k.startswith(('real_', 'fake_'))}
+
+# %% ../../nbs/71_progress.ipynb #62551b8d
+_FEWEST, _FARTHEST = 5, 4 # Validations that it takes; how many times the steps so far one may look ahead
+
+def outlook(run:Path, # Folder of a run
+            ahead:dict # In words what more steps are, such as 'one more session' -> how many
+           )->str: # A sentence or two; what is not known, and why, is said too
+    "What the curve of a run promises"
+    steps, mel = _validations(run)
+    if not len(steps): return ''
+    late = steps>=steps[-1]/4
+    x, y = np.log(steps[late]), mel[late]
+    if len(x)<_FEWEST or x[-1]-x[0]<math.log(2): return _too_few(steps[late])
+    now, seen = int(steps[-1]), f"{len(x)} validations, steps {int(steps[late][0]):,} to {int(steps[-1]):,}"
+    near = {words: now+n for words,n in ahead.items() if n and now+n<=_FARTHEST*now}
+    said = [f'{words} (step {n:,}) mel L1 {_range(x, y, n)}' for words,n in near.items()]
+    far = '' if len(near)==len(ahead) else f' Beyond step {_FARTHEST*now:,} it says nothing.'
+    if not said: return f'The curve of this run ({seen}) says nothing yet of so many more steps.'
+    return f'By the curve of this run ({seen}), if it goes on as it went: {", ".join(said)}.{_no_fall(x, y)}{far}'
+
+def _validations(run):
+    "Steps and mel L1 on unseen utterances, without the validation of a start"
+    try: log = read_log(run/'log.csv')
+    except (OSError, ValueError): return np.zeros(0), np.zeros(0)
+    ok = np.isfinite(log['valid_ema']) & (log['step']>0)
+    return log['step'][ok], log['valid_ema'][ok]
+
+def _too_few(steps):
+    return (f'What more steps will bring cannot be said yet: the curve of this run has {len(steps)} validations '
+            f'from step {int(steps[0]):,} to {int(steps[-1]):,}, and it takes {_FEWEST} over a doubling of the steps.')
+
+# %% ../../nbs/71_progress.ipynb #73d6f61c
+def _line(x, y):
+    "Least squares: slope, height at the mean, the spread around it, and how surely the slope is known"
+    dx = x-x.mean()
+    slope = float(dx@y/(dx@dx))
+    rest = y-y.mean()-slope*dx
+    spread = math.sqrt(float(rest@rest)/(len(x)-2))
+    return slope, float(y.mean()), spread, spread/math.sqrt(float(dx@dx))
+
+def _t95(n):
+    "Student's t for 95 % of both sides, by its series in 1/n, to 3 %"
+    return 1.96 + 2.37/n + 2.82/n**2 + 2.56/n**3
+
+def _range(x, y, step):
+    "Where the line puts the mel L1 at a step, with its doubt"
+    slope, height, spread, unsure = _line(x, y)
+    far = math.log(step)-x.mean()
+    middle = height+slope*far
+    doubt = _t95(len(x)-2)*math.hypot(spread*math.sqrt(1+1/len(x)), unsure*far)
+    low, high = max(0., middle-doubt), max(0., middle+doubt)
+    return f'about {middle:.3f}' if f'{low:.3f}'==f'{high:.3f}' else f'{low:.3f} to {high:.3f}'
+
+def _no_fall(x, y):
+    "A warning, where the slope may as well be none"
+    slope, _, _, unsure = _line(x, y)
+    if slope+_t95(len(x)-2)*unsure<0: return ''
+    return ' It does not fall measurably: more steps of this kind may bring nothing that one hears.'
 
 # %% ../../nbs/71_progress.ipynb #81bf9739
 def _kept(path):
@@ -174,16 +236,64 @@ def _table_row(name, scores, columns):
     values = ''.join(f'<td>{scores[w][k]:.3f}</td>' for k,w in columns)
     return f'<tr><td>{html.escape(name)}</td>{values}</tr>'
 
-def run_page(run:Path, # Folder of a run, beside which the page will lie
+def run_page(run:Path, # Folder of a run
              words:list, # Paragraphs
-             texts:dict # id -> text of the corpus
-            )->str: # HTML
+             texts:dict, # id -> text of the corpus
+             limit:int=15_000_000 # Bytes; clips beyond are left out
+            )->str: # HTML, sounds and pictures inside
     "A page to listen to"
-    home = run.parent
-    rows = [(name, texts.get(name, ''), [(label, _link(p, home), _picture(p, home)) for label,p in sounds])
-            for name,sounds in [*pairs_of(run), *samples_of(run)]]
-    text = listening_page('HiFi-GAN: a training session', words, rows, _picture(run/'curves.png', home))
-    return text.replace('<section>', _table(comparison_of(run))+'<section>', 1)
+    embed = _Embedded(run)
+    curves = _picture(run/'curves.png', run)
+    clips, unread = _readable([*pairs_of(run), *samples_of(run)], embed)
+    shown, left_out = _within(clips, embed, limit-100_000-embed.size(curves))
+    rows = [(name, texts.get(name, ''), [(label, _link(p, run), _picture(p, run)) for label,p in sounds])
+            for name,sounds in shown]
+    text = listening_page('HiFi-GAN: a training session', [*words, *left_out, *unread], rows, curves)
+    text = text.replace('<section>', _table(comparison_of(run))+'<section>', 1)
+    return re.sub(r' src="([^"]+)"', lambda m: f' src="{embed(unquote(m[1]))}"', text)
+
+def _within(clips, embed, room):
+    "The clips that fit into so many bytes, from the first on; and what is said of the others, as paragraphs"
+    sizes = np.cumsum([sum(embed.size(p) for _,p in sounds) for _,sounds in clips])
+    n = int((sizes<=room).sum())
+    if n==len(clips): return clips, []
+    return clips[:n], [f'{len(clips)-n} of {len(clips)} clips are left out, to keep this page small '
+                       f'(below {room/1e6:.1f} MB); their sounds are in the folders samples and compare of the run.']
+
+# %% ../../nbs/71_progress.ipynb #1bd1f413
+class _Embedded:
+    "Files of a run as text that can stand in a page, each read once"
+    def __init__(self, run): self.run, self.known = run, {}
+
+    def __call__(self, name):
+        "The data address of a file; its own name where it cannot be read"
+        if name not in self.known: self.known[name] = _data_address(self.run/name)
+        return self.known[name]
+
+    def size(self, path):
+        "Bytes that a sound takes with its picture; of a name, that file alone"
+        if isinstance(path, str): return len(self(path)) if path else 0
+        return sum(len(self(n)) for n in (_link(path, self.run), _picture(path, self.run)) if n)
+
+def _data_address(path):
+    raw, kind = (_flac(path), 'audio/flac') if path.suffix=='.wav' else (path.read_bytes(), 'image/png')
+    return f'data:{kind};base64,{base64.b64encode(raw).decode()}'
+
+def _flac(path):
+    "A WAV file, packed without loss"
+    wav, rate = sf.read(path, dtype='float32')
+    out = io.BytesIO()
+    sf.write(out, wav, rate, format='FLAC', subtype='PCM_16')
+    return out.getvalue()
+
+def _readable(clips, embed):
+    "Those whose sounds can be read, and what is said of the others, as paragraphs"
+    good, unread = [], []
+    for name,sounds in clips:
+        try: sum(embed.size(p) for _,p in sounds)
+        except (OSError, sf.LibsndfileError) as e: unread.append(f'{name} is left out: {e}')
+        else: good.append((name, sounds))
+    return good, unread
 
 def _link(path, home): return path.relative_to(home).as_posix()
 

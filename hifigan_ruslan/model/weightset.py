@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['SET_MARKER', 'START', 'MODEL', 'DISC', 'WeightSet', 'unlike', 'preset_of', 'check_name', 'write_set_marker',
-           'read_set_marker', 'read_set', 'markers', 'find_set', 'why_unfit']
+           'read_set_marker', 'read_set', 'start_files', 'markers', 'find_set', 'why_unfit']
 
 # %% ../../nbs/26_weightset.ipynb #cc38be1b
 import hashlib, json, os, re
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 from ..config import Config, PRESETS, load_config
-from ..base.files import new_file, sha256_of
+from ..base.files import listing, new_file, sha256_of
 from .weights import differences, differing, of_file
 
 # %% ../../nbs/26_weightset.ipynb #ae963a25
@@ -21,11 +22,12 @@ _VERSION = 1 # Of the marker
 class WeightSet(NamedTuple):
     "Weights that a run can start from"
     name:str # universal, or what the user called them
-    folder:Path # Where the files lie
-    digest:str # SHA-256 of the names and hashes of all files; '' = they have no marker
-    files:dict # Name -> its SHA-256
+    folder:Path # Where the files lie; of weights without a marker, the file to start from
+    digest:str # SHA-256 of the names and hashes of all files
+    files:dict # Name -> its SHA-256; {} = they have no marker
     origin:str # Where they come from, in words
-    config:Config|None # Of the model; None where there is no marker
+    config:Config|None # Of the model; None where there is no marker, until somebody has looked into the file
+    whole:bool=False # Without a marker: are there discriminators too?
 
     @property
     def init(self)->Path: # What `hifigan-train --init` takes
@@ -33,10 +35,14 @@ class WeightSet(NamedTuple):
         return self.folder/START if START in self.files else self.folder
 
     @property
+    def is_whole(self)->bool:
+        "Do they bring discriminators?"
+        return self.whole or START in self.files
+
+    @property
     def words(self)->str:
         "Which they are, in a few words"
-        whole = 'with discriminators'*(START in self.files)
-        facts = preset_of(self.config), whole, self.digest and 'SHA-256 '+self.digest[:12]
+        facts = preset_of(self.config), 'with discriminators'*self.is_whole, self.digest and 'SHA-256 '+self.digest[:12]
         return f'{self.name} ({", ".join(filter(None, facts))})'
 
 def unlike(own:Config, # The one that is there
@@ -134,51 +140,162 @@ def _prove(path, name, sha256):
         raise ValueError(f'{file} was changed or damaged, its SHA-256 is not the one in {SET_MARKER}: {_AGAIN}')
 
 # %% ../../nbs/26_weightset.ipynb #1c3b2817
+_OF_A_RUN = 'best.pt', 'last.pt' # The first that is there
+_OFFICIAL = r'(g_|generator)[\w-]*(\.(pt|pth|ckpt|bin))?' # g_02500000, generator_v1
+_ENDS = '.pt', '.pth', '.ckpt', '.safetensors', '.onnx' # Of other files that may hold a generator
+
+def start_files(folder:str|Path # Any folder
+               )->list: # Paths, sorted; [] = none
+    "Files without a marker that a run can start from, in a folder and below it"
+    folder = Path(folder)
+    if (folder/'session.json').is_file(): folder = folder/'run' # what else a session leaves was made from its run
+    all = [(Path(d), names) for d,_,names in os.walk(folder, followlinks=True)]
+    known = [f for d,names in all for f in _known(d, names)]
+    return sorted(known or [d/n for d,names in all for n in names if n.endswith(_ENDS) and not n.startswith('do_')])
+
+def _known(folder, names):
+    "Of the files of one folder those whose names say that they can be started from"
+    run = [n for n in _OF_A_RUN if n in names][:1]
+    return [folder/n for n in names if n in run or n=='model.safetensors' or re.fullmatch(_OFFICIAL, n)]
+
+def _of_no_run(folder, files):
+    "Without those in the output of a run, which goes on from there by itself"
+    return [f for f in files if not any(_is_of_a_run(p) for p in f.parents if p.is_relative_to(folder))]
+
+def _is_of_a_run(folder): return (folder/'session.json').is_file() or (folder/'checkpoints').is_dir()
+
+def _unmarked(path):
+    "The weights in a file that has no marker; it is not looked into"
+    files = [path, *(o for o in [path.with_name(re.sub('^g_', 'do_', path.name))] if o!=path and o.is_file())]
+    return WeightSet(path.stem, path, _digest({p.name: sha256_of(p) for p in files}), {}, str(path), None)
+
+# %% ../../nbs/26_weightset.ipynb #53372890
+_PAGE = r'(https?://)?(www\.)?kaggle\.com/(datasets|models|code)/'
+_GROUP = r'(datasets|models|notebooks)/' # Folders of the newer layout
+_LONGEST = 9 # Names in a message
+
+def _place(folder, wanted, say):
+    "What a slug, an address or a path means: a folder or a file; None = it is not there"
+    path = folder/wanted.strip()
+    if os.path.lexists(path): return path
+    page = re.match(_PAGE, wanted.strip(), re.I)
+    parts = _parts_of(folder, wanted.strip()[page.end() if page else 0:])
+    mounts = [(m, parts[k:]) for k in range(min(2, len(parts)), 0, -1) for m in _mounted(folder, parts[:k])]
+    found = [p for m,rest in mounts for p in _inside(m, rest, page, say)]
+    if len(found)>1: raise ValueError(_several(wanted, found))
+    if mounts and not found: raise FileNotFoundError(_not_inside(wanted, *mounts[0]))
+    return found[0] if found else None
+
+def _parts_of(folder, text):
+    "The names in a slug or a path, without what lies above a mount"
+    text = re.sub(f'^{re.escape(str(folder))}/|^/kaggle/input/', '', text.split('?')[0].split('#')[0])
+    return [p for p in re.sub(f'^{_GROUP}', '', text).split('/') if p and p!='..']
+
+def _mounted(folder, slug):
+    "Where a dataset, a notebook's output or a model of this name, [OWNER, NAME] or [NAME], is mounted"
+    if not slug: return []
+    new = [p for g in ('datasets', 'notebooks', 'models') for p in folder.glob(f'{g}/*/*')]
+    there = [p for p in (*new, *folder.glob('*')) if p.is_dir() and p.name.lower()==slug[-1].lower()]
+    owned = [p for p in there if p.parent.name.lower()==slug[0].lower()]
+    return sorted(owned or [p for p in there if len(slug)<2 or p.parent==folder]) # the older layout tells no owner
+
+def _inside(mount, rest, page, say):
+    "What lies at the rest of a path in a mount, as a list of none or one; a version is no path"
+    if not rest or os.path.lexists(mount.joinpath(*rest)): return [mount.joinpath(*rest)]
+    version = re.fullmatch(r'(versions/)?(\d+)(/.*)?', '/'.join(rest))
+    if version: say(f'INIT names version {version[2]}; which one is in {mount} cannot be seen from here')
+    return [mount] if version or page else []
+
+# %% ../../nbs/26_weightset.ipynb #ccf570a1
 def markers(folder:str|Path # Such as /kaggle/input
            )->list: # Paths, sorted
     "All markers in a folder and below it"
     return sorted(Path(d, SET_MARKER) for d,_,names in os.walk(folder, followlinks=True) if SET_MARKER in names)
 
 def find_set(folder:str|Path, # Such as /kaggle/input
-             wanted:str|None=None # NAME, NAME@HASH, or a path; None = what is there
+             wanted:str|None=None, # NAME or NAME@HASH, a slug, an address, or a path; None = what is there
+             say:Callable=print # Called with a line for what is passed over
             )->WeightSet|None: # None: nothing was asked for, and nothing is there
     "The weights that are meant; ValueError or FileNotFoundError says what is wrong with them"
     folder = Path(folder)
-    if wanted and '/' in wanted: return _at(folder/wanted)
-    name, _, digits = (wanted or '').partition('@')
-    found = markers(folder)
-    mine = [p for p in found if not name or _name(p)==name]
-    if name and not mine: raise FileNotFoundError(_not_attached(name, found))
-    right = [p for p in mine if _sha256(p).startswith(digits)]
-    if mine and not right: raise ValueError(_are_others(wanted, name, mine[0]))
-    if len(set(map(_sha256, right)))>1: raise ValueError(_more_than_one(right))
-    return read_set(right[0]) if right else None
+    if not wanted: return _attached(folder)
+    name, digits = re.fullmatch(r'(.*?)(?:@([0-9a-f]*))?', wanted, re.S).groups()
+    place, found = _place(folder, name, say), markers(folder)
+    mine = [p for p in found if _name(p)==name]
+    if mine: return _right(wanted, mine + _others_at(place, mine), digits or '')
+    if place is None: raise FileNotFoundError(_not_attached(folder, name, found))
+    return _right(wanted, _sets_at(place), digits or '')
+
+def _attached(folder):
+    "Those that are there, if any: with a marker, or a file that belongs to no run"
+    found = markers(folder) or _of_no_run(folder, start_files(folder))
+    return _right(None, found, '') if found else None
+
+def _sets_at(place):
+    "Markers and files at a place that somebody gave"
+    if place.is_file(): return [place]
+    if found := markers(place) or start_files(place): return found
+    raise FileNotFoundError(_nothing_at(place))
+
+def _others_at(place, mine):
+    "What lies in a mount that has the name of other weights"
+    if place is None or any(p.is_relative_to(place) for p in mine): return []
+    return _sets_at(place)
+
+# %% ../../nbs/26_weightset.ipynb #9a61e5f0
+def _right(wanted, found, digits):
+    "The one of these markers and files that is meant, read and proved"
+    sets = [_head(p) for p in found]
+    right = [s for s in sets if s[0].startswith(digits)]
+    if not right: raise ValueError(_are_others(wanted, sets[0]))
+    if len({digest for digest,_ in right})>1: raise ValueError(_several(wanted, [p for _,p in right]))
+    path = right[0][1]
+    return read_set(path) if path.name==SET_MARKER else _unmarked(path)
+
+def _head(path):
+    "Digest of the weights that a marker speaks of, or of a file, with its path"
+    return (_sha256(path) if path.name==SET_MARKER else _unmarked(path).digest), path
 
 def _name(marker): return read_set_marker(marker)['name']
 def _sha256(marker): return read_set_marker(marker)['digest']
 
-def _at(path):
-    "What lies at a path that somebody gave; without a marker it is taken as it is"
-    if not path.exists(): raise FileNotFoundError(f'INIT is {path}, which is not there; {_OTHERWISE}')
-    if (path/SET_MARKER).is_file(): return read_set(path/SET_MARKER)
-    return WeightSet(path.stem, path.parent if path.is_file() else path, '', {}, str(path), None)
-
 # %% ../../nbs/26_weightset.ipynb #d5e0000b
 _OTHERWISE = "INIT = 'scratch' begins from nothing"
 
-def _not_attached(name, found):
+def _not_attached(folder, name, found):
     there = ', '.join(f'{_name(p)} in {p.parent}' for p in found) or 'none'
-    return (f'INIT asks for the weights {name}, and they are not attached (weights that are: {there}). '
-            f'hifigan-kaggle push --init {name} attaches them; {_OTHERWISE}')
+    return (f'INIT asks for the weights {name}, and they are not attached (weights that are: {there}; '
+            f'all that is attached: {_few(_all_attached(folder))}). '
+            f'hifigan-kaggle push --init {name} attaches them, or Add Input in the editor; {_OTHERWISE}')
 
-def _are_others(wanted, name, marker):
-    return (f'INIT asks for the weights {wanted}, and those in {marker.parent} are others '
-            f'(SHA-256 {_sha256(marker)[:12]}): an old version may be attached. '
-            f'hifigan-kaggle push --init {name} attaches the present one; {_OTHERWISE}')
+def _all_attached(folder):
+    "Names of the mounts in either layout, as INIT takes them"
+    new = [p for g in ('datasets', 'notebooks', 'models') for p in sorted(folder.glob(f'{g}/*/*'))]
+    old = [p for p in sorted(folder.glob('*')) if p.name not in ('datasets', 'notebooks', 'models', 'competitions')]
+    return [f'{p.parent.name}/{p.name}' for p in new] + [p.name for p in old]
 
-def _more_than_one(markers):
-    return (f'More than one set of weights is attached: {", ".join(str(p.parent) for p in markers)}. '
-            f'Say with INIT which one is meant, by its name or its path; {_OTHERWISE}')
+def _few(names): return ', '.join(map(str, names[:_LONGEST])) + ', ...'*(len(names)>_LONGEST) or 'nothing'
+
+def _nothing_at(place):
+    return (f'INIT leads to {place}, and there are no weights that a run could start from: expected best.pt, '
+            f'model.safetensors or g_* with its config.json, found\n{listing(place)}\n{_OTHERWISE}')
+
+def _not_inside(wanted, mount, rest):
+    return f'INIT is {wanted}, and there is no {"/".join(rest)} in {mount}, which holds\n{listing(mount)}\n{_OTHERWISE}'
+
+def _are_others(wanted, there):
+    return (f'INIT asks for the weights {wanted}, and those in {_folder_of(there[1])} are others '
+            f'(SHA-256 {there[0][:12]}): an old version may be attached. '
+            f'hifigan-kaggle push --init {wanted.partition("@")[0]} attaches the present one; {_OTHERWISE}')
+
+_MORE = 'More than one set of weights is attached'
+
+def _several(wanted, paths):
+    what = f'INIT = {wanted!r} may mean more than one set of weights' if wanted else _MORE
+    names = [str(_folder_of(p)) for p in paths]
+    return f'{what}: {_few(names)}. Say which one, such as INIT = {names[0]!r}; {_OTHERWISE}'
+
+def _folder_of(path): return path.parent if path.name==SET_MARKER else path
 
 # %% ../../nbs/26_weightset.ipynb #d4dbdbbe
 def why_unfit(own:WeightSet, # The weights
@@ -187,7 +304,7 @@ def why_unfit(own:WeightSet, # The weights
              )->str: # '' = they fit
     "Why a run cannot start from these weights"
     if own.config is None: return ''
-    differ = differing(own.config, cfg, MODEL+DISC*(START in own.files))
+    differ = differing(own.config, cfg, MODEL+DISC*own.is_whole)
     if not differ: return ''
     said = differences(own.config, cfg, differ[:3]) + f', and {len(differ)-3} more'*(len(differ)>3)
     fits, other = _presets(own.config), asked or preset_of(cfg) or 'what is to be trained'

@@ -6,7 +6,7 @@
 __all__ = ['train_cli']
 
 # %% ../../nbs/35_command.ipynb #03088fca
-import logging, os, signal, sys, threading, time, traceback, uuid
+import logging, math, os, signal, sys, threading, time, traceback, uuid
 from pathlib import Path
 from fastcore.script import store_true
 from ..base.commands import check_there, command, is_path
@@ -23,6 +23,7 @@ def train_cli(
     steps:int=None, # Stop at this optimiser step
     epochs:int=None, # Stop after so many epochs; default: as in the preset
     hours:float=None, # Stop within so much time, validated and saved, h
+    all_hours:store_true=False, # Train until --hours are over, however many epochs the preset has
     # Start a new run from these weights: universal or another voice, a checkpoint, run or exported folder
     # of ours, or an official g_* (its do_* beside it)
     init:str=None,
@@ -53,6 +54,7 @@ def train_cli(
     from dataclasses import replace
     from hifigan_ruslan.model.reading import start_weights
     if resume and no_resume: raise ValueError('--resume and --no_resume exclude each other')
+    if all_hours: steps = _no_last_step(steps, epochs, hours)
     start = start_weights(init) if init else None # read once: a voice has 56 MB
     cfg = _numbers(preset, config, start)
     given = dict(batch_size=batch_size, grad_accum=grad_accum, lr_g=lr, lr_d=lr, disc_shrink=disc_shrink,
@@ -87,6 +89,13 @@ def _fine_tuning_numbers(preset, init):
     print(f'fine-tuning: learning rates {cfg.lr_g:g} (generator) and {cfg.lr_d:g} (discriminators), '
           f'whose word comes in over {cfg.adv_ramp} steps; --config gives other numbers')
     return cfg
+
+def _no_last_step(steps, epochs, hours):
+    "What `fit` takes for a run that only its hours end"
+    if steps is not None or epochs is not None:
+        raise ValueError('--all_hours and --steps or --epochs exclude each other: a run has one end')
+    if hours is None: raise ValueError('--all_hours needs --hours, after which the run ends')
+    return math.inf
 
 def _fine_tuning_steps(data):
     "How long a run from trained weights lasts where nothing is said"

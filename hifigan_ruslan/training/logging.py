@@ -241,7 +241,7 @@ class Meter(_Stopwatch):
     "Means, speed, waiting time, alarm and the progress line of a run"
     def __init__(self,
                  cfg:Config, # For the size of a step
-                 total:int, # Steps until the end
+                 total:float, # Steps until the end; math.inf = only `until` ends it
                  until:float=math.inf, # time.monotonic() of the end of the budget
                  world:int=1, # Processes that train together
                  view:str|None=None # 'line' (rewritten), 'lines' (a line each) or 'plot'; None = what fits the place
@@ -318,7 +318,8 @@ def _progress_line(row, cfg, total, eta):
     def num(k, f): return format(row[k], f) if math.isfinite(row.get(k, math.nan)) else '-'
     losses = [f"{_SHORT.get(k, k)} {num(k, _DIGITS.get(k, '.3g'))}" for k in loss_weights(cfg)]
     speed = f"{row['steps_per_s']:.2f} steps/s, {row['audio_per_s']:.1f} s of audio/s"
-    parts = [f"step {row['step']}/{total} epoch {row['epoch']}", ' '.join([f"D {num('disc', '.2f')}", *losses]),
+    end = '' if total==math.inf else f'/{total}'
+    parts = [f"step {row['step']}{end} epoch {row['epoch']}", ' '.join([f"D {num('disc', '.2f')}", *losses]),
              f'{eta//3600}:{eta//60%60:02d}:{eta%60:02d} left', f"{speed}, waiting for data {row['wait']:.1%}"]
     if row.get('skipped'): parts.append(f"skipped {row['skipped']}")
     parts.append(f"grad G {num('norm_g', '.3g')} D {num('norm_d', '.3g')}")
