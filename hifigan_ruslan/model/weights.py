@@ -8,7 +8,7 @@ __all__ = ['FORMAT', 'VERSION', 'old_names', 'model_shapes', 'check_plain', 'che
            'check_members', 'checkpoint_config', 'generator_in', 'file_notes', 'read_notes', 'of_file', 'read_whole']
 
 # %% ../../nbs/24_weights.ipynb #fd8d5d24
-import hashlib, json, pickle, re, tarfile, zipfile
+import hashlib, json, pickle, re, zipfile
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import reduce
@@ -222,10 +222,13 @@ def _check_file(path):
     if not path.is_file(): raise FileNotFoundError(f'There is no checkpoint file {path}')
     if not path.stat().st_size:
         raise ValueError(f'{path} is empty (0 bytes): the copy or the save was interrupted; use another checkpoint')
-    with open(path, 'rb') as f: head = f.read(64).lstrip()
-    what = next((w for bytes,w in _NO_CHECKPOINT.items() if head.lower().startswith(bytes)), '')
-    if what: raise ValueError(f'{path} is {what}')
-    if tarfile.is_tarfile(path): raise ValueError(_is_tar(path))
+    with open(path, 'rb') as f: head = f.read(512)
+    if what := _by_first_bytes(head): raise ValueError(f'{path} is {what}')
+
+def _by_first_bytes(head):
+    "What a file is that is no checkpoint; '' where it may be one"
+    if head[257:262]==b'ustar' or head[:2] in (b'\x1f\x8b', b'BZ') or head[:4]==b'\xfd7zX': return _ARCHIVE
+    return next((w for start,w in _NO_CHECKPOINT.items() if head[:64].lstrip().lower().startswith(start)), '')
 
 _SOUND = 'a sound file, expected a checkpoint; hifigan-generate takes sounds without --checkpoint'
 _PAGE = 'a web page, not a checkpoint, and was not opened: the download went wrong'
@@ -233,8 +236,7 @@ _NO_CHECKPOINT = {b'riff': _SOUND, b'flac': _SOUND, b'oggs': _SOUND, b'<html': _
     b'version https://git-lfs': 'a pointer of Git LFS, not the weights themselves: git lfs pull fetches them',
     b'\x89hdf': 'an HDF5 file, as Keras writes; expected one of PyTorch'}
 
-def _is_tar(path):
-    return (f'{path} is a tar archive, as NVIDIA NeMo (.nemo) and others write. Unpack it: tar xf {path.name}; then '
+_ARCHIVE = ('a tar archive or another packed file, as NVIDIA NeMo (.nemo) and others write. Unpack it with tar xf, and '
             'give the file of weights in it (of NeMo: model_weights.ckpt), with a config.json of its numbers '
             '(model_config.yaml)')
 
