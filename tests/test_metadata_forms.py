@@ -88,6 +88,28 @@ def test_a_pipe_called_metadata_is_no_metadata(tmp_path):
     t.join(60) # a guard against waiting for ever
     assert done and 'no texts' in done[0].layout
 
+BITS = (b'', b'\0', b'"', b'\r', b'\n', b'|', b'\xff', b'\xfe\xff', b'[', b'{', b'9'*20, b'\xef\xbb\xbf', b'../', b'/'*50)
+
+def mutated(raw, r):
+    "The bytes with something changed in one to five places"
+    raw = bytearray(raw)
+    for _ in range(r.choice((1, 1, 2, 5))):
+        i = r.randrange(len(raw)+1)
+        raw[i:i+r.choice((0, 1, 1, 3, 30))] = r.choice((*BITS, r.randbytes(8)))
+    return bytes(raw)
+
+def test_no_damage_ends_in_an_error(tmp_path):
+    "600 damaged files of metadata: texts, or a reason in the layout"
+    manifest = json.dumps([dict(path=f'c{i}.wav', text=t) for i,t in enumerate(TEXTS)]).encode()
+    r, forms = random.Random(5), [('metadata.csv', raw) for raw in FORMS.values()] + [('manifest.json', manifest)]*3
+    corpus(tmp_path, b'')
+    for _ in range(600):
+        name, raw = r.choice(forms)
+        for p in (tmp_path/'metadata.csv', tmp_path/'manifest.json'): p.unlink(missing_ok=True)
+        (tmp_path/name).write_bytes(mutated(raw, r))
+        c = find_corpus(tmp_path)
+        assert f'{name}: ' in c.layout or f'{name} could not be read' in c.layout
+
 # names
 
 def test_names_meet_in_any_form_of_unicode(tmp_path):

@@ -132,7 +132,7 @@ def test_an_empty_log_or_damaged_rows_stop_no_run(tmp_path, capsys):
 
 def test_a_mutated_clips_csv_is_measured_anew_or_refused_by_name(data, tmp_path):
     "No number that changed is believed, and no error but our own"
-    systems, clips, r = open_systems([f'a={data/"corpus"}'])[0], eval_clips(data/'corpus'), random.Random(2)
+    systems, clips, r = open_systems([f'a={data/"corpus"}'])[0], eval_clips(data/'corpus')[:2], random.Random(2)
     with contextlib.redirect_stdout(io.StringIO()): evaluate(systems, clips, out=tmp_path/'e', progress=False)
     table = (tmp_path/'e'/'clips.csv').read_bytes()
     true = {(o['system'], o['clip']): repr(o['mel_l1']) for o in read_rows(tmp_path/'e'/'clips.csv')}

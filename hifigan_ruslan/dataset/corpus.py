@@ -194,7 +194,14 @@ def _decoded(raw):
     name = _marked(raw) or (None if _is_utf8(raw) else _of_8_bits(raw) if not _mostly_utf8(raw) else 'utf-8')
     try: text = raw.decode(name or 'utf-8')
     except UnicodeDecodeError as e: raise ValueError(_broken(raw, name, e)) from e
+    if line := _shifted(text, name): raise ValueError(f'it is {name.upper()}, but damaged: {_short(line)}')
     return text, '' if name in (None, 'utf-8-sig') else name
+
+def _shifted(text, name):
+    "The first line of a text of two bytes a letter in which a byte is missing: Russian goes on as Chinese"
+    if not (name or '').startswith('utf-16'): return None
+    odd = (l for l in text.split('\n') if re.search('[\u2e80-\ua000\ue000-\uf8ff]', l))
+    return next((l for l in odd if re.search('[А-яё]', l)), None)
 
 def _marked(raw):
     "The encoding of which a text has the mark, or the zeros"
