@@ -88,7 +88,8 @@ def test_a_pipe_called_metadata_is_no_metadata(tmp_path):
     t.join(60) # a guard against waiting for ever
     assert done and 'no texts' in done[0].layout
 
-BITS = (b'', b'\0', b'"', b'\r', b'\n', b'|', b'\xff', b'\xfe\xff', b'[', b'{', b'9'*20, b'\xef\xbb\xbf', b'../', b'/'*50)
+BITS = (b'', b'\0', b'"', b'\r', b'\n', b'|', b'\xff', b'\xfe\xff', b'[', b'{', b'9'*20, b'\xef\xbb\xbf', b'../',
+        b'/'*50)
 
 def mutated(raw, r):
     "The bytes with something changed in one to five places"

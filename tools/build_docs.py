@@ -250,7 +250,8 @@ def menu_of(notebooks):
         if page_name(p) not in FIRST: wings.setdefault(WINGS[int(p.stem[0])], []).append(page_name(p))
     guides = ['story', *(f'guides/{g}' for g in GUIDES)]
     russian = ['С чего начать <index_ru>', *(f'guides/{g}_ru' for g in TRANSLATED)]
-    return '\n\n'.join([toctree('Begin here', guides), toctree('По-русски', russian), *(toctree(wing, pages) for wing,pages in wings.items())])
+    first = toctree('Begin here', guides), toctree('По-русски', russian)
+    return '\n\n'.join([*first, *(toctree(wing, pages) for wing,pages in wings.items())])
 
 def set_environment(jobs):
     "For the notebooks' processes: pictures inside the page, our modules and tools, a share of the cores"

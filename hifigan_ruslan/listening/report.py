@@ -21,7 +21,8 @@ from ..base.audio import read_wav
 from ..metrics import METRICS, not_computed
 from ..evaluation.stats import clips_to_prove, least_p
 from ..evaluation.systems import RECORDING, TrainedGenerator, eval_clips, open_systems
-from .player import Track, page, player, png_link, spectrogram_png, translated, web_text, words_of
+from .player import (Track, page, player, png_link, spectrogram_png, translated, web_text,
+                                             words_of)
 from ..eval import (
     PAIR_COLUMNS, SUMMARY_COLUMNS, claim_evaluation, comparisons, eval_table, evaluate, kept_wave, save_csv,
     summary as summarise)
@@ -435,9 +436,9 @@ def report(rows:list, # dicts: system, clip, text, error ('' = none), note, seco
     order = list(rank(judged, metrics, 'clip', sort))
     heard = _heard(systems, rank(judged, metrics, 'system', sort))
     cards, left = _cards(systems, limit_mb*5e5, w)
-    inside = dict(means=_means_section(systems, metrics, summary, lang, w), missing=_facts(missing, w) if missing else '',
-                  pairs=_comparisons(paired, metrics, lang, w), cards=cards, all=_all(rows, metrics, order, lang, w),
-                  errors=_troubles(rows, w))
+    inside = dict(means=_means_section(systems, metrics, summary, lang, w),
+                  missing=_facts(missing, w) if missing else '', pairs=_comparisons(paired, metrics, lang, w),
+                  cards=cards, all=_all(rows, metrics, order, lang, w), errors=_troubles(rows, w))
     parts = {k: _section(k, w, o) for k,o in inside.items() if o}
     room = limit_mb*1e6-sum(len(p.encode('utf-8', 'replace')) for p in parts.values())-60_000
     def listen(place):
