@@ -157,7 +157,7 @@ def test_settings_changed_by_hand_are_sent_and_kept(stub, root):
     assert code==0, err
     assert [setting(stub, k) for k in ('PRESET', 'HOURS', 'INIT')]==['V2', 6., 'scratch']
     assert "set by hand in kernel/train.ipynb, and kept: PRESET = 'V2'" in out
-    assert 'not sent, as the command line says something else: HOURS = 8' in out
+    assert 'not sent, as the command line says otherwise: HOURS = 8' in out
     assert hand_edits(root)==(dict(PRESET='V2', HOURS=8), [])
 
 def test_settings_changed_by_hand_outlive_a_build(stub, root):
@@ -231,7 +231,7 @@ def test_a_change_on_the_command_line_wins_and_is_named(stub, root):
     code, out, err = told(root, 'continue', '--hours', '6')
     assert code==0, err
     assert [setting(stub, k) for k in ('PRESET', 'HOURS', 'MINUTES', 'CPU', 'LANG')]==['V2', 6., None, False, 'ru']
-    for words in ('changed (command line): HOURS = 6.0, which was 8.0', 'changed (kernel/train.ipynb): LANG',
+    for words in ('changed (command line): HOURS = 6.0 in place of 8.0', 'changed (kernel/train.ipynb): LANG',
                   'for that session alone: MINUTES = 10.0', 'for that session alone: CPU = True'): assert words in out
 
 SESSIONS = { # how it was left -> exit code, and what is said

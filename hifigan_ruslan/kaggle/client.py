@@ -225,8 +225,9 @@ def _kind_problems(meta):
         if k in meta and not isinstance(meta[k], kind): yield f'{k} is {meta[k]!r}, expected {expected}'
 
 # %% ../../nbs/75_client.ipynb #885f6b83
-_NO_GPU = ('enable_gpu is {}, and a session without a GPU would train for eleven hours what a GPU does in some minutes: '
-           'write "enable_gpu": true and "machine_shape": "NvidiaTeslaT4"; push --minutes 10 --cpu tries without a GPU')
+_NO_GPU = ('enable_gpu is {}, and a session without a GPU would train for eleven hours what a GPU does in some '
+           'minutes: write "enable_gpu": true and "machine_shape": "NvidiaTeslaT4"; push --minutes 10 --cpu tries '
+           'without a GPU')
 
 def _machine_problems(meta):
     "Two T4s are what a session trains on"
@@ -251,7 +252,8 @@ _PAGE = r'(?:(?:https?://)?(?:www\.)?kaggle\.com/)?'
 
 def _slug(text, kind='datasets'):
     "OWNER/NAME or OWNER/NAME/VERSION in any spelling; '' for something else"
-    m = re.fullmatch(rf'{_PAGE}(?:{kind}/)?([\w-]+)/([\w-]+)(?:/(?:versions?/)?(\d+))?(?:/data)?/?(?:[?#].*)?', text.strip())
+    version, rest = r'(?:/(?:versions?/)?(\d+))?', r'(?:/data)?/?(?:[?#].*)?'
+    m = re.fullmatch(rf'{_PAGE}(?:{kind}/)?([\w-]+)/([\w-]+){version}{rest}', text.strip())
     return '/'.join(filter(None, m.groups())) if m else ''
 
 def _plain(slug): return '/'.join(slug.split('/')[:2])
@@ -628,7 +630,8 @@ def _with_numbers(settings):
     rest, numbers = split_train(settings.get('TRAIN') or '')
     if not numbers: return settings
     settings = _over(settings, dict(TRAIN=rest, CONFIG=numbers))
-    print(f'of TRAIN, the numbers of the run go as CONFIG: {said_settings({k: settings[k] for k in ("TRAIN", "CONFIG")})}')
+    sent = {k: settings[k] for k in ('TRAIN', 'CONFIG')}
+    print(f'of TRAIN, the numbers of the run go as CONFIG: {said_settings(sent)}')
     return settings
 
 def _say_settings(edited, given):
@@ -637,7 +640,7 @@ def _say_settings(edited, given):
     lost = {k: v for k,v in edited.items() if k in given and given[k]!=v}
     kept = {k: v for k,v in edited.items() if k not in lost}
     if kept: print(f'set by hand in {KERNEL}, and kept: {said_settings(kept)}')
-    if lost: print(f'set by hand in {KERNEL}, and not sent, as the command line says something else: {said_settings(lost)}')
+    if lost: print(f'set by hand in {KERNEL}, and not sent, as the command line says otherwise: {said_settings(lost)}')
 
 @contextmanager
 def _folder(root, settings, meta):
@@ -688,8 +691,8 @@ def _check_sounds(id):
     names = _files_of(id)
     kinds = {m.lower() for m in re.findall(r'\.(wav|flac|zip|tar|mp3|ogg|opus|m4a|aac|wma)\b', names, re.I)}
     if 'Next Page Token' in names or not kinds or kinds & {'wav', 'flac', 'zip', 'tar'}: return
-    raise ValueError(f'{id} has {", ".join(sorted(kinds))} and neither WAV nor FLAC, which are what is read: convert them '
-                     '(ffmpeg -i a.mp3 a.flac, for each file) and make a new version of the data set')
+    raise ValueError(f'{id} has {", ".join(sorted(kinds))} and neither WAV nor FLAC, which are what is read: convert '
+                     'them (ffmpeg -i a.mp3 a.flac, for each file) and make a new version of the data set')
 
 def _files_of(id):
     "What the command lists of a data set; ValueError where there is none"
@@ -806,7 +809,8 @@ def push(root:str='.', # The root of a clone of the repository
          new_run:bool=False # Begin a new run although one is attached
         )->str: # Address of the session
     "Send the kernel to Kaggle and start it; a run of its own, from trained weights"
-    given, init = _given(minutes, hours, preset, corpus, train, config, procs, lang, cpu, new_run), _asked(init, from_scratch)
+    given = _given(minutes, hours, preset, corpus, train, config, procs, lang, cpu, new_run)
+    init = _asked(init, from_scratch)
     _ready(root, cpu)
     edited = hand_edits(root)[0]
     _say_settings(edited, given | ({'INIT': init} if init else {}))
@@ -1163,9 +1167,11 @@ def proceed(root:str='.', # The root of a clone of the repository
             cpu:bool=False # As in push
            )->str: # Address of the session
     "Start the next session, which goes on from the output of the last one that ended well, with its settings"
-    given, init = _given(minutes, hours, preset, corpus, train, config, procs, lang, cpu), _asked(init, from_scratch)
+    given = _given(minutes, hours, preset, corpus, train, config, procs, lang, cpu)
+    init = _asked(init, from_scratch)
     last = last_session(root)
     _check_ended(last, anyway)
+    if not anyway: _check_same_run(last.record, given)
     _ready(root, cpu)
     settings, by_hand = _settings_to_go_on(root, last.record, given | ({'INIT': init} if init else {}))
     kernels, datasets = _attached_again(root, last, by_hand)
@@ -1194,10 +1200,32 @@ def _settings_to_go_on(root, record, given):
     here, edited = defaults(root), hand_edits(root)[0]
     before = _settings_of(record, here)
     _say_before(record, before, here)
-    hand = {k: v for k,v in (edited | given).items() if v!=before.get(k, here.get(k)) or k in given}
-    changed = {k: v for k,v in hand.items() if v!=before.get(k, here.get(k))}
-    for k,v in changed.items(): print(_changed(k, v, before.get(k, here.get(k)), 'command line' if k in given else KERNEL))
-    return _over(before, hand), hand
+    was = here | before
+    hand = {k: v for k,v in edited.items() if not _is_same(v, was[k])} | given
+    settings = _over(before, hand)
+    for k in hand:
+        if settings[k]!=was[k]: print(_changed(k, settings[k], was[k], 'command line' if k in given else KERNEL))
+    return settings, hand
+
+def _is_same(new, old):
+    "Is nothing changed by this? Weights that go by their name alone are those with their hash too"
+    return new==old or isinstance(old, str) and isinstance(new, str) and old.startswith(f'{new}@')
+
+def _check_same_run(record, given):
+    "ValueError for a change that would make another run of it, which the session would refuse"
+    if not record.get('step'): return
+    there = record.get('settings') or {}
+    preset = record.get('preset') or there.get('PRESET') or ''
+    begun = dict(PRESET=str(preset).upper(), CORPUS=_short(there.get('CORPUS')))
+    asked = dict(PRESET=str(given.get('PRESET', '')).upper(), CORPUS=_short(given.get('CORPUS')))
+    for k,v in asked.items():
+        if v and begun[k] and v!=begun[k]: raise ValueError(_another_run_asked(k, begun[k], v))
+
+def _short(corpus): return _plain(_slug(corpus)) if corpus else ''
+
+def _another_run_asked(name, begun, asked):
+    return (f'Nothing was pushed: the run was begun with {name} = {begun!r}, and {asked!r} would make another run '
+            f'of it. hifigan-kaggle push --{name.lower()} {asked} begins one; continue without that goes on with this one')
 
 def _settings_of(record, here):
     "Those of the last session that are sent again"
@@ -1219,7 +1247,7 @@ def _no_settings(here):
             f'the kernel\'s own are sent: {said_settings(here)}')
 
 def _changed(name, value, before, where):
-    return f'changed ({where}): {name} = {value!r}, which was {before!r} in the last session'
+    return f'changed ({where}): {name} = {value!r} in place of {before!r}'
 
 # %% ../../nbs/75_client.ipynb #75a00009
 _WEIGHTS = 'hifigan-ruslan-weights-' # With this the names of data sets of weights begin

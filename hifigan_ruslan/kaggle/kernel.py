@@ -220,7 +220,8 @@ _NUMBERS = dict(batch_size=('batch_size',), grad_accum=('grad_accum',), lr=('lr_
                 valid_every=('valid_every',))
 # Others -> what says them for a session: the option of hifigan-kaggle, the setting
 _SAID_BY = dict(preset='--preset (PRESET)', config='--config (CONFIG)', init='--init (INIT)', hours='--hours (HOURS)',
-                procs='--procs (PROCS)', no_resume='--new_run (NEW_RUN)', with_parent='the session itself', all_hours='the session itself')
+                procs='--procs (PROCS)', no_resume='--new_run (NEW_RUN)',
+                **dict.fromkeys(('with_parent', 'all_hours'), 'nothing else'))
 _TRAIN_RULES = dict(
     precision=(lambda v: v in ('fp32', 'bf16', 'fp16'), 'fp32, bf16 or fp16'),
     device=(lambda v: v=='cuda', 'cuda: --cpu with --minutes tries without a GPU'),
@@ -253,7 +254,7 @@ def _split(text):
 
 def _check_option(name, v):
     if name in _SAID_BY:
-        raise ValueError(f'--{name} cannot stand in --train: the session sets it, {_SAID_BY[name]} says it')
+        raise ValueError(f'--{name} cannot stand in --train: the session sets it; {_SAID_BY[name]} says it')
     holds, words = _TRAIN_RULES.get(name, (None, ''))
     if holds and not holds(v): raise ValueError(f'--{name} in --train must be {words}, found {v!r}')
 
@@ -414,7 +415,8 @@ def _changed_settings(nb, built):
     if cell is None: return {}, [] # its absence is said by the others
     try: there = _texts(_source(cell))
     except SyntaxError as e: return {}, [f'the settings cell is no Python (line {e.lineno}: {e.msg})']
-    wrong = [*_strangers(_source(cell), there, built), *(f'the setting {k} is missing' for k in built if k not in there)]
+    wrong = [*_strangers(_source(cell), there, built)]
+    wrong += [f'the setting {k} is missing' for k in built if k not in there]
     values = {k: _value(v) for k,v in there.items() if k in built}
     wrong += [f'{k} = {there[k]}: expected a plain value' for k,v in values.items() if v is _NO_VALUE]
     return {k: v for k,v in values.items() if v is not _NO_VALUE and v!=_value(built[k])}, wrong
