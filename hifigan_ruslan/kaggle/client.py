@@ -1224,8 +1224,8 @@ def _check_same_run(record, given):
 def _short(corpus): return _plain(_slug(corpus)) if corpus else ''
 
 def _another_run_asked(name, begun, asked):
-    return (f'Nothing was pushed: the run was begun with {name} = {begun!r}, and {asked!r} would make another run '
-            f'of it. hifigan-kaggle push --{name.lower()} {asked} begins one; continue without that goes on with this one')
+    return (f'Nothing was pushed: the run was begun with {name} = {begun!r}, and {asked!r} would make another run of '
+            f'it. hifigan-kaggle push --{name.lower()} {asked} begins one; without that, continue goes on with this')
 
 def _settings_of(record, here):
     "Those of the last session that are sent again"
