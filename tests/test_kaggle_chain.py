@@ -37,7 +37,7 @@ def in_this_process(monkeypatch):
     def run_child(command, on_line=print, *args, **env):
         if 'hifigan_ruslan.training.command' not in command: return child(command, on_line, *args, **env)
         asked = parsed(train_cli, [w for w in command[3:] if w!='--with_parent'], 'hifigan-train')
-        if asked['procs']>1 or asked['all_hours'] and asked['hours']>.1: return child(command, on_line, *args, **env)
+        if asked['procs']>1 or asked['hours']>.1: return child(command, on_line, *args, **env)
         said = io.StringIO()
         with monkeypatch.context() as m, contextlib.redirect_stdout(said):
             m.setitem(train.fit.__globals__, 'time', Clock())
@@ -141,12 +141,12 @@ def test_five_sessions(kaggle, monkeypatch):
     cfg = replace(PRESETS['TINY'], keep_epochs=2)
     assert load_config(last/'config.json')==load_config(run/'config.json')==cfg
 
-def run_of(place, mount, preset, step=9, record=True, **numbers):
+def run_of(place, mount, preset, step=9, record=True, data='some data', **numbers):
     "The output of a session, with a checkpoint of it, as it is mounted"
     s = new_state(replace(PRESETS[preset], **numbers))
     s.step, s.epoch = step, step//5
     folder = place/'input'/mount
-    save_checkpoint(s, folder/'run/checkpoints/last.pt', 'some data')
+    save_checkpoint(s, folder/'run/checkpoints/last.pt', data)
     if record: (folder/'session.json').write_text(json.dumps(dict(preset=preset, step=step, outcome='trained')))
     return folder/'run'
 
@@ -193,6 +193,36 @@ def test_a_run_goes_on_as_what_it_is(kaggle):
     s, said = begun(new_run=True)
     assert (s.preset, s.attached, s.cfg.batch_size)==('SEED', None, 4)
     assert f'Left as it is: {kaggle}/input/{OLD}/run/checkpoints/last.pt, step 5 (TINY)' in said.getvalue()
+
+def test_a_run_that_was_left_stays_left(kaggle):
+    "The new run goes on in the sessions after NEW_RUN, though the other one has more steps and is attached as before"
+    def begun(**kw):
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            s = Session('TINY', minutes=1., root=kaggle, cpu=True, **kw)
+        return s, said
+    def go_on():
+        s, said = begun()
+        with contextlib.redirect_stdout(said): s.resume(data)
+        return s, said.getvalue()
+    with contextlib.redirect_stdout(io.StringIO()):
+        s, _ = begun()
+        data = s.prepare(s.find())
+    other = run_of(kaggle, 'datasets/bob/other-run', 'TINY', 40, data=data.fingerprint)
+    assert go_on()[0].attached.step==40
+    shutil.rmtree(kaggle/'working')
+    new, said = begun(new_run=True)
+    assert new.attached is None and f'Left as it is: {other}/checkpoints/last.pt, step 40 (TINY)' in said.getvalue()
+    for mount,step in ((NEW, 20), (OLD, 30)): # its output, and that of the next session
+        own = run_of(kaggle, mount, 'TINY', step, data=data.fingerprint)
+        (own.parent/'session.json').write_text(json.dumps(new._facts_to_go_on()))
+        new, said = go_on()
+        assert f'passed over: {other}/checkpoints/last.pt was left by an earlier session' in said, said
+        assert (new.attached.step, new.attached.run, new.runs_left)==(step, own, ['other-run'])
+        shutil.rmtree(own.parent)
+        shutil.rmtree(kaggle/'working')
+    run_of(kaggle, NEW, 'TINY', 30)
+    (kaggle/'input'/NEW/'session.json').write_text(json.dumps(new._facts_to_go_on()))
+    assert begun(new_run=True)[0].runs_left==['hifigan-ruslan-train', 'other-run']
 
 def in_papermill(python, text, place, until=None, **settings):
     "The kernel from its first cell to its last, or until a line is seen: then all of it is killed"

@@ -220,7 +220,8 @@ class Session:
         self.input, self.working = self.root/'input', self.root/'working'
         self.run = self.working/'run'
         self._limit() # a wrong one is refused before all else
-        self.attached, self.begun, self.began_at, self.proved, self.told = None, False, 0, set(), set()
+        self.attached, self.begun, self.began_at, self.runs_left = None, False, 0, []
+        self.proved, self.told = set(), set()
         self._choose_start(init)
         self._choose_run()
         self.problems, self.outcome, self.used = [], 'not trained', 1
@@ -260,8 +261,23 @@ def _runs_there(self:Session):
     only_own = self.settings['NEW_RUN'] and self.begun
     found, damaged = attached([self.run, *([] if only_own else mounts(self.input))], self._say_once)
     found = sorted((a for a in found if not self._is_init(a.path)), key=lambda a: (-a.step, self.run!=a.run))
+    found = self._without_left(found)
     readable = {a.path.parent for a in found}
     return found, [p for p in damaged if p.parent not in readable and not self._is_init(p)]
+
+@patch
+def _without_left(self:Session, found):
+    "Those that no session which led to one of the others has left with NEW_RUN"
+    left = {(slug, self._slug(a.path)) for a in found for slug in a.record.get('left', ())}
+    gone = {slug for slug,by in left if slug!=by}
+    for a in found:
+        if self._slug(a.path) in gone: self._say_once(f'passed over: {a.path} was left by an earlier session (NEW_RUN)')
+    return [a for a in found if self._slug(a.path) not in gone]
+
+@patch
+def _slug(self:Session, path):
+    "The name of the mount in which it lies; '' where it is in none"
+    return next((m.name for m in mounts(self.input) if m in path.parents), '')
 
 @patch
 def _is_init(self:Session, checkpoint):
@@ -285,6 +301,7 @@ def _take_run(self:Session, run, found):
     "Go on with this one; the others are named"
     if self.attached and self.attached.run!=run.run: self._say_once(f'not that one, but {run.words} goes on')
     self.attached, self.began_at, self.preset = run, run.step, run.preset
+    self.runs_left = run.record.get('left', [])
     self.cfg = numbers_asked(run, self.settings['PRESET'], self.settings['CONFIG'])
     for o in {a.run: a for a in found[::-1] if a.run!=run.run}.values(): self._say_once(f'not used: {o.words}')
     self._check_limits(run)
@@ -293,6 +310,8 @@ def _take_run(self:Session, run, found):
 def _leave_runs(self:Session, found, damaged):
     "Begin a new run; which ones are left is said"
     left = [a.words for a in {a.run: a for a in found[::-1]}.values()] or list(map(str, damaged))
+    before = {slug for a in found for slug in a.record.get('left', ())}
+    self.runs_left = sorted(filter(None, before | {self._slug(a.path) for a in found}))
     if left: self._say_once(f'NEW_RUN = True: a new run is begun. Left as it is: {"; ".join(left)}')
 
 @patch
@@ -1075,7 +1094,7 @@ def _as_options(config):
 @patch
 def _facts_to_go_on(self:Session):
     "What the next session is begun with: settings, what was attached, from where this one came, and the command"
-    return dict(settings=self.settings, inputs=inputs(self.input), began_at=self.began_at,
+    return dict(settings=self.settings, inputs=inputs(self.input), began_at=self.began_at, left=self.runs_left,
                 next=self._command_on(self._limit_reached(self.facts())))
 
 # %% ../../nbs/72_session.ipynb #1962895b
