@@ -2,6 +2,7 @@
 What can be seen in one process stands in nbs/72_session.ipynb; here it is killed, and run as Kaggle runs it"""
 import ast, json, os, signal, subprocess, sys
 import pytest, test_kernel
+from hifigan_ruslan.base.files import claim
 from hifigan_ruslan.kaggle import session as sessions
 from hifigan_ruslan.kaggle.kernel import compiled
 from hifigan_ruslan.kaggle.session import Session
@@ -56,6 +57,18 @@ def test_failures_look_like_failures_on_kaggle(python, kernel, tmp_path):
     assert code!=0 and 'SessionFailed: The session failed: training ended with exit code 1' in log, log
     assert 'abc' in session(tmp_path)['why'] and session(tmp_path)['outcome']=='failed'
     assert 'Traceback' not in log.partition('SessionFailed')[2] and {'index.html', 'session.json'}<=files(tmp_path)
+
+def test_a_package_without_which_the_session_cannot_be_imported(kernel, tmp_path):
+    "soxr is imported at the top of a module: the cell says it, and leaves a record"
+    cells = [''.join(c['source']) for c in json.loads(kernel)['cells']]
+    cell = next(c for c in cells if 'session = Session(' in c)
+    code = f'import sys; sys.modules["soxr"] = None; ROOT = {str(tmp_path)!r}\n{cell}'
+    env = os.environ | dict(PYTHONPATH=str(ROOT))
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env=env)
+    assert done.returncode==1 and 'ModuleNotFoundError: This Python lacks soxr: ' in done.stderr, done.stderr
+    record = session(tmp_path)
+    assert record['outcome']=='failed' and record['why'].endswith('run !pip install soxr above')
+    assert not claim(tmp_path/'working').foreign('session.json') # the next session may replace it
 
 def packages(source):
     "Names of the packages that a module imports, at its top: without them it cannot be imported"

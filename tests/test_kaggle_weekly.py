@@ -1,6 +1,6 @@
 """`hifigan-kaggle train` with the real `kaggle` command against the stub of Kaggle's API; only the clock is another.
 The command runs inside this process, which saves starting a Python for each question"""
-import io, json, os, re, shutil, sys, zipfile
+import ast, io, json, os, re, shutil, sys, zipfile
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest.mock import patch
@@ -53,14 +53,17 @@ class Timed(KaggleStub):
 
     def end(self):
         state, facts = self.ends.get(self.n, ('COMPLETE', {}))
-        self.statuses, self.output = [state], files(self.n, facts) if facts is not None else {}
+        known = dict(settings=settings(self.kernels[ID][-1]))
+        self.statuses, self.output = [state], {} if facts is None else files(self.n, known | facts)
         self.gpu_hours[0] += hours(self.kernels[ID][-1])
 
-def hours(body):
-    "Of the session that was pushed"
-    return float(re.search(r'^HOURS *= *([\d.]+)', '\n'.join(map(source, json.loads(body['text'])['cells'])), re.M)[1])
+def settings(body):
+    "Of the session that was pushed, as its record has them"
+    cells = [''.join(c['source']) for c in json.loads(body['text'])['cells'] if c['cell_type']=='code']
+    tree = ast.parse(next(c for c in cells if re.search('^HOURS *=', c, re.M)))
+    return {o.targets[0].id: ast.literal_eval(o.value) for o in tree.body if o.targets[0].id!='ROOT'}
 
-def source(cell): return ''.join(cell['source'])
+def hours(body): return float(settings(body)['HOURS'])
 
 def train(stub, *args):
     "The command's exit code, and what it says"
