@@ -32,8 +32,8 @@ def root(made):
 @pytest.fixture(scope='module')
 def kaggle(tmp_path_factory):
     "A stub of Kaggle with a kernel of the user's, his recordings, and recordings of which nothing can be read"
-    with KaggleStub('alice', datasets=('freezerainml/ruslan', 'bob/voice', 'bob/mp3')) as stub:
-        stub.files_of['bob/mp3'] = {f'{i}.mp3': b'' for i in range(3)}
+    with KaggleStub('alice', datasets=('freezerainml/ruslan', 'bob/voice', 'bob/m4a')) as stub:
+        stub.files_of['bob/m4a'] = {f'{i}.m4a': b'' for i in range(3)}
         stub.kernels[ID] = [{}]
         with patch.dict(os.environ, stub.env(tmp_path_factory.mktemp('home')), clear=True): yield stub
 
@@ -68,7 +68,7 @@ AT_THE_COMMAND = {
     'a corpus without its owner': (['push', '--corpus', 'voice'], 1, 'as OWNER/NAME'),
     "a corpus by a kernel's address": (['push', '--corpus', 'https://www.kaggle.com/code/bob/voice'], 1, 'OWNER/NAME'),
     'a corpus that nobody has': (['push', '--corpus', 'bob/voise'], 1, 'no data set bob/voise on Kaggle'),
-    'a corpus of mp3': (['push', '--corpus', 'bob/mp3'], 1, 'ffmpeg -i a.mp3 a.flac'),
+    'a corpus of m4a': (['push', '--corpus', 'bob/m4a'], 1, 'ffmpeg -i a.m4a a.flac'),
     'weights that nobody has': (['push', '--init', 'bob/weights'], 1, 'There is no file or folder bob/weights here'),
     'weights of no name': (['push', '--init', 'univers'], 1, 'There is no checkpoint file univers'),
     'weights that are not attached': (['push', '--init', '/kaggle/input/base/best.pt'], 1, 'nothing of the name base'),

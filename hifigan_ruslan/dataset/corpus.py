@@ -11,8 +11,8 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
-import numpy as np, soundfile as sf
-from ..base.audio import SOUND_SUFFIXES, write_as
+import numpy as np
+from ..base.audio import SOUND_SUFFIXES, is_ours, write_as
 from ..base.files import claim, composed, csv_rows, json_value, listing, only_one, printable, read_marker
 
 # %% ../../nbs/10_corpus.ipynb #b1ca8911
@@ -124,17 +124,11 @@ def _apart(root, sounds):
     "Sounds without those of folders that hifigan-generate has filled, and a note on these"
     first = {}
     for p in sounds: first.setdefault(p.parent, p)
-    made = {d for d,p in first.items() if d!=root and _is_generated(p)}
+    made = {d for d,p in first.items() if d!=root and p.is_file() and is_ours(p)}
     if not made or len(made)==len(first): return sounds, []
     names = ', '.join(printable(d.relative_to(root).as_posix())+'/' for d in sorted(made)[:3])
     left = [p for p in sounds if p.parent not in made]
     return left, [f'{len(sounds)-len(left):,} sounds left out that hifigan-generate made, in {names}']
-
-def _is_generated(path):
-    "Does the file say that we made it?"
-    try:
-        with sf.SoundFile(path) as f: return f.software.startswith('hifigan_ruslan')
-    except (sf.LibsndfileError, OSError): return False
 
 # %% ../../nbs/10_corpus.ipynb #d50a949c
 _OFTEN = dict(zip('оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфёъ', ( # Of 10,000 letters of Russian so many are these

@@ -15,6 +15,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import NamedTuple
 from ..config import Config, PRESETS, config_dict, config_from_dict, fine_tuning, preset as named
+from ..base.audio import SOUND_SUFFIXES
 from ..base.files import new_file
 from ..model.weights import differing, read_checkpoint
 from ..training.logging import sample_files
@@ -75,7 +76,7 @@ def _survey(mount):
     names = [Path(d, n) for d,_,ns in os.walk(mount, followlinks=True) for n in ns]
     return sum(map(_is_sound, names)), any(map(_is_of_ruslan, names)), any(map(_is_of_a_run, names))
 
-def _is_sound(path): return path.suffix.lower() in ('.wav','.flac')
+def _is_sound(path): return path.suffix.lower() in SOUND_SUFFIXES
 def _is_of_ruslan(path): return 'ruslan' in path.name.lower() and path.suffix.lower()=='.csv'
 def _is_of_a_run(path): return path.parent.name=='checkpoints' and path.suffix=='.pt'
 
@@ -104,7 +105,7 @@ def _choice(found, seen):
 
 def _no_recordings(folder):
     hints = ''.join(f'{hint}\n' for m in mounts(folder) if (hint := _to_convert(m)))
-    return ('No recordings are attached. Attach a dataset with .wav or .flac files, such as freezerainml/ruslan '
+    return ('No recordings are attached. Attach a dataset with sound files, such as freezerainml/ruslan '
             '(dataset_sources in kernel-metadata.json, or Add Input in the editor), and see that its name is right: '
             f'a wrong one is left out without an error. {hints}Found:\n{tree(folder)}')
 
@@ -148,15 +149,15 @@ def slug_of(folder:str|Path, # /kaggle/input
 def _with_sounds(folder):
     "The folder, if there are recordings in it"
     if not folder.is_dir(): raise FileNotFoundError(f'CORPUS is {folder}, and there is no such folder')
-    if hint := _to_convert(folder): raise ValueError(f'There are no .wav or .flac files in {folder}. {hint}')
+    if hint := _to_convert(folder): raise ValueError(f'There are no files in {folder} that can be read as sound. {hint}')
     return folder
 
-_OTHER_SOUNDS = '.mp3 .ogg .m4a .opus .aac .wma'.split()
+_OTHER_SOUNDS = '.m4a .aac .wma .mp4 .webm .amr'.split() # Which are not read
 
 def _to_convert(folder):
     "How to make a corpus of what is in a folder: recordings in formats that are not read; '' where there are none"
     names = Counter(Path(n).suffix.lower() for _,_,ns in os.walk(folder, followlinks=True) for n in ns)
-    if names['.wav'] or names['.flac']: return ''
+    if any(names[s] for s in SOUND_SUFFIXES): return ''
     found = [f'{names[s]:,} {s}' for s in _OTHER_SOUNDS if names[s]]
     if not found: return ''
     suffix = max(_OTHER_SOUNDS, key=names.__getitem__)

@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 from ..config import preset as named
+from ..base.audio import SOUND_SUFFIXES
 from ..base.files import MARKER, claim
 from .kernel import (KERNEL, build, check_settings, compiled, defaults, hand_edits, read_numbers,
                                           said_settings, split_train, stale)
@@ -689,10 +690,11 @@ def _corpus_sources(corpus):
 def _check_sounds(id):
     "ValueError for a data set that this login may not see, or with sounds that are read by nothing here"
     names = _files_of(id)
-    kinds = {m.lower() for m in re.findall(r'\.(wav|flac|zip|tar|mp3|ogg|opus|m4a|aac|wma)\b', names, re.I)}
-    if 'Next Page Token' in names or not kinds or kinds & {'wav', 'flac', 'zip', 'tar'}: return
-    raise ValueError(f'{id} has {", ".join(sorted(kinds))} and neither WAV nor FLAC, which are what is read: convert '
-                     'them (ffmpeg -i a.mp3 a.flac, for each file) and make a new version of the data set')
+    kinds = {m.lower() for m in re.findall(r'\.\w+\b', names)}
+    unread = sorted(kinds & set('.m4a .aac .wma .mp4 .webm .amr'.split()))
+    if 'Next Page Token' in names or not unread or kinds & {*SOUND_SUFFIXES, '.zip', '.tar'}: return
+    raise ValueError(f'{id} has {", ".join(unread)} and no sound that is read, such as WAV, FLAC or MP3: convert '
+                     f'them (ffmpeg -i a{unread[0]} a.flac, for each file) and make a new version of the data set')
 
 def _files_of(id):
     "What the command lists of a data set; ValueError where there is none"
