@@ -286,9 +286,7 @@ def why_not(run:Attached, # What would go on
             data:str|None=None # On these data, a `SpeechData.fingerprint`; None = not known yet
            )->str: # '' = it can
     "Why a run cannot go on so"
-    why = why_other(run.values, cfg, run.values['data_sha256'] if data is None else data)
-    first, rest = why.split('; ')[:3], why.split('; ')[3:]
-    return '; '.join(first) + f'; and {len(rest)} more numbers)' if rest[1:] else why
+    return why_other(run.values, cfg, run.values['data_sha256'] if data is None else data)
 
 def why_other_voice(run:Attached, # What would go on
                     ids:Iterable # Of the recordings that are there

@@ -1018,7 +1018,8 @@ def logs(root:str='.', # The root of a clone of the repository
 
 # %% ../../nbs/75_client.ipynb #443d912c
 _WANTED = (r'^(run/(checkpoints/(best|last)\.pt|log\.csv|curves\.png|config\.json|start\.json|\.hifigan_ruslan\.json'
-           r'|samples/.+|compare/.+)|index(-\d+)?\.html|session\.json)$')
+           r'|samples/.+|compare/.+)|voice/(model\.safetensors|config\.json|README\.md|\.hifigan_ruslan\.json)'
+           r'|index(-\d+)?\.html|session\.json)$')
 
 def _rows(folder):
     "The log of the run in a folder, line by line"
