@@ -25,6 +25,12 @@ preset {p}, a session of {h} h
 пресет {p}, сессия на {h} ч
 preset {p}, a try of {h} h
 пресет {p}, проба на {h} ч
+session.json, the model card and the lines of the training itself are in English; reading_the_log_ru.md explains those lines
+session.json, карточка модели и строки самого обучения — по-английски; эти строки объясняет reading_the_log_ru.md
+none
+нет
+nothing
+ничего
 {folder} cannot be used ({why})
 папку {folder} использовать нельзя ({why})
 Neither {a} nor {b} can be written to
@@ -35,6 +41,10 @@ torch sees none
 torch не видит ни одного
 torch sees none, and is built without CUDA, as on a TPU or CPU machine
 torch не видит ни одного и собран без CUDA, как на машине с TPU или без ускорителя
+''')
+
+# %% ../../nbs/06_russian.ipynb #4d1acbbf
+_say('''
 The session was not begun, no GPU can be used
 Сессия не начата: нет пригодного GPU
 The short try was not begun, no GPU can be used
@@ -63,7 +73,7 @@ the trial ended with exit code {code}
 проверка окончилась с кодом {code}
 ''')
 
-# %% ../../nbs/06_russian.ipynb #ff67823e
+# %% ../../nbs/06_russian.ipynb #39f03c05
 _say('''
 The time of a session must be above 0, found {x}
 Время сессии должно быть больше 0, а задано {x}
@@ -89,12 +99,10 @@ a session does that by itself
 сессия делает это сама
 without --steps and --epochs a session does so
 без --steps и --epochs сессия так и делает
-unrecognized arguments: {name} is no option of hifigan-train; {near} may be meant, which is written out here
-у hifigan-train нет параметра {name}; может быть, имелось в виду {near}, здесь это пишется целиком
-unrecognized arguments: {name} is no option of hifigan-train
-у hifigan-train нет параметра {name}
-hifigan-train --help tells them
-Их перечисляет hifigan-train --help
+unrecognized arguments: {name} is no option of hifigan-train; {near} may be meant, which is written out here. hifigan-train --help tells them
+у hifigan-train нет параметра {name}; может быть, имелось в виду {near}, здесь это пишется целиком. Их перечисляет hifigan-train --help
+unrecognized arguments: {name} is no option of hifigan-train. hifigan-train --help tells them
+у hifigan-train нет параметра {name}. Их перечисляет hifigan-train --help
 argument {name}: invalid {kind} value: {value}
 {name}: {value} не подходит, нужно {kind}
 argument {name}: expected one argument
@@ -109,7 +117,7 @@ GPU number {n} was asked for, but torch sees {m}; they are counted from 0, and e
 задан GPU номер {n}, но torch видит их {m}; счёт с 0, каждому процессу один
 ''')
 
-# %% ../../nbs/06_russian.ipynb #b60b67f0
+# %% ../../nbs/06_russian.ipynb #fdecfd8c
 _say('''
 a new run starts from scratch, as INIT = 'scratch' says
 новое обучение начнётся с нуля, как сказано в INIT = 'scratch'
@@ -159,7 +167,7 @@ INIT называет версию {n}; какая лежит в {mount}, отс
 {path} изменён или повреждён, его SHA-256 не тот, что в {marker}: сделайте набор данных заново командой hifigan-kaggle weights
 ''')
 
-# %% ../../nbs/06_russian.ipynb #9bee45d9
+# %% ../../nbs/06_russian.ipynb #9c5c7fb1
 _say('''
 {path}, step {n} ({p})
 {path}, шаг {n} ({p})
@@ -199,7 +207,7 @@ Take MINUTES back, as a short try may take other clips than the run. Or attach t
 Уберите MINUTES: короткая проба может взять не те записи. Или подключите записи, на которых оно обучалось, все (CORPUS говорит, какие брать), или начните новое обучение с его весов (NEW_RUN = True, INIT = {path})
 ''')
 
-# %% ../../nbs/06_russian.ipynb #9c5c7fb1
+# %% ../../nbs/06_russian.ipynb #24062d21
 _say('''
 Attach the recordings that it was trained on, all of them (CORPUS says which are taken), or begin a new run from its weights (NEW_RUN = True, INIT = {path})
 Подключите записи, на которых оно обучалось, все (CORPUS говорит, какие брать), или начните новое обучение с его весов (NEW_RUN = True, INIT = {path})
@@ -237,7 +245,7 @@ a new run
 {path} повреждён или обрезан (байтов: {n}), прочесть его нельзя; возьмите другой чекпойнт. ({why})
 ''')
 
-# %% ../../nbs/06_russian.ipynb #a5c9d166
+# %% ../../nbs/06_russian.ipynb #0480b8ac
 _say('''
 {folder} does not exist
 папки {folder} нет
@@ -263,8 +271,8 @@ There are no files in {folder} that can be read as sound
 В {folder} нет файлов, которые читались бы как звук
 {folder} holds {kinds} files: convert them before you upload them, in their folder, with {command}
 в {folder} файлы {kinds}: преобразуйте их до загрузки, в их папке, командой {command}
-CORPUS is {x}, which is not attached; attached: {there}. hifigan-kaggle push --corpus OWNER/NAME attaches a dataset, in the editor Add Input does; a name that is wrong, or of a private dataset of somebody else, is left out by Kaggle without an error
-CORPUS = {x}, но это не подключено; подключено: {there}. Набор данных подключает hifigan-kaggle push --corpus OWNER/NAME, в редакторе Add Input; неверное имя или чужой приватный набор Kaggle пропускает без ошибки
+CORPUS is {x}, which is not attached; attached: {there}. hifigan-kaggle push --corpus OWNER/NAME attaches a dataset, in the editor Add Input does; a name that is wrong, or of a private dataset of somebody else, is left out by Kaggle without an error. Found:
+CORPUS = {x}, но это не подключено; подключено: {there}. Набор данных подключает hifigan-kaggle push --corpus OWNER/NAME, в редакторе Add Input; неверное имя или чужой приватный набор Kaggle пропускает без ошибки. Найдено:
 CORPUS is {x}, and more than one of what is attached is called so: {names}. Give OWNER/NAME, or the folder
 CORPUS = {x}, и так называется не один из подключённых: {names}. Задайте OWNER/NAME или папку
 RUSLAN is under CC BY-NC-SA 4.0: recordings here and weights trained on them are not for commercial use
@@ -273,26 +281,46 @@ The terms of {name} apply to the recordings here and to weights trained on them
 К записям здесь и к обученным на них весам относятся условия {name}
 a try: {n} of the {m} clips
 проба: {n} записей из {m}
-SpeechData({path}: {n} utterances, {h} h at {hz} Hz; train {a}, valid {b}, test {c})
-SpeechData({path}: фраз {n}, {h} ч при {hz} Гц; обучение {a}, проверка {b}, тест {c})
-{place}: {n} sound files in {folders} and {m} more folders{notes}
-{place}: звуковых файлов {n} в {folders} и ещё в {m} папках{notes}
+''')
+
+# %% ../../nbs/06_russian.ipynb #039449b1
+_say('''
+SpeechData({path}: {n} utterances, {h} h at {r} Hz; {parts})
+SpeechData({path}: фраз {n}, {h} ч при {r} Гц; {parts})
+train {n}
+обучение {n}
+valid {n}
+проверка {n}
+test {n}
+тест {n}
+guard {n}
+не используется {n}
 {place}: {n} sound files in {folders}
 {place}: звуковых файлов {n} в {folders}
 no texts (a vocoder does not need them)
 без текстов (вокодеру они не нужны)
-''')
-
-# %% ../../nbs/06_russian.ipynb #0480b8ac
-_say('''
 {n} names occur more than once: if these are copies, give only one of the folders, or training clips will be among the test clips
 имён, что встречаются не раз: {n}; если это копии, дайте только одну из папок, иначе обучающие записи попадут в тест
 left out as lossy copies of files beside them: {names}
 пропущены сжатые с потерями копии соседних файлов: {names}
 left out: {names}
 пропущено: {names}
-{name}: texts of {n} files
-{name}: тексты файлов: {n}
+{F} and {n} more folders
+{F} и ещё папок: {n}
+{F}: {n} of {m} rows give a text
+{F}: строк с текстом {n} из {m}
+read as {name}
+прочитано как {name}
+{n} texts from single .txt files
+текстов из отдельных файлов .txt: {n}
+{n} sounds left out that hifigan-generate made, in {names}
+пропущены звуки ({n}), сделанные hifigan-generate, в {names}
+not opened, being no files: {names}
+не открыто, это не файлы: {names}
+''')
+
+# %% ../../nbs/06_russian.ipynb #5b44d142
+_say('''
 split by single: {why}
 разбиение по одной записи: {why}
 split by blocks: {why}
@@ -327,7 +355,7 @@ about {n} GiB are to be written into {path}, {m} GiB are free: it may not fit
 записей для обучения: {n}; отложено и в обучении не бывает: {m} для проверки, {k} для сравнения начала и конца
 ''')
 
-# %% ../../nbs/06_russian.ipynb #039449b1
+# %% ../../nbs/06_russian.ipynb #725711bc
 _say('''
 PROBLEM: {what}
 ПРОБЛЕМА: {what}
@@ -367,7 +395,7 @@ exit code {code}
 код {code}
 ''')
 
-# %% ../../nbs/06_russian.ipynb #5b44d142
+# %% ../../nbs/06_russian.ipynb #f896b7b1
 _say('''
 the comparison with the start did not end in time, and was left
 сравнение с началом не уложилось во время и оставлено
@@ -407,7 +435,7 @@ Read-only file system
 файловая система только для чтения
 ''')
 
-# %% ../../nbs/06_russian.ipynb #725711bc
+# %% ../../nbs/06_russian.ipynb #20b76bfc
 _say('''
 the session was told to stop: start and now are not compared
 сессию попросили остановиться: начало и нынешнее не сравниваются
@@ -417,14 +445,14 @@ the run could not be compared with its start (exit code {code}): {words}
 сравнить с началом не удалось (код {code}): {words}
 start and end of the run were not compared: nothing is known of the start
 начало и конец не сравнивались: о начале ничего не известно
-From the weights {name} to step {n}: mel L1 {a} -> {b} ({c}), PESQ was not measured (its package is not there), on {k} utterances that were never trained on; the run is the closer one on {m} of {of}. {rest}
-От весов {name} до шага {n}: mel L1 {a} -> {b} ({c}), PESQ не измерялся (нет его пакета), фраз, которых не было в обучении: {k}; ближе теперь на {m} из {of}. {rest}
-From the weights {name} to step {n}: mel L1 {a} -> {b} ({c}), PESQ {p} -> {q}, on {k} utterances that were never trained on; the run is the closer one on {m} of {of}. {rest}
-От весов {name} до шага {n}: mel L1 {a} -> {b} ({c}), PESQ {p} -> {q}, фраз, которых не было в обучении: {k}; ближе теперь на {m} из {of}. {rest}
-From the weights {name} to step {n}: mel L1 {a} -> {b} ({c}), PESQ was not measured (its package is not there), on {which} never trained on; the run is the closer one on {m} of {of}.
-От весов {name} до шага {n}: mel L1 {a} -> {b} ({c}), PESQ не измерялся (нет его пакета), {which} в обучении; ближе теперь на {m} из {of}.
-From the weights {name} to step {n}: mel L1 {a} -> {b} ({c}), PESQ {p} -> {q}, on {which} never trained on; the run is the closer one on {m} of {of}.
-От весов {name} до шага {n}: mel L1 {a} -> {b} ({c}), PESQ {p} -> {q}, {which} в обучении; ближе теперь на {m} из {of}.
+From the weights {name} to step {n}: mel L1 {a} -> {b} ({c}), PESQ was not measured (its package is not there), on {which} never trained on; the run is the closer one on {m} of {of}. {rest}
+От весов {name} до шага {n}: mel L1 {a} -> {b} ({c}), PESQ не измерялся (нет его пакета), {which} в обучении; ближе теперь на {m} из {of}. {rest}
+From the weights {name} to step {n}: mel L1 {a} -> {b} ({c}), PESQ {p} -> {q}, on {which} never trained on; the run is the closer one on {m} of {of}. {rest}
+От весов {name} до шага {n}: mel L1 {a} -> {b} ({c}), PESQ {p} -> {q}, {which} в обучении; ближе теперь на {m} из {of}. {rest}
+From the weights {name} to step {n}: mel L1 {a} -> {b} ({c}), PESQ was not measured (its package is not there), on {which} never trained on; the run is the closer one on {m} of {of}
+От весов {name} до шага {n}: mel L1 {a} -> {b} ({c}), PESQ не измерялся (нет его пакета), {which} в обучении; ближе теперь на {m} из {of}
+From the weights {name} to step {n}: mel L1 {a} -> {b} ({c}), PESQ {p} -> {q}, on {which} never trained on; the run is the closer one on {m} of {of}
+От весов {name} до шага {n}: mel L1 {a} -> {b} ({c}), PESQ {p} -> {q}, {which} в обучении; ближе теперь на {m} из {of}
 {n} utterances that were
 на фразах ({n}), которых не было
 an utterance that was
@@ -451,7 +479,7 @@ D loss {n}, feature matching {m}, largest gap between real and fake scores {k} (
 потеря D {n}, feature matching {m}, наибольший разрыв между оценками настоящего и поддельного {k} ({name})
 ''')
 
-# %% ../../nbs/06_russian.ipynb #bd6ea0f5
+# %% ../../nbs/06_russian.ipynb #fb9f3d9a
 _say('''
 HiFi-GAN: a training session
 HiFi-GAN: сессия обучения
@@ -483,7 +511,7 @@ now, step {n}
 теперь, шаг {n}
 ''')
 
-# %% ../../nbs/06_russian.ipynb #20b76bfc
+# %% ../../nbs/06_russian.ipynb #9003220c
 _say('''
 generated at step {n}
 сгенерировано на шаге {n}
@@ -515,7 +543,7 @@ a generator to use: {path} (model.safetensors, config.json, README.md), from {na
 готовый генератор: {path} (model.safetensors, config.json, README.md), из {name}
 ''')
 
-# %% ../../nbs/06_russian.ipynb #fb9f3d9a
+# %% ../../nbs/06_russian.ipynb #0747f956
 _say('''
 {outcome}: {summary}. {x} h of {y} h
 {outcome}: {summary}. {x} ч из {y} ч
@@ -553,7 +581,7 @@ from trained weights, as hifigan-kaggle push starts:
 с обученных весов, как начинает hifigan-kaggle push:
 ''')
 
-# %% ../../nbs/06_russian.ipynb #9003220c
+# %% ../../nbs/06_russian.ipynb #c45a0e1e
 _say('''
 {row}  universal as it is: PESQ 2.67; from scratch this takes some 200,000 steps
 {row}  universal как есть: PESQ 2,67; с нуля на это нужно около 200 000 шагов

@@ -31,13 +31,12 @@ def translated(text:str, # In English
               )->str: # As it is, where nobody knows it
     "A sentence, or several, in another language; so are the words inside"
     if not said: return text
-    own = _as_a_whole(text, said)
-    if own is None and text.endswith('.') and (own := _as_a_whole(text[:-1], said)): own += '.'
-    return _in_parts(text, said) if own is None else own
+    if text.endswith('.') and (own := _as_a_whole(text[:-1], said)): return own+'.'
+    return _as_a_whole(text, said) or _in_parts(text, said)
 
 # %% ../../nbs/07_speech.ipynb #7ab46be5
 def _as_a_whole(text, said):
-    "The sentence, if its pattern is known, else None"
+    "The sentence, if its pattern is known, else None; a period at its end is not part of it"
     for template,own in said.items():
         if m := _pattern(template).fullmatch(text):
             return own.format(**{k: translated(_own_number(v), said) for k,v in m.groupdict().items()})
