@@ -49,8 +49,8 @@ The session was not begun, no GPU can be used
 Сессия не начата: нет пригодного GPU
 The short try was not begun, no GPU can be used
 Короткая проба не начата: нет пригодного GPU
-Set the accelerator to GPU T4 x2: in the editor under Settings, Accelerator; in kernel-metadata.json with {json}
-Включите ускоритель GPU T4 x2: в редакторе Settings, Accelerator; в kernel-metadata.json {json}
+Set the accelerator to GPU T4 x2: in the editor under Settings, Accelerator; in kernel-metadata.json with "enable_gpu": true and "machine_shape": "NvidiaTeslaT4"
+Включите ускоритель GPU T4 x2: в редакторе Settings, Accelerator; в kernel-metadata.json "enable_gpu": true и "machine_shape": "NvidiaTeslaT4"
 A short try (MINUTES) may run without a GPU if you set CPU = True
 Короткая проба (MINUTES) может идти без GPU, если задать CPU = True
 A short try (MINUTES) may run without a GPU if you set CPU = True (CPU = True is for a short try: set MINUTES too)
@@ -215,8 +215,10 @@ trained with other numbers ({differ})
 обучалось с другими числами ({differ})
 {p} asked for, {q} there: {differ}
 задано {p}, а там {q}: {differ}
-{K}: {was} there, {A} asked for
-{K}: там {was}, задано {A}
+{K}: {B} there, {A} asked for, and {n} more
+{K}: там {B}, задано {A}, и ещё {n}
+{K}: {B} there, {A} asked for
+{K}: там {B}, задано {A}
 and {n} more
 и ещё {n}
 trained on other data, or on another split of it
@@ -463,23 +465,37 @@ Nothing that was trained was better than the start, so best.pt is still the weig
 Ничего лучше начала не вышло, поэтому best.pt — всё ещё веса {name} (mel L1 {x} {which} в обучении)
 D is alive: {seen}
 D жив: {seen}
-D is crushing G: {seen}. D hears every fake with ease, so its gradients teach little
-D подавляет G: {seen}. D легко слышит любую подделку, поэтому его градиенты учат мало
-Lower lr_d (half), or wait if G was just started
-Уменьшите lr_d вдвое или подождите, если G только начал
-D IS DEAD, AND BROKEN: {seen}. {n} = {m} x 5/9 is the mark of generator gradients that leak into D: check that D is zeroed before its backward
-D МЁРТВ И СЛОМАН: {seen}. {n} = {m} x 5/9 — признак того, что градиенты генератора попадают в D: проверьте, что градиенты D обнуляются перед его backward
-What is trained now is a mel loss only
-Сейчас учит только mel-потеря
-D IS DEAD: {seen}. It scores real and fake alike, so only the mel loss trains G
-D МЁРТВ: {seen}. Он ставит настоящему и поддельному одно и то же, поэтому G учит только mel-потеря
-Check lr_d, and that real and fake have the same length and level
-Проверьте lr_d и что у настоящего и поддельного одна длина и громкость
-D loss {n}, feature matching {m}, largest gap between real and fake scores {k} ({name})
-потеря D {n}, feature matching {m}, наибольший разрыв между оценками настоящего и поддельного {k} ({name})
 ''')
 
-# %% ../../nbs/06_russian.ipynb #fb9f3d9a
+# %% ../../nbs/06_russian.ipynb #2d14b5f2
+_say('''
+D is crushing G: {seen}
+D подавляет G: {seen}
+D hears every fake with ease, so its gradients teach little
+D легко слышит любую подделку, поэтому его градиенты учат мало
+Lower lr_d (half), or wait if G was just started
+Уменьшите lr_d вдвое или подождите, если G только начал
+D IS DEAD, AND BROKEN: {seen}
+D МЁРТВ И СЛОМАН: {seen}
+{n} = {m} x 5/9 is the mark of generator gradients that leak into D: check that D is zeroed before its backward
+{n} = {m} x 5/9 — признак того, что градиенты генератора попадают в D: проверьте, что градиенты D обнуляются перед его backward
+What is trained now is a mel loss only
+Сейчас учит только mel-потеря
+D IS DEAD: {seen}
+D МЁРТВ: {seen}
+It scores real and fake alike, so only the mel loss trains G
+Он ставит настоящему и поддельному одно и то же, поэтому G учит только mel-потеря
+Check lr_d, and that real and fake have the same length and level
+Проверьте lr_d и что у настоящего и поддельного одна длина и громкость
+D loss {n}
+потеря D {n}
+feature matching {n}
+feature matching {n}
+largest gap between real and fake scores {n} ({name})
+наибольший разрыв между оценками настоящего и поддельного {n} ({name})
+''')
+
+# %% ../../nbs/06_russian.ipynb #9003220c
 _say('''
 HiFi-GAN: a training session
 HiFi-GAN: сессия обучения
@@ -511,7 +527,7 @@ now, step {n}
 теперь, шаг {n}
 ''')
 
-# %% ../../nbs/06_russian.ipynb #9003220c
+# %% ../../nbs/06_russian.ipynb #d18c12b2
 _say('''
 generated at step {n}
 сгенерировано на шаге {n}
@@ -543,7 +559,7 @@ a generator to use: {path} (model.safetensors, config.json, README.md), from {na
 готовый генератор: {path} (model.safetensors, config.json, README.md), из {name}
 ''')
 
-# %% ../../nbs/06_russian.ipynb #0747f956
+# %% ../../nbs/06_russian.ipynb #c45a0e1e
 _say('''
 {outcome}: {summary}. {x} h of {y} h
 {outcome}: {summary}. {x} ч из {y} ч
@@ -581,7 +597,7 @@ from trained weights, as hifigan-kaggle push starts:
 с обученных весов, как начинает hifigan-kaggle push:
 ''')
 
-# %% ../../nbs/06_russian.ipynb #c45a0e1e
+# %% ../../nbs/06_russian.ipynb #8734897a
 _say('''
 {row}  universal as it is: PESQ 2.67; from scratch this takes some 200,000 steps
 {row}  universal как есть: PESQ 2,67; с нуля на это нужно около 200 000 шагов

@@ -24,7 +24,7 @@ def _field(name):
     if len(name)>1: return '.+?'
     return '(?:(?!; |, ).)+?' if name.islower() else '(?:(?!; ).)+?'
 
-_BETWEEN = r'(?<=[.?!]) ', '; ', ', ' # Where a text is taken apart, the wider ones first
+_BETWEEN = r'(?<=[.?!]) ', '; ', ': ', ', ' # Where a text is taken apart, the wider ones first
 
 def translated(text:str, # In English
                said:dict # English to the other language; words in braces stand for anything
