@@ -351,6 +351,7 @@ def _drop_it(known):
     if 'num_mels' not in known: return ''
     return ', and what depends on it is not known here. If the model does not, take it out of a copy of the file'
 
+# %% ../nbs/01_config.ipynb #177d56bc
 def _other_program(key):
     "Whose configuration it is, where a key tells; '' where it does not"
     return next((f'it is of {what}, which is not a HiFi-GAN of the official kind' if what in _NO_HIFIGAN else

@@ -462,6 +462,7 @@ def _ending(r, due):
     return (f'{"out of time" if due.late else "done"}: step {s.step}, {found}; '
             f'checkpoints, samples and curves are in {out}')
 
+# %% ../nbs/33_train.ipynb #1dbc57e9
 @contextmanager
 def _contact(ranks):
     "Say in one line that another process is gone, where torch tells it in twenty"
@@ -511,6 +512,7 @@ def _say_short(data, cfg, say):
 
 _ENDLESS = 'A run without a last step needs hours, after which it ends'
 
+# %% ../nbs/33_train.ipynb #98d10dd1
 def _where(device, precision):
     "Device, precision and ranks, each with its reason said"
     ranks = Ranks.join()

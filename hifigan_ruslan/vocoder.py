@@ -283,6 +283,7 @@ def _files(inputs):
         if path.is_dir(): yield from _in_folder(path)
         else: yield path
 
+# %% ../nbs/45_vocoder.ipynb #f0c500be
 def _refuse_loss(path, target, targets):
     "Raise ValueError where writing `target` would lose a file: of another input, the input itself, or somebody's"
     twin = next((p for p,t in targets.items() if t==target and p!=path), None)

@@ -41,11 +41,11 @@ TAGS = {('echo','false'): 'remove-input', ('output','false'): 'remove-output', (
         ('code-fold','true'): 'hide-input', ('test_only',''): 'test_only', ('site',''): 'remove-input'}
 # Imported once, before the notebooks' processes are forked off
 HEAVY = 'torch librosa scipy.signal matplotlib.pyplot ipywidgets sklearn.metrics'.split()
-FIRST = 'index', 'index_ru', 'story' # They stand above the wings in the menu
+FIRST = 'index', 'index_ru', 'story', 'story_ru' # They stand above the wings in the menu
 WINGS = 'Base Data Model Training Inference Evaluation Listening Kaggle Commands'.split() # of the tens 0 to 8
 # docs/pages/, in the order of the menu
 GUIDES = 'kaggle reading_the_log fine_tune tts deploy faq reference contributing changelog'.split()
-TRANSLATED = 'reading_the_log fine_tune faq'.split() # Of these, NAME_ru.md is in Russian
+TRANSLATED = 'kaggle reading_the_log fine_tune tts deploy faq reference'.split() # Of these, NAME_ru.md is in Russian
 DEFINITION = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 def directives(cell):
@@ -228,11 +228,12 @@ def first_lines(path):
     return title.lstrip('# ').strip(), re.split(r'(?<=[a-z)])[.:] ', said)[0].rstrip('.:')
 
 def llms_txt(notebooks, guides, site):
-    "What the site has, as a list of links with a line each"
+    "What the site has, as a list of links with a line each; what has a Russian side stands there once, in English"
     def entry(path, page):
         title, said = first_lines(path)
         return f'- [{title}]({site}{page}.html): {said}'
-    chapters = [entry(p, page_name(p)) for p in notebooks if not p.stem.startswith('index')]
+    chapters = [entry(p, page_name(p)) for p in notebooks
+                if not p.stem.startswith('index') and not p.stem.endswith('_ru')]
     title, said = first_lines(notebooks[0].parent/'index.ipynb')
     readers = [entry(p, f'guides/{p.stem}') for p in guides]
     lines = [f'# {title}', '', f'> {said}', '', '## Guides', '', *readers, '', '## Notebooks', '', *chapters, '']
@@ -250,7 +251,7 @@ def menu_of(notebooks):
     for p in notebooks:
         if page_name(p) not in FIRST: wings.setdefault(WINGS[int(p.stem[0])], []).append(page_name(p))
     guides = ['story', *(f'guides/{g}' for g in GUIDES)]
-    russian = ['С чего начать <index_ru>', *(f'guides/{g}_ru' for g in TRANSLATED)]
+    russian = ['С чего начать <index_ru>', 'story_ru', *(f'guides/{g}_ru' for g in TRANSLATED)]
     first = toctree('Begin here', guides), toctree('По-русски', russian)
     return '\n\n'.join([*first, *(toctree(wing, pages) for wing,pages in wings.items())])
 

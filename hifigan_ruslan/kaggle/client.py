@@ -643,6 +643,7 @@ def _say_settings(edited, given):
     if kept: print(f'set by hand in {KERNEL}, and kept: {said_settings(kept)}')
     if lost: print(f'set by hand in {KERNEL}, and not sent, as the command line says otherwise: {said_settings(lost)}')
 
+# %% ../../nbs/75_client.ipynb #de3a2f7b
 @contextmanager
 def _folder(root, settings, meta):
     "A temporary folder to push: a kernel of these settings"
@@ -1230,6 +1231,7 @@ def _another_run_asked(name, begun, asked):
     return (f'Nothing was pushed: the run was begun with {name} = {begun!r}, and {asked!r} would make another run of '
             f'it. hifigan-kaggle push --{name.lower()} {asked} begins one; without that, continue goes on with this')
 
+# %% ../../nbs/75_client.ipynb #50b24ea0
 def _settings_of(record, here):
     "Those of the last session that are sent again"
     there = record.get('settings') or {}

@@ -263,6 +263,7 @@ def split_train(text:str # More options of hifigan-train
     rest = {k: v for k,v in given.items() if k not in _NUMBERS}
     return (shlex.join(_words(rest)), config) if config else (text.strip(), {})
 
+# %% ../../nbs/73_kernel.ipynb #99629fab
 def _train_options(text):
     "Name -> value of the options that are there"
     from hifigan_ruslan.training.command import train_cli

@@ -360,6 +360,7 @@ def _without_left(self:Session, found):
         if self._slug(a.path) in gone: self._say_once(f'passed over: {a.path} was left by an earlier session (NEW_RUN)')
     return [a for a in found if self._slug(a.path) not in gone]
 
+# %% ../../nbs/72_session.ipynb #4cde8cd5
 @patch
 def _slug(self:Session, path):
     "The name of the mount in which it lies; '' where it is in none"

@@ -45,6 +45,7 @@ class WeightSet(NamedTuple):
         facts = preset_of(self.config), 'with discriminators'*self.is_whole, self.digest and 'SHA-256 '+self.digest[:12]
         return f'{self.name} ({", ".join(filter(None, facts))})'
 
+# %% ../../nbs/26_weightset.ipynb #626e3213
 def unlike(own:Config, # The one that is there
            asked:Config, # The one that is asked for
            names:list # Of the fields to compare

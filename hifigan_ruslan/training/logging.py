@@ -351,6 +351,7 @@ def _rewrite(line, keep):
     rest = line+'\n' if keep else line[:shutil.get_terminal_size().columns-1]
     print('\r\033[K'+rest, end='', flush=True)
 
+# %% ../../nbs/32_logging.ipynb #796b702f
 @patch_to(Meter)
 def beat(self, step:int, # Which has just been done
          every:float=20. # s
