@@ -169,6 +169,7 @@ def plain_code(cell):
 def page_cell(cell, link):
     "What a reader sees of a cell, or None"
     if cell.cell_type=='markdown':
+        if cell.source.startswith('<!-- ru -->'): return None # for a kernel that speaks Russian; the site is English
         return None if re.search(r'^#+ .* -\s*$', cell.source) else new_markdown_cell(link(cell.source))
     d = directives(cell)
     if cell.cell_type!='code' or DROP & d.keys() or cell.metadata.get('role')=='setup': return None

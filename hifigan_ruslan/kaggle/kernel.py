@@ -17,6 +17,7 @@ PACKAGE = 'hifigan_ruslan'
 _IN_A_CLONE = 'run this in a clone of the repository, or name its folder with --root'
 # What the kernel imports, and what its session starts
 STARTED = ('kaggle/session.py', 'training/command.py', 'evaluation/compare.py')
+_WORDS = 'base/russian.py' # Which only a kernel has that speaks Russian: a tenth of the whole
 
 def _modules(package):
     "Name -> text of every module of the package"
@@ -90,19 +91,25 @@ def _module_cells(name, text):
     return [(f'title-{id}', _text_cell(f'### {_dotted(name)}')),
             (f'module-{id}', _code_cell(f'{_WRITE}{name}\n{text[:-1]}', **_HIDDEN))]
 
-def _package_cells(files):
+def _package_cells(files, lang='en'):
     "(id, cell) of all that brings the package"
     empty = [name for name,text in files.items() if not text]
-    cells = [('package', _text_cell(_ABOUT_PACKAGE)), ('package-folder', _code_cell(_folder_source(empty)))]
+    cells = [('package', _text_cell(_ABOUT_PACKAGE[lang])), ('package-folder', _code_cell(_folder_source(empty)))]
     for name,text in files.items(): cells += _module_cells(name, text) if text else []
-    return [*cells, ('package-path', _code_cell(_path_source(files), **_HIDDEN))]
+    return [*cells, ('package-path', _code_cell(_path_source(files, lang), **_HIDDEN))]
 
 # %% ../../nbs/73_kernel.ipynb #be7ea4f8
-_ABOUT_PACKAGE = f'''## The package
+_ABOUT_PACKAGE = dict(en=f'''## The package
 
 What training needs of {PACKAGE}, module by module, each in a folded cell: the kernel needs no internet.
 You may change a module here, and this notebook then runs what you wrote
-(the line that forbids it is for the repository, where modules are made from notebooks).'''
+(the line that forbids it is for the repository, where modules are made from notebooks).''',
+                      ru=f'''## Пакет
+
+Что нужно из {PACKAGE} для обучения, модуль за модулем, каждый в свёрнутой ячейке: интернет не нужен.
+Модуль можно изменить прямо здесь, и тетрадь выполнит то, что вы написали
+(строка, которая это запрещает, — для репозитория, где модули делаются из тетрадей).''')
+_WRITTEN = dict(en=('written to', 'changed by hand'), ru=('пакет записан в', 'изменено вручную'))
 
 def _folder_source(empty):
     "The cell that makes the folders, and the modules with nothing in them"
@@ -113,9 +120,10 @@ for name in {' '.join(empty)!r}.split():
     (package/name).parent.mkdir(parents=True)
     (package/name).touch()'''
 
-def _path_source(files):
+def _path_source(files, lang='en'):
     "The cell that puts the package on the path, and says which it is"
     version = re.search(r"__version__ = ['\"](.*?)['\"]", files['__init__.py'])[1]
+    written, by_hand = _WRITTEN[lang]
     built = '\n'.join(f'    {name!r}: {_short_digest(text)!r},' for name,text in files.items())
     return f'''import hashlib, os, sys
 BUILT = {{ # First digits of the SHA-256 of each module, as it was built
@@ -127,8 +135,8 @@ changed = [n for n in sorted({{*BUILT, *there}}) if hashlib.sha256(there.get(n, 
 for name in [m for m in sys.modules if m.split('.')[0]=='{PACKAGE}']: del sys.modules[name]
 sys.path.insert(0, str(package.parent))
 os.environ['PYTHONPATH'] = os.pathsep.join(filter(None, [str(package.parent), os.environ.get('PYTHONPATH')]))
-print(f'{PACKAGE} {version} (package {{digest[:12]}}, {{len(there)}} modules), written to {{package.parent}}'
-      + f'; changed by hand: {{", ".join(changed)}}'*bool(changed))'''
+print(f'{PACKAGE} {version} (package {{digest[:12]}}, {{len(there)}} modules), {written} {{package.parent}}'
+      + f'; {by_hand}: {{", ".join(changed)}}'*bool(changed))'''
 
 # %% ../../nbs/73_kernel.ipynb #48e21376
 SOURCE, KERNEL = 'nbs/76_train_kernel.ipynb', 'kernel/train.ipynb' # What is compiled, and into what
@@ -139,6 +147,24 @@ def _directives(cell):
     "name -> value of the `#|` lines of a code cell"
     if cell['cell_type']!='code': return {}
     return dict(re.findall(r'^#\|\s*(\w+):?[ \t]*(.*?)[ \t]*$', _source(cell), re.M))
+
+_RUSSIAN = '<!-- ru -->' # How a cell begins that stands for the one above it where the kernel speaks Russian
+
+def _in_language(cells, lang):
+    "The cells without those of the other language"
+    out = []
+    for c in cells:
+        if not _source(c).startswith(_RUSSIAN): out.append(c)
+        elif lang=='ru': out[-1] = _twin(out[-1], _source(c).removeprefix(_RUSSIAN).strip('\n'))
+    return out
+
+def _twin(cell, text):
+    "A cell with the Russian text; of a code cell, with the code that stands in it, which must do the same"
+    if cell['cell_type']=='markdown': return cell | dict(source=text)
+    code = re.fullmatch(r'```python\n(.*)\n```', text, re.S)
+    if not code or ast.dump(ast.parse(code[1]))!=ast.dump(ast.parse(_plain(_source(cell)))):
+        raise ValueError(f'{SOURCE}: the Russian twin of the cell {cell.get("id")} has other code than that')
+    return cell | dict(source='\n'.join([*re.findall(r'^#\|.*', _source(cell), re.M), code[1]]))
 
 def _is_shown(cell):
     "Is it exported code, more than imports?"
@@ -323,10 +349,10 @@ def _check_config(config, preset):
 # %% ../../nbs/73_kernel.ipynb #4e0b7360
 _MADE = f'<!-- Made from {SOURCE} and the package by hifigan-kaggle build: edit those, not this -->'
 
-def _train_cells(root):
+def _train_cells(root, lang):
     "(id, cell) of the train notebook, as far as it travels"
     out = []
-    for part in _sections(_read_notebook(root/SOURCE)['cells']):
+    for part in _sections(_in_language(_read_notebook(root/SOURCE)['cells'], lang)):
         if any('kernel' in _directives(c) or _is_shown(c) for c in part):
             out += [(c.get('id'), k) for c in part if (k := _kernel_cell(c))]
     return out
@@ -337,13 +363,20 @@ def compiled(root:str|Path='.', # A clone of the repository
             )->str: # Text of the notebook
     "The train notebook and the package as one self-contained notebook"
     root = Path(root)
-    package = _package_cells(_reached(_modules(root/PACKAGE)))
-    cells = _train_cells(root)
+    lang = 'ru' if settings.get('LANG')=='ru' else 'en'
+    package = _package_cells(_in_kernel(root, lang), lang)
+    cells = _train_cells(root, lang)
     first = _settings_at(cells)
     if first is None: raise ValueError(f'{root/SOURCE} has no cell with the directive "#| kernel: parameters"')
     source = cells[first][1]['source']
     cells[first][1]['source'] = _set(source, settings)
-    return _notebook([('made', _text_cell(_MADE)), *cells[:first+1], *package, *cells[first+1:]], _texts(source))
+    return _notebook([('made', _text_cell(_MADE)), *cells[:first+1], *package, *cells[first+1:]],
+                     _texts(source), lang)
+
+def _in_kernel(root, lang):
+    "The modules that travel"
+    files = _reached(_modules(root/PACKAGE))
+    return {name: text for name,text in files.items() if lang=='ru' or name!=_WORDS}
 
 def _settings_at(cells):
     "Where the settings are among the cells; None if they are not there"
@@ -352,12 +385,12 @@ def _settings_at(cells):
 # %% ../../nbs/73_kernel.ipynb #29710dd3
 _SEAL = 'hifigan_ruslan' # Its place in the notebook's metadata
 
-def _notebook(cells, settings):
+def _notebook(cells, settings, lang='en'):
     "JSON as nbformat writes it; `settings`: as they stand in the source"
     python = dict(display_name='python3', language='python', name='python3')
     spec = dict(kernelspec=python, language_info=dict(name='python'))
     nb = dict(cells=_as_lines(cells), metadata=spec, nbformat=4, nbformat_minor=5)
-    spec[_SEAL] = dict(cells=[f'{c["id"]} {_cell_digest(c)}' for c in nb['cells']], settings=settings)
+    spec[_SEAL] = dict(cells=[f'{c["id"]} {_cell_digest(c)}' for c in nb['cells']], settings=settings, lang=lang)
     return json.dumps(nb, ensure_ascii=False, indent=1, sort_keys=True)+'\n'
 
 def _as_lines(cells):
@@ -489,12 +522,17 @@ def stale(root:str|Path='.' # A clone of the repository
     if not path.is_file(): return f'{path} is missing: hifigan-kaggle build makes it'
     try:
         there = _read_kernel(path.read_text(encoding='utf-8'))
-        others = _edits_in(there)[1]
+        settings, others = _edits_in(there)
     except _DAMAGE as e: return f'{path} is damaged ({e}): hifigan-kaggle build makes it anew'
     if others: return _changed_by_hand(path, others)
-    return _what_has_changed(path, there, _read_kernel(compiled(root)))
+    lang = {k: v for k,v in settings.items() if k=='LANG'} # the prose is in the language that is set
+    return _what_has_changed(path, there, _read_kernel(compiled(root, **lang)))
 
 _DAMAGE = ValueError, KeyError, TypeError, AttributeError # with which the reading of a torn kernel may end
+
+def _language_of(nb):
+    seal = nb.get('metadata', {}).get(_SEAL)
+    return seal.get('lang', 'en') if isinstance(seal, dict) else 'en'
 
 def _what_has_changed(path, there, wanted):
     "Since the kernel was built; '' if nothing has"
@@ -502,6 +540,7 @@ def _what_has_changed(path, there, wanted):
     if seal==wanted['metadata'][_SEAL] and spec: return ''
     old, new = ([_source(c) for c in _package_of(nb)] for nb in (there, wanted))
     what = 'the package' if old!=new else SOURCE
+    if _language_of(there)!=_language_of(wanted): what = 'LANG, its language,'
     return f'{path} is out of date: {what} has changed since. hifigan-kaggle build brings it up to date'
 
 # %% ../../nbs/73_kernel.ipynb #445104e4

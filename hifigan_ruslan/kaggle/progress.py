@@ -11,6 +11,7 @@ import base64, html, io, json, math, re
 from pathlib import Path
 import numpy as np, soundfile as sf
 from ..base.files import Ours, json_value, new_file
+from ..base.speech import own_words
 from urllib.parse import unquote
 from ..step import disc_health
 from ..training.logging import listening_page, read_log
@@ -220,17 +221,18 @@ def _generated(folder):
 # %% ../../nbs/71_progress.ipynb #20faf543
 _SCORES = dict(mel_l1='mel L1 (lower is better)', pesq='PESQ (higher is better)')
 
-def _table(found):
+def _table(found, lang):
     "Start and now, clip by clip, as HTML"
     if not found: return ''
     columns = [(k, w) for k in _SCORES if k in found['now'] for w in ('start', 'now')]
-    head = ''.join(f'<th>{_SCORES[k]}, {w}</th>' for k,w in columns)
-    body = ''.join(_table_row(name, o, columns) for name,o in _by_clip(found))
-    return f'<h2>Start and now</h2><table><tr><th>utterance</th>{head}</tr>{body}</table>'
+    def own(text): return own_words(text, lang)
+    head = ''.join(f'<th>{own(f"{_SCORES[k]}, {w}")}</th>' for k,w in columns)
+    body = ''.join(_table_row(name, o, columns) for name,o in _by_clip(found, own('mean')))
+    return f'<h2>{own("Start and now")}</h2><table><tr><th>{own("utterance")}</th>{head}</tr>{body}</table>'
 
-def _by_clip(found):
+def _by_clip(found, mean):
     "(name, scores) of each clip, and of the mean"
-    return [*((r['id'], r) for r in found['rows']), ('mean', found)]
+    return [*((r['id'], r) for r in found['rows']), (mean, found)]
 
 def _table_row(name, scores, columns):
     values = ''.join(f'<td>{scores[w][k]:.3f}</td>' for k,w in columns)
@@ -239,17 +241,20 @@ def _table_row(name, scores, columns):
 def run_page(run:Path, # Folder of a run
              words:list, # Paragraphs
              texts:dict, # id -> text of the corpus
-             limit:int=15_000_000 # Bytes; clips beyond are left out
+             limit:int=15_000_000, # Bytes; clips beyond are left out
+             lang:str='en' # Of the page: en or ru; the paragraphs are given in English
             )->str: # HTML, sounds and pictures inside
     "A page to listen to"
+    def own(text): return own_words(text, lang)
     embed = _Embedded(run)
     curves = _picture(run/'curves.png', run)
     clips, unread = _readable([*pairs_of(run), *samples_of(run)], embed)
     shown, left_out = _within(clips, embed, limit-100_000-embed.size(curves))
-    rows = [(name, texts.get(name, ''), [(label, _link(p, run), _picture(p, run)) for label,p in sounds])
+    rows = [(name, texts.get(name, ''), [(own(label), _link(p, run), _picture(p, run)) for label,p in sounds])
             for name,sounds in shown]
-    text = listening_page('HiFi-GAN: a training session', [*words, *left_out, *unread], rows, curves)
-    text = text.replace('<section>', _table(comparison_of(run))+'<section>', 1)
+    said = [own(words) for words in [*words, *left_out, *unread]]
+    text = listening_page(own('HiFi-GAN: a training session'), said, rows, curves, lang)
+    text = text.replace('<section>', _table(comparison_of(run), lang)+'<section>', 1)
     return re.sub(r' src="([^"]+)"', lambda m: f' src="{embed(unquote(m[1]))}"', text)
 
 def _within(clips, embed, room):

@@ -20,6 +20,7 @@ from .. import __version__
 from ..config import V1, fine_tuning, preset as named, save_config
 from ..base.commands import parsed, spelled
 from ..base.files import claim, new_file
+from ..base.speech import own_words, plain_output, sentences, speaking
 from ..base.hardware import DTYPES, choose_device
 from ..dataset.corpus import Corpus, find_corpus
 from ..dataset.prepare import prepare as prepared
@@ -518,6 +519,7 @@ def _open(self:Session, asked):
     self.outcome, self.is_open = 'running', True
     self._hold()
     self._note()
+    if self.lang=='ru': self._say_how_russian()
     print(self._what_there_is())
     print(self._begins_or_goes_on(asked))
     self._check_machine()
@@ -530,6 +532,17 @@ def _what_there_is(self:Session):
     return (f'hifigan_ruslan {__version__}, Python {platform.python_version()}, torch {torch.__version__}\n'
             f'{_machine()}\n{self.working}: {_free(self.working)}; {self.scratch}: {_free(self.scratch)}\n'
             f'preset {self.preset}, {length}')
+
+@patch
+def _say_how_russian(self:Session):
+    "What of the session is Russian; a kernel that was made to speak English has no words for it"
+    if sentences('ru'): print(_STAYS_ENGLISH)
+    else: print(_NO_RUSSIAN)
+
+_STAYS_ENGLISH = ('session.json, the model card and the lines of the training itself are in English; '
+                  'reading_the_log_ru.md explains those lines')
+_NO_RUSSIAN = ("LANG = 'ru': в этой тетради нет русских слов, их везёт hifigan-kaggle push --lang ru; дальше по-английски "
+               '(this kernel was made to speak English)')
 
 @patch
 def problem(self:Session, text:str):
@@ -598,7 +611,7 @@ def _step(f):
     "A step up to the training: what ends it early is written down, and ends the session"
     @functools.wraps(f)
     def step(self, *args, **kw):
-        with self._kept(f.__name__): return f(self, *args, **kw)
+        with speaking(self.lang), self._kept(f.__name__): return f(self, *args, **kw)
     return step
 
 @patch
@@ -609,7 +622,7 @@ def _kept(self:Session, step):
     try: yield
     except (ValueError, OSError) as e:
         self._leave('failed', _in(step, e))
-        raise SessionFailed(e) from e
+        raise SessionFailed(own_words(str(e), self.lang)) from e
     except BaseException as e: # the stop button, or a fault of ours, which keeps its traceback
         self._leave('stopped' if isinstance(e, KeyboardInterrupt) else 'failed', _in(step, _name_of(e)))
         raise
@@ -637,11 +650,13 @@ def _late(f):
     @functools.wraps(f)
     def step(self, *args, **kw):
         self.at = f.__name__
-        try: return f(self, *args, **kw)
+        try:
+            with speaking(self.lang): return f(self, *args, **kw)
         except Exception as e: # all of it: what was trained must not be lost for it
             traceback.print_exc(file=sys.stdout)
             self.failed_later.append(f'{f.__name__}: {_name_of(e)}')
-            self.problem(f'the step {f.__name__} failed ({_name_of(e)}); the checkpoints are there all the same')
+            failed = f'the step {f.__name__} failed ({_name_of(e)}); the checkpoints are there all the same'
+            with speaking(self.lang): self.problem(failed)
     return step
 
 def _with_record(begin):
@@ -651,13 +666,13 @@ def _with_record(begin):
         given = inspect.signature(begin).bind(self, *args, **kw)
         given.apply_defaults()
         self._begin_record(given.arguments)
-        with self._kept('begin'): begin(self, *args, **kw)
+        with speaking(self.lang), self._kept('begin'): begin(self, *args, **kw)
     return __init__
 
 @patch
 def _begin_record(self:Session, given):
     "What the record needs, whatever is refused later"
-    self.began, self.preset = time.monotonic(), given['preset'] or ''
+    self.began, self.preset, self.lang = time.monotonic(), given['preset'] or '', given['lang']
     self.root = Path(given['root'])
     self.working = self.root/'working'
     self.run = self.working/'run'
@@ -926,7 +941,7 @@ def _line(self:Session, line):
     if line.startswith('stopped at step'): self.stopped = self.stopped or 'training was told to stop'
     in_editor = os.environ.get('KAGGLE_KERNEL_RUN_TYPE')=='Interactive'
     if in_editor and line.startswith('step '): self._draw(line)
-    else: print(line, flush=True)
+    else: print(line, file=plain_output(), flush=True) # a log is the same in all languages
 
 @patch
 def _draw(self:Session, line):
@@ -945,7 +960,7 @@ def curves(self:Session)->Image|None:
     picture = io.BytesIO()
     try: plot_curves(self.run/'log.csv').savefig(picture, dpi=70, format='png')
     except (OSError, ValueError) as e: return print(f'no curves: {e}')
-    return Image(picture.getvalue(), metadata=dict(alt=f'learning curves. {self.summary()}'))
+    return Image(picture.getvalue(), metadata=dict(alt=own_words(f'learning curves. {self.summary()}', self.lang)))
 
 # %% ../../nbs/72_session.ipynb #92e7d498
 _COMPARE = 'import sys; from hifigan_ruslan.evaluation.compare import main; main(*sys.argv[1:])'
@@ -990,7 +1005,7 @@ def listen(self:Session, clips:int=2 # How many
     "Players for some recordings, for what the start made of them, and for what is made of them now"
     ends = [(name, [sounds[0], sounds[-1]]) for name,sounds in self.samples()]
     for name,sounds in (pairs_of(self.run) or ends)[:clips]:
-        for label,path in sounds: display(_player(name, label, path))
+        for label,path in sounds: display(_player(name, own_words(label, self.lang), path))
 
 def _player(name, label, path):
     return HTML(f'<div>{html.escape(name)}: {label}</div>{Audio(filename=str(path))._repr_html_()}')
@@ -1037,7 +1052,7 @@ def page(self:Session, texts:dict|None=None # id -> text of the corpus; None = o
     here = claim(self.working)
     name = _page_name(here)
     texts = getattr(self, 'texts', {}) if texts is None else texts
-    text = run_page(self.run, self._paragraphs(), texts, self._page_limit())
+    text = run_page(self.run, self._paragraphs(), texts, self._page_limit(), self.lang)
     with self.trouble('the page is missing, the checkpoints are not'):
         with here.writing(name), new_file(self.working/name) as part: part.write_text(text, encoding='utf-8')
         print(f'a page to listen to: {self.working/name} ({len(text.encode())/1e6:.1f} MB)')
@@ -1099,6 +1114,13 @@ def _card(self:Session, step):
 @patch
 def end(self:Session):
     "Say what there is and what to do next, write session.json; an error at last, if the session was no good one"
+    with speaking(self.lang): files = self._say_end()
+    if self.outcome=='trained' and not self.failed_later: return
+    raise SessionFailed(own_words(self._verdict(files), self.lang))
+
+@patch
+def _say_end(self:Session):
+    "The same without the error; gives the checkpoints"
     self._release()
     if self.outcome=='running': self.outcome, self.why = 'failed', 'no step was trained'
     facts = self._record()
@@ -1109,7 +1131,7 @@ def end(self:Session):
     if 'steps_per_s' in facts and self.outcome=='trained': print(self._budget(facts))
     if files: print(f'Next: hifigan-kaggle pull brings the results to you, '
                     f'{self._next_command(facts)} trains on from here.')
-    if self.outcome!='trained' or self.failed_later: raise SessionFailed(self._verdict(files))
+    return files
 
 @patch
 def _say_outcome(self:Session, hours):

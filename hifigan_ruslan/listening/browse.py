@@ -20,12 +20,13 @@ from fastcore.basics import patch
 import ipywidgets as widgets, numpy as np
 from ..config import V1
 from ..base.audio import read_wav, wav_at
+from ..base.speech import translated
 from ..dataset.corpus import find_corpus
 from ..data import SpeechData
 from ..model.weights import checkpoint_config, read_checkpoint
 from ..vocoder import Vocoder
 from ..metrics import METRICS, align, level_error_db, mel_l1, mr_stft, overlap
-from .player import Track, difference_png, frame, player, spectrogram_png, translated, words_of
+from .player import Track, difference_png, frame, player, spectrogram_png, words_of
 
 # %% ../../nbs/64_browse.ipynb #5e8ea043
 _RU = words_of('ru', 'widgets') # English text -> Russian text

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['WEB', 'LANGUAGES', 'MOST_TRACKS', 'Track', 'spectrogram_png', 'png_link', 'figure_png', 'difference_png', 'web_text',
-           'words_of', 'translated', 'script_json', 'player', 'page', 'frame']
+           'words_of', 'script_json', 'player', 'page', 'frame']
 
 # %% ../../nbs/60_player.ipynb #d2931309
-import base64, hashlib, io, json, math, re
+import base64, hashlib, io, json, math
 from dataclasses import dataclass
 from functools import lru_cache
 from html import escape
@@ -144,29 +144,6 @@ def words_of(lang:str, # 'en' or 'ru'
 
 @lru_cache
 def _all_words(lang): return json.loads(web_text(f'words.{lang}.json'))
-
-# %% ../../nbs/60_player.ipynb #b8fd49f3
-@lru_cache
-def _pattern(template):
-    "What matches a sentence that was made from the template"
-    parts = re.split(r'\{(\w+)\}', template)
-    return re.compile(''.join(f'(?P<{p}>.+?)' if i%2 else re.escape(p) for i,p in enumerate(parts)), re.S)
-
-def translated(text:str, # In English
-               said:dict # English to the other language; words in braces stand for anything
-              )->str: # As it is, where nobody knows it
-    "A sentence, or several with semicolons between them, in another language; so are the words inside"
-    for template,own in said.items():
-        if m := _pattern(template).fullmatch(text):
-            return own.format(**{k: translated(_own_number(v), said) for k,v in m.groupdict().items()})
-    parts = re.split('(; |, )', text)
-    if len(parts)==1 or not said: return text
-    return ''.join(p if i%2 else translated(p, said) for i,p in enumerate(parts))
-
-def _own_number(text):
-    "1,234.5 with a space and a comma; what is no number stays"
-    if not re.fullmatch(r'[+-]?\d{1,3}(,\d{3})*(\.\d+)?|[+-]?\d+(\.\d+)?', text): return text
-    return text.replace(',', '\u00a0').replace('.', ',')
 
 # %% ../../nbs/60_player.ipynb #73a6e57c
 def script_json(x:object # Of what JSON knows: dict, list, str, number, bool or None

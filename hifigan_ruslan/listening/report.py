@@ -18,11 +18,11 @@ from .. import __version__
 from ..config import V1
 from ..base.files import new_file
 from ..base.audio import read_wav
+from ..base.speech import translated
 from ..metrics import METRICS, not_computed
 from ..evaluation.stats import clips_to_prove, least_p
 from ..evaluation.systems import RECORDING, TrainedGenerator, eval_clips, open_systems
-from .player import (Track, page, player, png_link, spectrogram_png, translated, web_text,
-                                             words_of)
+from .player import Track, page, player, png_link, spectrogram_png, web_text, words_of
 from ..eval import (
     PAIR_COLUMNS, SUMMARY_COLUMNS, claim_evaluation, comparisons, eval_table, evaluate, kept_wave, save_csv,
     summary as summarise)

@@ -433,19 +433,20 @@ def listening_page(title:str, # Heading
                   )->str: # HTML
     "A page to listen to"
     heading = dict(en='Learning curves', ru='Кривые обучения')[lang]
-    body = ''.join(f'<p>{html.escape(t)}</p>' for t in text) + ''.join(_clip(*row) for row in rows)
+    body = ''.join(f'<p>{html.escape(t)}</p>' for t in text) + ''.join(_clip(*row, lang) for row in rows)
     if curves: body += f'<h2>{heading}</h2><img src="{quote(curves)}" alt="{heading}">'
     return _PAGE.format(lang=lang, title=html.escape(title), style=_STYLE, body=body)
 
-def _clip(name, words, sounds):
+def _clip(name, words, sounds, lang):
     "A clip of the page: its name, what is said, and its players"
-    players = ''.join(_player(name, *sound) for sound in sounds)
+    players = ''.join(_player(name, *sound, lang) for sound in sounds)
     return f'<section><h2>{html.escape(name)}</h2><p lang="ru">{html.escape(words)}</p>{players}</section>'
 
-def _player(name, label, sound, picture):
+def _player(name, label, sound, picture, lang):
     "The browser's own player of a sound, with its picture"
     label, name = html.escape(label), html.escape(name)
-    image = f'<img src="{quote(picture)}" alt="spectrogram of {name}, {label}">' if picture else ''
+    seen = dict(en=f'spectrogram of {name}, {label}', ru=f'спектрограмма: {name}, {label}')[lang]
+    image = f'<img src="{quote(picture)}" alt="{seen}">' if picture else ''
     return (f'<figure><figcaption>{label}</figcaption><audio controls preload="none" src="{quote(sound)}"></audio>'
             f'{image}</figure>')
 
