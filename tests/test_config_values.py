@@ -85,6 +85,7 @@ HUGE = dict(upsample_initial_channel=[10**9, 8192], n_mels=[10**6], msd_scales=[
 @pytest.mark.parametrize('key', HUGE)
 def test_absurd_numbers_are_refused_before_anything_is_made(key, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr('hifigan_ruslan.train.fit', lambda **kw: pytest.fail('it began to train'))
+    (tmp_path/'data').mkdir()
     for value in HUGE[key]:
         (tmp_path/'c.json').write_text(json.dumps(config_dict(TINY)|{key: value}))
         with pytest.raises(SystemExit):

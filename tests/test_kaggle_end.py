@@ -31,6 +31,7 @@ def begun_and_told(root, name):
 def test_a_session_that_is_told_to_stop_or_killed_leaves_its_record(tmp_path):
     "And the reserve goes; after a kill the next session removes it"
     (tmp_path/'input').mkdir()
+    before = signal.getsignal(signal.SIGTERM)
     reserve = tmp_path/'working'/'.reserve'
     number, record = begun_and_told(tmp_path, 'SIGTERM')
     assert (number, record['outcome'], record['why'])==(signal.SIGTERM, 'stopped', 'SIGTERM in the step begin')
@@ -43,7 +44,7 @@ def test_a_session_that_is_told_to_stop_or_killed_leaves_its_record(tmp_path):
     assert reserve.stat().st_size==16*2**20
     with pytest.raises(sessions.SessionFailed, match='No recordings'): s.find()
     assert not reserve.exists() and session(tmp_path)['outcome']=='failed'
-    assert signal.getsignal(signal.SIGTERM)==signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM)==before
 
 def test_failures_look_like_failures_on_kaggle(python, kernel, tmp_path):
     "No GPU, and training that fails: papermill ends with an error that can be read, and the record says the same"
@@ -62,7 +63,7 @@ def test_a_package_without_which_the_session_cannot_be_imported(kernel, tmp_path
     "soxr is imported at the top of a module: the cell says it, and leaves a record"
     cells = [''.join(c['source']) for c in json.loads(kernel)['cells']]
     cell = next(c for c in cells if 'session = Session(' in c)
-    code = f'import sys; sys.modules["soxr"] = None; ROOT = {str(tmp_path)!r}\n{cell}'
+    code = f'import sys; sys.modules["soxr"] = None; ROOT, LANG = {str(tmp_path)!r}, "en"\n{cell}'
     env = os.environ | dict(PYTHONPATH=str(ROOT))
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env=env)
     assert done.returncode==1 and 'ModuleNotFoundError: This Python lacks soxr: ' in done.stderr, done.stderr

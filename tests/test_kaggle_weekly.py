@@ -1,6 +1,7 @@
 """`hifigan-kaggle train` with the real `kaggle` command against the stub of Kaggle's API; only the clock is another.
 The command runs inside this process, which saves starting a Python for each question"""
 import ast, io, json, os, re, shutil, sys, zipfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest.mock import patch
@@ -147,6 +148,9 @@ def test_trouble_that_passes_is_waited_out(stub):
     assert code==0 and stub.n==1 and 'Kaggle itself has trouble' in said and 'Asked again in 2 minutes' in said, said
 
 def test_two_at_once(stub):
-    with only_one(stub.root/'out.sessions'):
+    with ThreadPoolExecutor(1) as other: # what another thread holds is held as by another process
+        lock = only_one(stub.root/'out.sessions')
+        other.submit(lock.__enter__).result()
         code, said = train(stub, '--until', '1')
+        other.submit(lock.__exit__, None, None, None).result()
     assert code==1 and 'is being written by another process' in said and stub.n==0

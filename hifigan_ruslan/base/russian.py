@@ -55,8 +55,8 @@ A short try (MINUTES) may run without a GPU if you set CPU = True
 Короткая проба (MINUTES) может идти без GPU, если задать CPU = True
 A short try (MINUTES) may run without a GPU if you set CPU = True (CPU = True is for a short try: set MINUTES too)
 Короткая проба (MINUTES) может идти без GPU, если задать CPU = True (CPU = True только для пробы: задайте и MINUTES)
-This Python lacks {x}, without which nothing is trained: take Kaggle's own image, or run {command} in a cell above
-В этом Python нет {x}, а без этого обучения не будет: возьмите образ Kaggle или выполните {command} в ячейке выше
+This Python lacks {x}, without which nothing is trained: take Kaggle's own image, or turn the internet on and run {command} in a cell above
+В этом Python нет {x}, а без этого обучения не будет: возьмите образ Kaggle или включите интернет и выполните {command} в ячейке выше
 This Python lacks {x}: take the newest environment of Kaggle, or run {command} above
 В этом Python нет {x}: выберите новейшее окружение Kaggle или выполните выше {command}
 GPU {n} ({name}) is not used: {why}
@@ -75,8 +75,10 @@ the trial ended with exit code {code}
 
 # %% ../../nbs/06_russian.ipynb #39f03c05
 _say('''
-The time of a session must be above 0, found {x}
-Время сессии должно быть больше 0, а задано {x}
+{name} must be a number above 0 and at most {n}, when Kaggle ends a session, found {x}
+{name}: нужно число больше 0 и не больше {n}, когда Kaggle завершает сессию, а указано {x}
+{name} must be a number above 0, found {x}
+{name}: нужно число больше 0, а указано {x}
 CONFIG must be a dict or None, found {x}
 CONFIG должен быть словарём или None, а задано {x}
 TRAIN is {x}, which cannot be split into words: {why}
@@ -569,6 +571,8 @@ no checkpoint was written
 чекпойнтов не записано
 Next: hifigan-kaggle pull brings the results to you, {command} (beyond {limit}) trains on from here
 Дальше: hifigan-kaggle pull привезёт результаты, {command} (дальше предела: {limit}) продолжит обучение
+Next: hifigan-kaggle pull brings the results to you, hifigan-kaggle push begins a whole session (a try is not continued by one)
+Дальше: hifigan-kaggle pull привезёт результаты, hifigan-kaggle push начнёт полную сессию (проба ею не продолжается)
 Next: hifigan-kaggle pull brings the results to you, {command} trains on from here
 Дальше: hifigan-kaggle pull привезёт результаты, {command} продолжит обучение
 The session failed: {why}

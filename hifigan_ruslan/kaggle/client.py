@@ -523,7 +523,7 @@ def _packed(voice, name=None):
     from hifigan_ruslan.kaggle.pack import pack
     with tempfile.TemporaryDirectory(prefix='hifigan-') as d:
         packed = pack(voice, Path(d)/'weights', name)
-        (packed.folder/MARKER).unlink() # which guards a folder here, and says nothing there
+        for name in (MARKER, '.lock'): (packed.folder/name).unlink() # which guard a folder here, and say nothing there
         yield packed
 
 # %% ../../nbs/75_client.ipynb #63e16b05

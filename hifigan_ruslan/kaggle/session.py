@@ -186,9 +186,15 @@ def _begins_from(init):
     unproved = '' if init.files else ', which have no marker and are taken as they are'
     return f'a new run starts from the weights {init.words} in {init.folder}{unproved}'
 
-def _time_above_0(given):
-    if not given>0: raise ValueError(f'The time of a session must be above 0, found {given}')
-    return given
+_LONGEST = 12 # h, after which Kaggle ends a session, and its output may be lost
+
+def _hours(name, given, one, root):
+    "A time that was given in units of `one` hour, in hours"
+    kaggle = Path(root)==Path('/kaggle')
+    most = f' and at most {_LONGEST/one:g}, when Kaggle ends a session'*kaggle
+    is_number = isinstance(given, (int, float)) and not isinstance(given, bool)
+    if is_number and given>0 and (not kaggle or given*one<=_LONGEST): return given*one
+    raise ValueError(f'{name} must be a number above 0{most}, found {given!r}')
 
 def _language(lang):
     if lang not in ('en', 'ru'): raise ValueError(f"LANG must be 'en' or 'ru', found {lang!r}")
@@ -253,7 +259,7 @@ class Session:
                              TRAIN=train, CONFIG=config, NEW_RUN=new_run, CPU=cpu, LANG=lang)
         self.began, self.root, self.preset = started or time.monotonic(), Path(root), (preset or _NO_PRESET).upper()
         self.procs, self.short, self.cpu, self.lang = procs, minutes is not None, cpu, _language(lang)
-        self.seconds = 60*_time_above_0(minutes) if self.short else 3600*_time_above_0(hours)
+        self.seconds = 3600*(_hours('MINUTES', minutes, 1/60, root) if self.short else _hours('HOURS', hours, 1, root))
         self.both = _both_numbers(self.preset, config)
         self.train_options = train_words(train, _NOT_IN_TRAIN)
         self.input, self.working = self.root/'input', self.root/'working'
@@ -741,7 +747,7 @@ def _check_machine(self:Session):
     "ValueError, in the first seconds, for a machine on which nothing can be trained"
     missing = [p for p in _NEEDED if importlib.util.find_spec(p) is None]
     if missing: raise ValueError(f'This Python lacks {", ".join(missing)}, without which nothing is trained: '
-                                 f'take Kaggle\'s own image, or run !pip install {" ".join(missing)} in a cell above')
+                                 f'take Kaggle\'s own image, or turn the internet on and run !pip install {" ".join(missing)} in a cell above')
     found = gpus_tried()
     good, bad = ([i for i,o in enumerate(found) if (o['why']=='')==ok] for ok in (True, False))
     if not good and not (self.short and self.cpu): raise ValueError(_no_gpu(found, self.short, self.cpu))
@@ -1129,8 +1135,7 @@ def _say_end(self:Session):
     files = sorted((self.run/'checkpoints').glob('*.pt'), key=lambda p: p.name)
     print('\n'.join(f'{p}: {p.stat().st_size/2**20:,.0f} MiB' for p in files) or 'no checkpoint was written')
     if 'steps_per_s' in facts and self.outcome=='trained': print(self._budget(facts))
-    if files: print(f'Next: hifigan-kaggle pull brings the results to you, '
-                    f'{self._next_command(facts)} trains on from here.')
+    if files: print(f'Next: hifigan-kaggle pull brings the results to you, {self._what_next(facts)}.')
     return files
 
 @patch
@@ -1178,6 +1183,12 @@ def _budget(self:Session, facts):
     return '\n'.join(said)
 
 # %% ../../nbs/72_session.ipynb #d2aa0015
+@patch
+def _what_next(self:Session, facts):
+    "What to do after this session: a try is no beginning of a whole one, which takes all clips"
+    if self.short: return 'hifigan-kaggle push begins a whole session (a try is not continued by one)'
+    return f'{self._next_command(facts)} trains on from here'
+
 @patch
 def _next_command(self:Session, facts):
     "The command of the next session; and where a limit of the user's is reached, how it goes beyond"
