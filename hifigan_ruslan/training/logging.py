@@ -125,7 +125,7 @@ def _is_gone(told):
 def last_health(log:str|Path # log.csv of a run
                )->str: # 'ok', 'dead', 'leak' or 'crushing'; '' where the log does not tell
     "What the run said last of its discriminators"
-    return next((r['health'] for r in reversed(_rows(Path(log))) if r.get('health')), '')
+    return next((r['health'] for r in reversed(_rows(Path(log))[0]) if r.get('health')), '')
 
 # %% ../../nbs/32_logging.ipynb #6c43ba6d
 def log_columns(cfg:Config # Names the losses and the sub-discriminators
