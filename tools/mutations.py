@@ -135,6 +135,23 @@ def mutate_json(r, raw):
     try: return json.dumps(d).encode(), how
     except RecursionError: return b'['*3000+raw+b']'*3000, 'deep'
 
+CELLS = ['', 'x', 'None', -5, 0, 1.5, '1e400', 'nan', 2**70, 'x'*200_000, '٣', '"', ' 7 ', '=1+1', '\n', '\0',
+         '[]', '{}']
+
+def mutate_table(r, raw, sep=','):
+    "A column or a row of a CSV dropped, doubled or moved, or a cell that holds something else"
+    rows = list(csv.reader(io.StringIO(raw.decode(), newline=''), delimiter=sep))
+    i, j, way = r.randrange(len(rows)), r.randrange(len(rows[0])), r.choice('column row cell head twice move'.split())
+    if way=='column': rows = [row[:j]+row[j+1:] for row in rows]
+    elif way=='row': del rows[i]
+    elif way=='cell': rows[i][j] = str(r.choice(CELLS))
+    elif way=='head': rows[0][j] = misspelt(r, rows[0][j])
+    elif way=='twice': rows.insert(i, rows[r.randrange(len(rows))])
+    else: rows = [row[j:]+row[:j] for row in rows]
+    f = io.StringIO(newline='')
+    csv.writer(f, delimiter=sep).writerows(rows)
+    return f.getvalue().encode('utf-8', 'surrogatepass'), f'table {way}'
+
 # kinds: originals, a mutation, and what our readers make of it
 
 class Kind:
@@ -225,7 +242,10 @@ class Metadata(Kind):
             'manifest_index.json': json.dumps(dict(rows)).encode()}
 
     def mutate(self, r, name, raw):
-        return mutate_json(r, raw) if name.endswith('.json') and r.random()<.6 else mutate_bytes(r, name, raw)
+        if r.random()<.5: return mutate_bytes(r, name, raw)
+        if name.endswith('.json'): return mutate_json(r, raw)
+        if name in ('metadata.csv', 'metadata_comma.csv'): return mutate_table(r, raw, '|,'['comma' in name])
+        return mutate_bytes(r, name, raw)
 
     def feed(self, name, raw, original, how):
         path = self.put(name, raw)
@@ -238,6 +258,15 @@ class Metadata(Kind):
         must(csv_rows(csv_text(rows), 'x')==rows, 'a text that a table cannot hold')
         must(name in c.layout, f'not a word of it in {c.layout}')
         self.second(name, raw, c)
+        if said := re.search(r'of ([\d,]+) rows', c.layout): self.counted(name, raw, int(said[1].replace(',', '')), c)
+
+    def counted(self, name, raw, rows, c):
+        "No row is dropped unsaid: as many as there are lines with something in them, a head less"
+        if name=='manifest.json' and isinstance(d := json.loads(raw.decode('utf-8-sig')), list):
+            must(rows==len(d), f'{rows} rows of {len(d)} are spoken of: {c.layout}')
+        if name!='metadata.csv' or refused_by(lambda: raw.decode('utf-8')) or b'\r' in raw: return
+        lines = [l for l in raw.decode('utf-8-sig').split('\n') if l.strip()]
+        must(rows>=len(lines)-1 or not all('|' in l for l in lines[:2]), f'{rows} of {len(lines)} lines: {c.layout}')
 
     def second(self, name, raw, c):
         "What a plain reader refuses has to be said"
@@ -489,7 +518,8 @@ class SideFiles(Kind):
         return csv_text([RATING_COLUMNS, [row[k] for k in RATING_COLUMNS]]).encode()
 
     def mutate(self, r, name, raw):
-        return mutate_json(r, raw) if name.endswith('.json') and r.random()<.6 else mutate_bytes(r, name, raw)
+        if r.random()<.4 or name=='journal.jsonl': return mutate_bytes(r, name, raw)
+        return mutate_json(r, raw) if name.endswith('.json') else mutate_table(r, raw)
 
     def feed(self, name, raw, original, how):
         path = self.put(name, raw)
