@@ -236,7 +236,8 @@ class Metadata(Kind):
         bars = table('|', rows)
         return {'metadata.csv': bars.encode(), 'metadata_win.csv': bars.encode('cp1251'),
             'metadata_16.txt': bars.encode('utf-16'), 'metadata_tab.tsv': table('\t', head+rows).encode(),
-            'metadata_semi.csv': excel(';', rows).encode('utf-8-sig'), 'metadata_comma.csv': excel(',', head+rows).encode(),
+            'metadata_semi.csv': excel(';', rows).encode('utf-8-sig'),
+            'metadata_comma.csv': excel(',', head+rows).encode(),
             'metadata_866.csv': bars.encode('cp866'), 'manifest.json': json.dumps(objects).encode(),
             'manifest.jsonl': '\n'.join(json.dumps(o, ensure_ascii=False) for o in objects).encode(),
             'manifest_index.json': json.dumps(dict(rows)).encode()}
@@ -335,7 +336,8 @@ class Checkpoints(Kind):
         self.official = json.dumps(official_dict(cfg)).encode()
         short = {k: ours[k] for k in ('format', 'version', 'config', 'generator')}
         return {'last.pt': whole, 'short.pt': saved(short), 'g_00000004': saved({'generator': weights}),
-                'bare.pt': saved(weights), 'old.pth': saved({'generator': weights}, _use_new_zipfile_serialization=False)}
+                'bare.pt': saved(weights),
+                'old.pth': saved({'generator': weights}, _use_new_zipfile_serialization=False)}
 
     def mutate(self, r, name, raw):
         if r.random()<.5: return mutate_bytes(r, name, raw)
@@ -457,7 +459,8 @@ class Names(Kind):
         text = re.sub('[\ud800-\udfff]', '?', f'{Path(name).stem}|текст\n')
         (folder/'metadata.csv').write_text(text, encoding='utf-8')
         printable(path).encode()
-        must(not re.search('[/\\\\\0]', file_name(name)) and len(os.fsencode(file_name(name)))<256, 'no name for a file')
+        safe = file_name(name)
+        must(not re.search('[/\\\\\0]', safe) and len(os.fsencode(safe))<256, 'no name for a file')
         self.prepared(folder, name)
 
     def prepared(self, folder, name):
@@ -653,7 +656,8 @@ def campaign(n=10_000, seed=0, only='', out='mutations', show=print):
     torch.set_num_threads(1)
     found, total = {}, sum(SHARES[k] for k in kinds)
     for k in kinds:
-        with tempfile.TemporaryDirectory() as d: found[k] = one_kind(k, Path(d), -(-n*SHARES[k]//total), seed, out, show)
+        with tempfile.TemporaryDirectory() as d:
+            found[k] = one_kind(k, Path(d), -(-n*SHARES[k]//total), seed, out, show)
     return found
 
 def one_kind(name, folder, n, seed, out, show):
