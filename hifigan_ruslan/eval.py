@@ -263,7 +263,14 @@ def read_rows(path:str|Path # clips.csv
     rows, damaged = _readable(path)
     if damaged: raise ValueError(f'row {damaged[0]} of {printable(path)} is damaged, or was changed by hand')
     if not rows: raise ValueError(f'{printable(path)} has no rows of an evaluation')
+    names = [(r['system'], r['clip']) for r in rows]
+    if len(set(names))<len(names): raise ValueError(_twice(path, names))
     return rows
+
+def _twice(path, names):
+    "A row that would count double"
+    system, clip = map(printable, next(o for i,o in enumerate(names) if o in names[:i]))
+    return f'{printable(path)} has {clip} by {system} twice: take one of the two rows out'
 
 def _readable(path):
     "Rows of a file that may be absent or cut off at its end, and the numbers of those that are damaged"

@@ -268,7 +268,7 @@ def _frame(raw):
 # %% ../../nbs/03_audio.ipynb #03a10011
 def _mp3(f, start, end):
     "Every frame must follow on the one before"
-    end = _before_tags(f, end)
+    begin, end = start, _before_tags(f, end)
     at = start = _first_frame(f, start, end)
     if at is None: return None
     first, n = _frame(_bytes(f, at, 4)), 0
@@ -276,8 +276,12 @@ def _mp3(f, start, end):
         if at+o.size>end: raise SoundError('truncated', f'the last of its {n+1:,} frames is not whole', f.name)
         at, n = at+o.size, n+1
     _check_rest(f, at, end, n)
-    _check_count(f, n, _encoders_count(f, start, first))
+    _check_count(f, n, said := _encoders_count(f, start, first))
+    if not said and any(_bytes(f, begin, start-begin)): raise _no_beginning(f, start-begin)
     return _Promise(start, end, least=(n-5)*first.samples)
+
+def _no_beginning(f, n):
+    return SoundError('truncated', f'{n:,} bytes stand before its first whole frame, so there may have been more', f.name)
 
 def _first_frame(f, start, end):
     "Where two frames stand one behind the other, or one that fills the file; None where there is no such place"

@@ -233,10 +233,11 @@ _READINGS = ((_as_lines, '|'), (_as_lines, '\t'), (_as_excel, ';'), (_as_excel, 
              (_as_lines, ';'), (_as_lines, ','))
 
 def _readings(text):
-    "Rows of a table with more than one column, by each separator that it may have; and the separator"
+    "Rows of a table with more than one column, by each separator that it may have; it, and how many rows have not"
     for read,sep in _READINGS:
-        rows = [r for r in read(text, sep) if len(r)>1] if sep in text else []
-        if rows: yield rows, sep
+        every = read(text, sep) if sep in text else []
+        rows = [r for r in every if len(r)>1]
+        if rows: yield rows, sep, sum(len(r)==1 and r[0].strip()!='' for r in every)
 
 def _is_metadata(p):
     "By its name"
@@ -251,18 +252,21 @@ _TEXT_KEYS = ('text', 'transcription', 'transcript', 'sentence', 'raw_text', 'no
 
 def _table_rows(text, known):
     "Pairs of a name and a text, by the separator with which the most rows name a sound that is `known`"
-    found = [(sum(known(r[k].strip()) for r in rows if len(r)>k), k, rows, sep)
-             for rows,sep in _readings(text) for k in range(min(8, max(map(len, rows))))]
+    found = [(sum(known(r[k].strip()) for r in rows if len(r)>k), k, rows, sep, odd)
+             for rows,sep,odd in _readings(text) for k in range(min(8, max(map(len, rows))))]
     if not any(n for n,*_ in found): return _by_default(text, found)
-    most, k, rows, sep = max(found, key=lambda o: o[0]) # the first of those with the most
+    most, k, rows, sep, odd = max(found, key=lambda o: o[0]) # the first of those with the most
     head, (k, t) = _columns(rows, k)
     if t is None: raise ValueError(f'which of its columns holds the text is not sure; {_first_line(text)}')
-    return [(r[k].strip(), _text_of(r, t, sep, rows).strip()) for r in rows[head:] if len(r)>max(k, t)]
+    pairs = [(r[k].strip(), _text_of(r, t, sep, rows).strip()) for r in rows[head:] if len(r)>max(k, t)]
+    return pairs + [_NAMELESS]*(odd+len(rows)-head-len(pairs))
+
+_NAMELESS = '', '' # A row without a name: it is counted as one whose sound is missing
 
 def _by_default(text, found):
     "The first two columns where no row names a sound"
-    rows = next((rows for _,_,rows,sep in found if sep in '|\t'), None)
-    if rows: return [(r[0].strip(), r[1].strip()) for r in rows]
+    rows, odd = next(((rows, odd) for _,_,rows,sep,odd in found if sep in '|\t'), (None, 0))
+    if rows: return [(r[0].strip(), r[1].strip()) for r in rows] + [_NAMELESS]*odd
     why = 'it is empty' if not text.strip() else 'no line names a sound before |, a tab, ; or ,'
     raise ValueError(f'{why}; {_first_line(text)}')
 
@@ -284,8 +288,7 @@ def _text_of(row, t, sep, rows):
 # %% ../../nbs/10_corpus.ipynb #2466c9a4
 def _json_rows(text):
     "Pairs from a list of objects, from one object per line, or from an object {name: text or object}"
-    pairs = [_pair(o) for o in _objects(_load(text)) if isinstance(o, dict)]
-    return [(n, t) for n,t in pairs if n]
+    return [_pair(o) if isinstance(o, dict) else _NAMELESS for o in _objects(_load(text))]
 
 def _load(text):
     "One value, or a list of one for each line"

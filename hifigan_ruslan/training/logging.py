@@ -192,9 +192,8 @@ def _plot_contest(ax, log):
 def _plot_scores(ax, log):
     "Does D still hear the difference?"
     for k in log:
-        if not k.startswith('real_'): continue
-        _line(ax, log, k, '_', c='C0')
-        _line(ax, log, 'fake_'+k[5:], '_', c='C3', ls=':')
+        if k.startswith('real_'): _line(ax, log, k, '_', c='C0')
+        if k.startswith('fake_'): _line(ax, log, k, '_', c='C3', ls=':')
     ax.plot([], c='C0', label='on real')
     ax.plot([], c='C3', ls=':', label='on generated')
     ax.set(title='mean score of each sub-discriminator')
