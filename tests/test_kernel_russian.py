@@ -113,7 +113,8 @@ def test_other_numbers_are_told_in_russian(place):
 def test_no_gpu(place):
     with contextlib.redirect_stdout(io.StringIO()), pytest.MonkeyPatch.context() as patch:
         patch.setattr(sessions, 'gpus_tried', lambda: [dict(name='Tesla P100', why='it computes wrongly')])
-        with pytest.raises(SessionFailed, match='Сессия не начата: нет пригодного GPU') as e: Session(root=place, lang='ru')
+        with pytest.raises(SessionFailed) as e: Session(root=place, lang='ru')
+    assert str(e.value).startswith('Сессия не начата: нет пригодного GPU')
     all_russian(str(e.value).replace('Tesla P100', ''))
 
 def test_a_kernel_without_the_words_says_so(place, monkeypatch):
