@@ -59,14 +59,19 @@ def test_failures_look_like_failures_on_kaggle(python, kernel, tmp_path):
     assert 'abc' in session(tmp_path)['why'] and session(tmp_path)['outcome']=='failed'
     assert 'Traceback' not in log.partition('SessionFailed')[2] and {'index.html', 'session.json'}<=files(tmp_path)
 
-def test_a_package_without_which_the_session_cannot_be_imported(kernel, tmp_path):
-    "soxr is imported at the top of a module: the cell says it, and leaves a record"
+@pytest.mark.parametrize('lang, said', [('en', 'This Python lacks soxr: '), ('ru', 'В этом Python нет soxr: ')])
+def test_a_package_without_which_the_session_cannot_be_imported(kernel, tmp_path, lang, said):
+    "soxr is imported at the top of a module: the cell says it in its language, and leaves a record"
     cells = [''.join(c['source']) for c in json.loads(kernel)['cells']]
     cell = next(c for c in cells if 'session = Session(' in c)
+<<<<<<< HEAD
     code = f'import sys; sys.modules["soxr"] = None; ROOT, LANG = {str(tmp_path)!r}, "en"\n{cell}'
+=======
+    code = f'import sys; sys.modules["soxr"] = None; ROOT, LANG = {(str(tmp_path), lang)!r}\n{cell}'
+>>>>>>> j5
     env = os.environ | dict(PYTHONPATH=str(ROOT))
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env=env)
-    assert done.returncode==1 and 'ModuleNotFoundError: This Python lacks soxr: ' in done.stderr, done.stderr
+    assert done.returncode==1 and f'ModuleNotFoundError: {said}' in done.stderr, done.stderr
     record = session(tmp_path)
     assert record['outcome']=='failed' and record['why'].endswith('run !pip install soxr above')
     assert not claim(tmp_path/'working').foreign('session.json') # the next session may replace it

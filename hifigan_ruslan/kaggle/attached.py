@@ -149,7 +149,8 @@ def slug_of(folder:str|Path, # /kaggle/input
 def _with_sounds(folder):
     "The folder, if there are recordings in it"
     if not folder.is_dir(): raise FileNotFoundError(f'CORPUS is {folder}, and there is no such folder')
-    if hint := _to_convert(folder): raise ValueError(f'There are no files in {folder} that can be read as sound. {hint}')
+    if hint := _to_convert(folder):
+        raise ValueError(f'There are no files in {folder} that can be read as sound. {hint}')
     return folder
 
 _OTHER_SOUNDS = '.m4a .aac .wma .mp4 .webm .amr'.split() # Which are not read

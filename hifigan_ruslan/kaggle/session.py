@@ -547,8 +547,8 @@ def _say_how_russian(self:Session):
 
 _STAYS_ENGLISH = ('session.json, the model card and the lines of the training itself are in English; '
                   'reading_the_log_ru.md explains those lines')
-_NO_RUSSIAN = ("LANG = 'ru': в этой тетради нет русских слов, их везёт hifigan-kaggle push --lang ru; дальше по-английски "
-               '(this kernel was made to speak English)')
+_NO_RUSSIAN = ("LANG = 'ru': в этой тетради нет русских слов, их везёт hifigan-kaggle push --lang ru; "
+               'дальше по-английски (this kernel was made to speak English)')
 
 @patch
 def problem(self:Session, text:str):
