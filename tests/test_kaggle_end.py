@@ -64,11 +64,7 @@ def test_a_package_without_which_the_session_cannot_be_imported(kernel, tmp_path
     "soxr is imported at the top of a module: the cell says it in its language, and leaves a record"
     cells = [''.join(c['source']) for c in json.loads(kernel)['cells']]
     cell = next(c for c in cells if 'session = Session(' in c)
-<<<<<<< HEAD
-    code = f'import sys; sys.modules["soxr"] = None; ROOT, LANG = {str(tmp_path)!r}, "en"\n{cell}'
-=======
     code = f'import sys; sys.modules["soxr"] = None; ROOT, LANG = {(str(tmp_path), lang)!r}\n{cell}'
->>>>>>> j5
     env = os.environ | dict(PYTHONPATH=str(ROOT))
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env=env)
     assert done.returncode==1 and f'ModuleNotFoundError: {said}' in done.stderr, done.stderr

@@ -1186,7 +1186,8 @@ def _budget(self:Session, facts):
 @patch
 def _what_next(self:Session, facts):
     "What to do after this session: a try is no beginning of a whole one, which takes all clips"
-    if self.short: return 'hifigan-kaggle push begins a whole session (a try is not continued by one)'
+    if self.short and not self._limit_reached(facts):
+        return 'hifigan-kaggle push begins a whole session (a try is not continued by one)'
     return f'{self._next_command(facts)} trains on from here'
 
 @patch
