@@ -9,7 +9,7 @@ numbers of a run that nobody has killed. Two at once: one does the work, the oth
 import contextlib, io, multiprocessing, os, random, re, shutil, sys, tempfile, time
 from dataclasses import replace
 from pathlib import Path
-import numpy as np, soundfile as sf, torch
+import torch
 from fastcore.script import call_parse
 from hifigan_ruslan.base.audio import read_wav
 from hifigan_ruslan.config import TINY, load_config

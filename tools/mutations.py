@@ -6,15 +6,15 @@ A mutation is accepted, refused in words of ours, or a fault: another library's 
 name, more than 20 s, more than 2 GB, the end of the process, or something accepted that a second reader refuses and of
 which nothing was said. Every faulty file is kept in --out, with what was wrong. Exit code 1 if there is one (POSIX).
 """
-import contextlib, csv, io, json, multiprocessing, os, random, re, resource, shutil, signal, struct, sys, tempfile
-import traceback, warnings, zipfile
+import contextlib, csv, io, json, multiprocessing, os, random, re, resource, shutil, signal, sys, tempfile
+import traceback, warnings
 from dataclasses import replace
 from pathlib import Path
 import numpy as np, soundfile as sf, torch
 from fastcore.script import call_parse
 from safetensors.torch import load as load_tensors
 from hifigan_ruslan.base.audio import read_wav
-from hifigan_ruslan.base.files import MARKER, claim, composed, csv_rows, csv_text, printable, read_marker
+from hifigan_ruslan.base.files import MARKER, csv_rows, csv_text, printable, read_marker
 from hifigan_ruslan.checkpoint import load_checkpoint, save_checkpoint
 from hifigan_ruslan.config import TINY, config_dict, load_config, official_dict
 from hifigan_ruslan.data import SpeechData
