@@ -281,7 +281,7 @@ def _mp3(f, start, end):
     return _Promise(start, end, least=(n-5)*first.samples)
 
 def _no_beginning(f, n):
-    return SoundError('truncated', f'{n:,} bytes stand before its first whole frame, so there may have been more', f.name)
+    return SoundError('truncated', f'its beginning is lost: {n:,} bytes stand before its first whole frame', f.name)
 
 def _first_frame(f, start, end):
     "Where two frames stand one behind the other, or one that fills the file; None where there is no such place"

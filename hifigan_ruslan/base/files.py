@@ -286,6 +286,11 @@ def read_marker(folder:str|Path # Any folder
     except (ValueError, RecursionError): return None
     return Marker(d['kind'], d['files']) if _believed(d) else None
 
+def _noted(folder, kind):
+    "What the marker of a folder of this kind says by now"
+    marker = read_marker(folder)
+    return marker.files if marker and marker.kind==kind else {}
+
 def _believed(d):
     "Has it the shape of a marker, its checksum, and no place outside of the folder?"
     if not _is_marker(d) or d.get('sha256')!=_checksum(d['kind'], d['files']): return False
@@ -333,9 +338,10 @@ class Ours:
         "Why a file is not ours to replace, as the end of a sentence"
         path = self.folder/name
         if not os.path.lexists(path): return ''
-        if name not in self.files: return 'was not written by hifigan_ruslan'
+        files = self.files if name in self.files else _noted(self.folder, self.kind) # by another process
+        if name not in files: return 'was not written by hifigan_ruslan'
         if not path.is_file(): return 'is no file any more'
-        digest = self.files[name]
+        digest = files[name]
         return 'was changed after hifigan_ruslan had written it' if digest and sha256_of(path)!=digest else ''
 
     def check(self, *names:str):
@@ -372,10 +378,8 @@ class Ours:
 
     def _remember(self, new):
         "Name -> digest, None for what is gone, into the marker, beside what another process has noted there since"
-        marker = read_marker(self.folder)
-        noted = marker.files if marker and marker.kind==self.kind else {}
-        self.files = {k: v for k,v in (self.files | noted | new).items() if v is not None}
-        if marker!=(self.kind, self.files): _write_marker(self.folder, self.kind, self.files)
+        self.files = {k: v for k,v in (self.files | _noted(self.folder, self.kind) | new).items() if v is not None}
+        if read_marker(self.folder)!=(self.kind, self.files): _write_marker(self.folder, self.kind, self.files)
 
 # %% ../../nbs/02_files.ipynb #0348e3e7
 _ALONE = {'corpus', 'data', 'export', 'evaluation', 'test', 'demo'} # A run is locked by its training, for longer

@@ -747,7 +747,8 @@ def _check_machine(self:Session):
     "ValueError, in the first seconds, for a machine on which nothing can be trained"
     missing = [p for p in _NEEDED if importlib.util.find_spec(p) is None]
     if missing: raise ValueError(f'This Python lacks {", ".join(missing)}, without which nothing is trained: '
-                                 f'take Kaggle\'s own image, or turn the internet on and run !pip install {" ".join(missing)} in a cell above')
+                                 f'take Kaggle\'s own image, or turn the internet on and run '
+                                 f'!pip install {" ".join(missing)} in a cell above')
     found = gpus_tried()
     good, bad = ([i for i,o in enumerate(found) if (o['why']=='')==ok] for ok in (True, False))
     if not good and not (self.short and self.cpu): raise ValueError(_no_gpu(found, self.short, self.cpu))
