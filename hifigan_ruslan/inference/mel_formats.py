@@ -759,7 +759,7 @@ def _load_tensor(path):
 def _arrays_in(path):
     "Name -> array of an .npz, which begins as np.savez begins it"
     with open(path, 'rb') as f:
-        if f.read(2)!=b'PK': raise ValueError('something else stands before the archive')
+        if f.read(2)!=b'PK' and zipfile.is_zipfile(path): raise ValueError('something else stands before the archive')
     with zipfile.ZipFile(path) as z: return {o.filename.removesuffix('.npy'): _member(z, o) for o in z.infolist()}
 
 def _member(z, o):
