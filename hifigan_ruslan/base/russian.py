@@ -76,7 +76,7 @@ the trial ended with exit code {code}
 # %% ../../nbs/06_russian.ipynb #39f03c05
 _say('''
 {name} must be a number above 0 and at most {n}, when Kaggle ends a session, found {x}
-{name}: нужно число больше 0 и не больше {n}, когда Kaggle завершает сессию, а указано {x}
+{name}: нужно число больше 0 и не больше {n} (столько Kaggle даёт сессии), а указано {x}
 {name} must be a number above 0, found {x}
 {name}: нужно число больше 0, а указано {x}
 CONFIG must be a dict or None, found {x}
@@ -338,7 +338,7 @@ up to {n} neighbours (of one chapter) at a time from random places, with an unus
 skipped {n} of {m} clips ({kinds}); see {path}
 пропущено записей: {n} из {m} ({kinds}); см. {path}
 {n} samples in {m} clips were clipped; a lower --gain avoids it
-обрезано отсчётов: {n}, в записях: {m}; этого избегает меньший --gain
+обрезано отсчётов: {n}, в записях: {m}; чтобы этого не было, сделайте записи тише (в hifigan-prepare: меньший --gain)
 {n} clips have more than one channel, which were averaged (such as {path})
 записей, где каналов несколько: {n}, каналы усреднены (например {path})
 {n} clips have a silent channel, which was left out (such as {path})
@@ -346,7 +346,7 @@ skipped {n} of {m} clips ({kinds}); see {path}
 {n} clips have channels that cancel each other out; one was taken (such as {path})
 записей, где каналы гасят друг друга: {n}, взят один (например {path})
 {n} clips come from {m} Hz: there is no sound above {h} Hz in them, and none will be learnt
-записей с частотой от {m} Гц: {n}; выше {h} Гц звука в них нет, и ему неоткуда научиться
+записей с частотой от {m} Гц: {n}; выше {h} Гц звука в них нет, и модель его не выучит
 going on after {n} clips that are finished already
 продолжаем, готовых записей уже {n}
 {path} is finished already: {data}
@@ -354,9 +354,9 @@ going on after {n} clips that are finished already
 about {n} GiB are to be written into {path}, {m} GiB are free: it may not fit
 в {path} нужно записать около {n} ГиБ, свободно {m} ГиБ: может не поместиться
 {n} clips to train on; held out and never trained on: {m} to validate with, {k} to compare start and end; numbers from so few say little, so listen
-записей для обучения: {n}; отложено и в обучении не бывает: {m} для проверки, {k} для сравнения начала и конца; числа по столь немногим говорят мало, поэтому слушайте
+записей для обучения: {n}; отложено и в обучение не попадает: {m} для проверки, {k} для сравнения начала и конца; по такому числу записей цифры мало что значат, послушайте сами
 {n} clips to train on; held out and never trained on: {m} to validate with, {k} to compare start and end
-записей для обучения: {n}; отложено и в обучении не бывает: {m} для проверки, {k} для сравнения начала и конца
+записей для обучения: {n}; отложено и в обучение не попадает: {m} для проверки, {k} для сравнения начала и конца
 ''')
 
 # %% ../../nbs/06_russian.ipynb #725711bc
@@ -366,9 +366,9 @@ PROBLEM: {what}
 one process trains alone
 обучает один процесс
 {n} processes can train together, with NCCL_P2P_DISABLE=1
-процессы могут учить вместе: {n}, с NCCL_P2P_DISABLE=1
+процессов, способных обучать вместе: {n}, с NCCL_P2P_DISABLE=1
 {n} processes can train together
-процессы могут учить вместе: {n}
+процессов, способных обучать вместе: {n}
 {n} processes could not work together (exit code {code}, no answer in time): {words}
 процессам не удалось работать вместе ({n}, код {code}, нет ответа вовремя): {words}
 {n} processes could not work together (exit code {code}): {words}
@@ -402,7 +402,7 @@ exit code {code}
 # %% ../../nbs/06_russian.ipynb #f896b7b1
 _say('''
 the comparison with the start did not end in time, and was left
-сравнение с началом не уложилось во время и оставлено
+сравнение с началом не уложилось в отведённое время и прервано
 take a smaller batch: {x} or PRESET = 'V2'
 возьмите меньший батч: {x} или PRESET = 'V2'
 keep fewer checkpoints: {x}
@@ -474,7 +474,7 @@ _say('''
 D is crushing G: {seen}
 D подавляет G: {seen}
 D hears every fake with ease, so its gradients teach little
-D легко слышит любую подделку, поэтому его градиенты учат мало
+D легко слышит любую подделку, поэтому его градиенты мало чему учат
 Lower lr_d (half), or wait if G was just started
 Уменьшите lr_d вдвое или подождите, если G только начал
 D IS DEAD, AND BROKEN: {seen}
@@ -482,7 +482,7 @@ D МЁРТВ И СЛОМАН: {seen}
 {n} = {m} x 5/9 is the mark of generator gradients that leak into D: check that D is zeroed before its backward
 {n} = {m} x 5/9 — признак того, что градиенты генератора попадают в D: проверьте, что градиенты D обнуляются перед его backward
 What is trained now is a mel loss only
-Сейчас учит только mel-потеря
+Сейчас обучение идёт только по mel-потере
 D IS DEAD: {seen}
 D МЁРТВ: {seen}
 It scores real and fake alike, so only the mel loss trains G
@@ -580,7 +580,7 @@ The session failed: {why}
 The session was stopped: {why}
 Сессия остановлена: {why}
 The session has trained, but not all went well after it: {why}
-Сессия обучила, но после этого не всё удалось: {why}
+Обучение прошло, но после него не всё удалось: {why}
 What is kept: {path} has {names}
 Что осталось: в {path} лежат {names}
 {v} steps/s with {k} segments a step: an epoch of {n} steps takes {h} h, a session of {x} h has some {m} steps, a week of {w} h of quota some {z}
@@ -610,7 +610,7 @@ _say('''
 {row}  ParallelWaveGAN#151: for 100 utterances
 {row}  ParallelWaveGAN#151: на 100 фраз
 {row}  NeMo's recipe for RUSLAN goes up to here
-{row}  докуда доходит рецепт NeMo для RUSLAN
+{row}  до этого доходит рецепт NeMo для RUSLAN
 a session: {x} h, a week: {y} h of quota; mel L1: {source}; from trained weights: {warm}
 сессия: {x} ч, неделя: {y} ч квоты; mel L1: {source}; с обученных весов: {warm}
 validation curve of the official HiFi-GAN repository (V1, LJSpeech, batch 16)
@@ -622,7 +622,7 @@ What more steps will bring cannot be said yet: the curve of this run has {n} val
 The curve of this run ({n} validations, steps {a} to {b}) says nothing yet of so many more steps
 Кривая этого обучения (проверок {n}, шаги с {a} до {b}) о стольких шагах пока ничего не говорит
 By the curve of this run ({n} validations, steps {a} to {b}), if it goes on as it went: {rest}
-По кривой этого обучения (проверок {n}, шаги с {a} до {b}), если пойдёт как шло: {rest}
+По кривой этого обучения (проверок {n}, шаги с {a} до {b}), если дальше пойдёт так же: {rest}
 one more session (step {n}) mel L1 {x}
 ещё одна сессия (шаг {n}) mel L1 {x}
 one more week (step {n}) mel L1 {x}

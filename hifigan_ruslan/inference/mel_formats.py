@@ -748,11 +748,7 @@ def _header(f):
 
 # %% ../../nbs/44_mel_formats.ipynb #k5a30012
 def _load_tensor(path):
-    "What a .pt holds; torch never compresses, so a compressed member is a trap for the memory"
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as z:
-            packed = [o.filename for o in z.infolist() if o.compress_type!=zipfile.ZIP_STORED]
-        if packed: raise ValueError(f'{packed[0]} is compressed, which torch.save never does')
+    "What a .pt holds"
     if path.stat().st_size>MOST_BYTES: raise ValueError(f'{path.stat().st_size/2**30:.1f} GB are no mel')
     return torch.load(path, map_location='cpu', weights_only=True)
 
