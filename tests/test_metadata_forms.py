@@ -202,7 +202,7 @@ def test_several_prepares_at_once_leave_one_whole_corpus(tmp_path):
         assert code==0 and 'Traceback' not in err, err
         assert 'SpeechData' in out or 'is being written by another process' in out, out
     assert [u.text for u in SpeechData.open(tmp_path/'out').verify().utterances]==TEXTS
-    assert not list((tmp_path/'out').glob('.*.part'))
+    assert not list((tmp_path/'out').glob('.*.part*'))
 
 def test_our_own_folders_below_a_corpus_are_not_recordings(tmp_path):
     from hifigan_ruslan.base.audio import write_wav

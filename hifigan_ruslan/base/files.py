@@ -42,9 +42,9 @@ def new_file(path:str|Path # The file that appears, or is replaced, when the blo
 _NODE, _COUNT = re.sub(r'\W', '', platform.node())[:40], itertools.count()
 
 def _part_name(name):
-    "A hidden name that no other process or thread takes"
+    "A hidden name that no other process or thread takes; torch.save keeps what stands before the last dot"
     short = name if len(os.fsencode(name))<=120 else name[:30] # a name has 255 bytes at most
-    return f'.{short}.{_NODE}-{os.getpid()}-{next(_COUNT)}.part'
+    return f'.{short}.part-{_NODE}-{os.getpid()}-{next(_COUNT)}'
 
 # %% ../../nbs/02_files.ipynb #05edec0a
 _SWEPT = set() # Folders that were looked through by this process
@@ -53,12 +53,12 @@ def _sweep(folder):
     "Remove the temporary files that killed processes have left here; once for each folder"
     if folder in _SWEPT: return
     _SWEPT.add(folder)
-    for p in folder.glob('.*.part'):
+    for p in folder.glob('.*.part-*'):
         if _is_left(p): p.unlink(missing_ok=True)
 
 def _is_left(part):
     "Is this a temporary file of ours whose writer has ended?"
-    m = re.search(r'\.(\w*)-(\d+)-\d+\.part$', part.name)
+    m = re.search(r'\.part-(\w*)-(\d+)-\d+$', part.name)
     if not m or m[1]!=_NODE: return bool(m) and _age(part)>86400
     return int(m[2])!=os.getpid() and not _runs(int(m[2]))
 
