@@ -147,7 +147,7 @@ def test_options_in_both_spellings(command, words, name, value):
 def test_a_session_refuses_its_own_options_in_both_spellings():
     from hifigan_ruslan.kaggle.session import train_words
     own = next(o for o in train_words.__globals__['_OWN'] if '_' in o)
-    for word in (own, '--'+own[2:].replace('_', '-')):
+    for word in (f'--{own}', '--'+own.replace('_', '-')):
         with pytest.raises(ValueError, match='refused'): train_words(f'{word} 5', 'refused')
 
 @pytest.mark.parametrize('times, words, auto', ((.025, 'about 40 times slower than fp32 on this CPU: use fp32', 'fp32'),

@@ -30,9 +30,13 @@ def short(value):
     text = re.sub(r'<(?:function|class) ([\w.\']+).*', r'\1', repr(value))
     return text if len(text)<=40 else text[:37]+'...'
 
+def is_derived(o):
+    "Is it a class of exceptions or texts, which has no signature of its own?"
+    return isinstance(o, type) and issubclass(o, (Exception, str))
+
 def signature(name, o):
-    "`name(a, b=1)->type`, wrapped; of an exception, what it is derived from"
-    if isinstance(o, type) and issubclass(o, Exception) and '__init__' not in vars(o):
+    "`name(a, b=1)->type`, wrapped; of an exception or a kind of text, what it is derived from"
+    if is_derived(o) and '__init__' not in vars(o):
         return f'{name}({o.__base__.__name__})'
     params = [p for k,p in inspect.signature(o).parameters.items() if k not in ('self', 'cls')]
     parts = [STARS.get(p.kind, '')+p.name + ('' if p.default is EMPTY else f'={short(p.default)}') for p in params]
@@ -45,7 +49,7 @@ def signature(name, o):
 
 def table(o):
     "Parameters and result, as a Markdown table; nothing where there are none"
-    if isinstance(o, type) and issubclass(o, Exception): return ''
+    if is_derived(o): return ''
     docs, rows = {k: v for k,v in docments(o, full=True).items() if k not in ('self', 'cls')}, []
     for k,v in docs.items():
         what, anno = plain(v['docment']), code(type_name(v['anno']))

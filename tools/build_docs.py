@@ -174,6 +174,7 @@ def page_cell(cell, link):
     d = directives(cell)
     if cell.cell_type!='code' or DROP & d.keys() or cell.metadata.get('role')=='setup': return None
     if re.search(r'^show_doc\(', cell.source, re.M):
+        if not printed(cell): raise ValueError(f'{cell.source} has shown nothing: {cell.outputs}')
         return new_markdown_cell(link(printed(cell)), metadata={'role': 'api'})
     if 'export' in d and is_imports(cell): return None
     cell = plain_code(cell)
