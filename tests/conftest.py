@@ -1,9 +1,10 @@
 "What several test files share"
-import os, shutil
+import importlib, os, shutil
 import pytest
 
 if workers := os.environ.get('PYTEST_XDIST_WORKER_COUNT'): # before torch: more threads only get into each other's way
     os.environ.setdefault('OMP_NUM_THREADS', str(max(1, os.cpu_count()//int(workers))))
+    importlib.import_module('torchaudio') # now: a process that had run hundreds of tests could not load its library
 
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
 ARGS = ('--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking '
