@@ -304,7 +304,7 @@ def config_from_dict(d:dict # From `config_dict`, or the content of an official 
                     )->Config: # The checked configuration
     "A `Config` from a dict with our keys or with the official ones"
     _need(isinstance(d, dict), f'expected an object with named values, found {type(d).__name__}')
-    if _OFFICIAL_ONLY & d.keys(): return _from_official(d)
+    if _OFFICIAL_ONLY & d.keys() and not {*_SHAPE}<=d.keys(): return _from_official(d)
     if 'disc' in d: d = _from_0_1(d)
     known = [f.name for f in fields(Config)]
     _check_keys(d, known, _SHAPE)

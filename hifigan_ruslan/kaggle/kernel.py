@@ -337,18 +337,11 @@ _RULES = dict( # name -> what holds of its value, and in words
 _CPU_ALONE = ('CPU is for a short try (MINUTES, --minutes): a full session without a GPU would train for days '
               'what a GPU does in an hour')
 
-def _check_name(name, known):
-    "ValueError for a number that no configuration has"
-    if name in known: return
-    near = difflib.get_close_matches(str(name), known, 1, .5)
-    raise ValueError(f'CONFIG: unknown key {name!r}' + (f'; did you mean {near[0]!r}?' if near else ''))
-
 def _check_config(config, preset):
     """ValueError for unknown numbers, and for those that do not go together with the others of the preset;
     where none is named, they are for a run that only the session will see, and the names alone are checked"""
     if not config: return
     base = config_dict(named(preset or 'SEED'))
-    for k in config: _check_name(k, base)
     if not preset: config = {k: base.get(k, v) for k,v in config.items()}
     try: config_from_dict(base | config)
     except ValueError as e: raise ValueError(f'CONFIG: {str(e).removeprefix("Config: ")}') from None
