@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 import numpy as np
-from ..base.audio import SOUND_SUFFIXES, is_ours, write_as
+from ..base.audio import SOUND_SUFFIXES, UNREAD_SUFFIXES, is_ours, write_as
 from ..base.files import claim, composed, csv_rows, json_value, listing, only_one, printable, read_marker
 
 # %% ../../nbs/10_corpus.ipynb #b1ca8911
@@ -362,7 +362,6 @@ def _match(name, index, folder):
 
 # %% ../../nbs/10_corpus.ipynb #k1c00002
 _LOSSY = ('.mp3', '.ogg', '.oga', '.opus')
-_OTHER_SOUND = '.m4a .aac .wma .amr .webm .mp4 .mka .ac3 .ape .wv .tta .3gp .voc'.split() # Not read here
 
 def _without_copies(sounds):
     "Sounds without the lossy copies of others beside them, and a note on these"
@@ -400,7 +399,7 @@ def _left_out(found):
 
 def _how_to_convert(paths):
     "A line for a folder with sound that is not read here"
-    kinds = sorted({p.suffix for p in paths if p.suffix.lower() in _OTHER_SOUND})
+    kinds = sorted({p.suffix for p in paths if p.suffix.lower() in UNREAD_SUFFIXES})
     if not kinds: return ''
     return f' (convert these first: for f in *{kinds[0]}; do ffmpeg -i "$f" "${{f%.*}}.wav"; done)'
 

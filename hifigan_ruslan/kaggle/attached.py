@@ -15,7 +15,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import NamedTuple
 from ..config import Config, PRESETS, config_dict, config_from_dict, fine_tuning, preset as named
-from ..base.audio import SOUND_SUFFIXES
+from ..base.audio import SOUND_SUFFIXES, UNREAD_SUFFIXES
 from ..base.files import new_file
 from ..model.weights import differing, read_checkpoint
 from ..training.logging import sample_files
@@ -153,15 +153,13 @@ def _with_sounds(folder):
         raise ValueError(f'There are no files in {folder} that can be read as sound. {hint}')
     return folder
 
-_OTHER_SOUNDS = '.m4a .aac .wma .mp4 .webm .amr'.split() # Which are not read
-
 def _to_convert(folder):
     "How to make a corpus of what is in a folder: recordings in formats that are not read; '' where there are none"
     names = Counter(Path(n).suffix.lower() for _,_,ns in os.walk(folder, followlinks=True) for n in ns)
     if any(names[s] for s in SOUND_SUFFIXES): return ''
-    found = [f'{names[s]:,} {s}' for s in _OTHER_SOUNDS if names[s]]
+    found = [f'{names[s]:,} {s}' for s in UNREAD_SUFFIXES if names[s]]
     if not found: return ''
-    suffix = max(_OTHER_SOUNDS, key=names.__getitem__)
+    suffix = max(UNREAD_SUFFIXES, key=names.__getitem__)
     return (f'{folder} holds {", ".join(found)} files: convert them before you upload them, in their folder, with '
             f'for f in *{suffix}; do ffmpeg -i "$f" "${{f%.*}}.flac"; done')
 

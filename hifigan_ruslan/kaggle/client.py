@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 from ..config import preset as named
-from ..base.audio import SOUND_SUFFIXES
+from ..base.audio import SOUND_SUFFIXES, UNREAD_SUFFIXES
 from ..base.files import MARKER, claim
 from .kernel import (KERNEL, build, check_settings, compiled, defaults, hand_edits, read_numbers,
                                           said_settings, split_train, stale)
@@ -692,7 +692,7 @@ def _check_sounds(id):
     "ValueError for a data set that this login may not see, or with sounds that are read by nothing here"
     names = _files_of(id)
     kinds = {m.lower() for m in re.findall(r'\.\w+\b', names)}
-    unread = sorted(kinds & set('.m4a .aac .wma .mp4 .webm .amr'.split()))
+    unread = sorted(kinds & {*UNREAD_SUFFIXES})
     if 'Next Page Token' in names or not unread or kinds & {*SOUND_SUFFIXES, '.zip', '.tar'}: return
     raise ValueError(f'{id} has {", ".join(unread)} and no sound that is read, such as WAV, FLAC or MP3: convert '
                      f'them (ffmpeg -i a{unread[0]} a.flac, for each file) and make a new version of the data set')

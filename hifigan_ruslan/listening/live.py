@@ -13,7 +13,7 @@ from html import escape
 from pathlib import Path
 from fastcore.basics import patch
 import ipywidgets as widgets, numpy as np, traitlets
-from ..base.audio import read_beginning, wav_at
+from ..base.audio import SOUND_SUFFIXES, read_beginning, wav_at
 from ..model.voices import VOICE
 from ..vocoder import Vocoder
 from .player import LANGUAGES, Track, WEB, difference_png, spectrogram_png, words_of
@@ -74,9 +74,7 @@ def read_sound(data:bytes, # Content of a sound file
 def _suffix(name):
     "That of the name, if it is one of sound files"
     suffix = Path(name.replace('\\', '/')).suffix.lower()
-    return suffix if suffix in _SUFFIXES else ''
-
-_SUFFIXES = set('.wav .flac .ogg .oga .opus .mp3 .aif .aiff .au .caf .w64'.split()) # Others are left to the content
+    return suffix if suffix in SOUND_SUFFIXES else '' # others are left to the content
 
 # %% ../../nbs/68_live.ipynb #70bb74af
 class _Pieces:
