@@ -201,14 +201,14 @@ def stops_at(at):
 
 def test_a_run_that_was_killed_and_stopped_is_the_undisturbed_one(paired, tmp_path):
     "SIGKILL and SIGTERM, each in the middle of an epoch"
-    dead = started(tmp_path, paired, tmp_path/'cut', TOY, kill=3, steps=10, save_minutes=1e-9)
-    whole, _ = fitted(paired, tmp_path/'whole', steps=10)
+    dead = started(tmp_path, paired, tmp_path/'cut', TOY, kill=3, steps=8, save_minutes=1e-9)
+    whole, _ = fitted(paired, tmp_path/'whole', steps=8)
     said, _ = dead.communicate()
     assert dead.returncode==-signal.SIGKILL, said
-    with stops_at(6): half, said = fitted(paired, tmp_path/'cut', steps=10)
-    assert 'last.pt, step 3\n' in said and half.stopped and half.step==6
-    cut, said = fitted(paired, tmp_path/'cut', steps=10)
-    assert 'last.pt, step 6\n' in said and all(map(torch.equal, numbers(whole), numbers(cut)))
+    with stops_at(5): half, said = fitted(paired, tmp_path/'cut', steps=8)
+    assert 'last.pt, step 3\n' in said and half.stopped and half.step==5
+    cut, said = fitted(paired, tmp_path/'cut', steps=8)
+    assert 'last.pt, step 5\n' in said and all(map(torch.equal, numbers(whole), numbers(cut)))
     assert (whole.epoch, whole.seen, whole.best)==(cut.epoch, cut.seen, cut.best)
     last = [rows(tmp_path/o) for o in ('whole', 'cut')]
     for k in ('valid_mel', 'valid_tts', 'valid_tts_ema', 'valid_tts_ema_8k'): assert last[0][k][-1]==last[1][k][-1]!=-1
@@ -219,7 +219,7 @@ def free_port():
         return s.getsockname()[1]
 
 def test_two_processes_are_one_with_twice_the_batch(paired, tmp_path):
-    port, kw = free_port(), dict(steps=6, precision='fp64')
+    port, kw = free_port(), dict(steps=4, precision='fp64')
     pair = [started(tmp_path, paired, tmp_path/'two', TOY, rank=r, port=port, **kw) for r in (0, 1)]
     one, _ = fitted(paired, tmp_path/'one', replace(TOY, batch_size=4), **kw)
     told = [p.communicate()[0] for p in pair]
@@ -228,7 +228,7 @@ def test_two_processes_are_one_with_twice_the_batch(paired, tmp_path):
     assert (one.step, one.epoch, one.seen)==(two.step, two.epoch, two.seen)
     assert max((a-b).abs().max().item() for a,b in zip(numbers(one), numbers(two)))<1e-8
     a, b = rows(tmp_path/'one'), rows(tmp_path/'two')
-    for k in ('mel', 'valid_mel', 'valid_tts_ema', 'valid_tts_ema_8k'): assert a[k]==pytest.approx(b[k], abs=1e-4), k
+    for k in ('valid_mel', 'valid_tts', 'valid_tts_ema', 'valid_tts_ema_8k'): assert a[k]==pytest.approx(b[k], abs=1e-4), k
 
 # What it goes by
 
