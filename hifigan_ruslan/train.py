@@ -381,6 +381,7 @@ def _hurried(r):
     "Must a validation end here?"
     return r.signals.asked or time.monotonic()>r.budget.check_until
 
+# %% ../nbs/33_train.ipynb #25bef263
 def _check_start(r):
     "Validate the weights that the run starts from"
     s = r.s
@@ -595,6 +596,7 @@ def _other_mel(data, mels, differ):
 
 def _and_the_mels(speech): return ' in another folder, and pair the mels of the TTS anew' if speech.mels else ''
 
+# %% ../nbs/33_train.ipynb #15af473d
 def _say_mels(speech, cfg, validated, say):
     "What is learnt from the mels of a TTS, and what the best goes by"
     data, mels = speech

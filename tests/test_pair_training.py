@@ -228,7 +228,7 @@ def test_two_processes_are_one_with_twice_the_batch(paired, tmp_path):
     assert (one.step, one.epoch, one.seen)==(two.step, two.epoch, two.seen)
     assert max((a-b).abs().max().item() for a,b in zip(numbers(one), numbers(two)))<1e-8
     a, b = rows(tmp_path/'one'), rows(tmp_path/'two')
-    for k in ('valid_mel', 'valid_tts', 'valid_tts_ema', 'valid_tts_ema_8k'): assert a[k]==pytest.approx(b[k], abs=1e-4), k
+    for k in VALID_COLUMNS: assert a[k]==pytest.approx(b[k], abs=1e-4), k
 
 # What it goes by
 
