@@ -15,10 +15,11 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 import numpy as np, torch
+from torch import Tensor
 from .config import Config, V1, save_config
 from .base.files import new_file, only_one
 from .base.hardware import Ranks, choose_device, choose_precision
-from .data import SegmentDataset, SpeechData, epoch_order
+from .data import PairedMels, SegmentDataset, SpeechData, epoch_order
 from .mel import LogMel
 from .generator import count_params, weights_once
 from .losses import mel_loss
@@ -32,18 +33,18 @@ from .checkpoint import claim_run, find_checkpoint, init_weights, save_checkpoin
 # %% ../nbs/33_train.ipynb #3048a364
 def epoch_batches(s:TrainState, # Says where in which epoch the run is, and which rank this is
                   ds:SegmentDataset # The training segments
-                 )->Iterator: # For each step the list of its `grad_accum` batches (B, 1, segment_size), on the device
+                 )->Iterator: # For each step the list of its `grad_accum` batches, each a `Batch` on the device
     "What is left of the epoch, for this rank"
     def load(step):
-        wavs = [ds.batch(i) for i in step]
-        return [w.pin_memory() for w in wavs] if s.device.type=='cuda' else wavs
+        batches = [ds.batch(i) for i in step]
+        return [b.each(Tensor.pin_memory) for b in batches] if s.device.type=='cuda' else batches
     todo = iter(_steps_left(s, ds))
     with ThreadPoolExecutor(1) as pool:
         ahead = deque(pool.submit(load, o) for o in islice(todo, 2))
         while ahead:
-            wavs = ahead.popleft().result()
+            batches = ahead.popleft().result()
             ahead.extend(pool.submit(load, o) for o in islice(todo, 1))
-            yield [w.to(s.device, non_blocking=True) for w in wavs]
+            yield [b.each(lambda x: x.to(s.device, non_blocking=True)) for b in batches]
 
 def _steps_left(s, ds):
     "Utterances of each step that is left, (steps, grad_accum, batch_size), for this rank"
