@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['RUSLAN_TERMS', 'MELS_MARKER', 'NO_MELS', 'mounts', 'tree', 'inputs', 'find_speech', 'slug_of', 'terms_of', 'MelSet',
-           'write_mels_marker', 'read_mels_marker', 'find_mels', 'Attached', 'attached', 'numbers_asked',
-           'with_numbers', 'why_not', 'why_other_voice', 'first_whole', 'adopt']
+           'write_mels_marker', 'read_mels_marker', 'attached_mels', 'mel_names', 'why_no_mels', 'Attached', 'attached',
+           'numbers_asked', 'with_numbers', 'why_not', 'why_other_voice', 'first_whole', 'adopt']
 
 # %% ../../nbs/70_attached.ipynb #ead8132d
-import hashlib, json, os, re, shutil
+import hashlib, json, os, re, shutil, zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 from ..config import Config, PRESETS, config_dict, config_from_dict, fine_tuning, preset as named
 from ..base.audio import SOUND_SUFFIXES, UNREAD_SUFFIXES
-from ..base.files import json_value, listing, new_file, sha256_of
+from ..base.files import composed, json_value, new_file, sha256_of
 from ..model.weights import differing, read_checkpoint
 from ..training.logging import sample_files
 from ..checkpoint import claim_run, why_other
@@ -227,7 +227,7 @@ _IS_GONE = f'which is not there: {_MELS_AGAIN}'
 _IS_OTHER = f'was changed or damaged, its SHA-256 is not the one in {MELS_MARKER}: {_MELS_AGAIN}'
 
 # %% ../../nbs/70_attached.ipynb #me700004
-def write_mels_marker(folder:str|Path, # Has the files mels-00001.npz, mels-00002.npz, ...
+def write_mels_marker(folder:str|Path, # Has the files mels-aaa.npz, mels-aab.npz, ...
                       name:str, # Of the mels
                       mels:int, # How many there are
                       mel_from:str|None, # As in `MelSet`
@@ -256,11 +256,11 @@ def _is_mels_marker(d):
     kinds = dict(name=str, mels=int, mel_from=str|None, files=dict)
     if not isinstance(d, dict) or d.get('hifigan_mels')!=_MELS_VERSION: return False
     if not all(k in d and isinstance(d[k], kind) for k,kind in kinds.items()): return False
-    return bool(d['files']) and all(re.fullmatch(r'mels-\d{5}\.npz', k) and re.fullmatch('[0-9a-f]{64}', str(v))
+    return bool(d['files']) and all(re.fullmatch(r'mels-[a-z]{3}\.npz', k) and re.fullmatch('[0-9a-f]{64}', str(v))
                                     for k,v in d['files'].items())
 
 # %% ../../nbs/70_attached.ipynb #me700007
-def find_mels(folder:str|Path, # /kaggle/input
+def attached_mels(folder:str|Path, # /kaggle/input
               wanted:str|None=None # MELS: a path, a slug, the address of its page, each with @HASH if need be; None, 'none'
              )->MelSet|None: # None: nothing was asked for, and nothing is there, or 'none' was asked for
     "The mels that are meant; ValueError or FileNotFoundError says what is wrong with them"
@@ -294,6 +294,37 @@ def _other_mels(wanted, there):
     return (f'MELS asks for {wanted}, and in {there.folder} are {others}: an old version may be attached. '
             f'hifigan-kaggle push --mels {wanted.partition("@")[0]} attaches the present one')
 
+# %% ../../nbs/70_attached.ipynb #me700010
+def mel_names(mels:MelSet # As they are attached
+             )->list: # Of str; those in a .pt are not looked for
+    "The names of mels, as far as they can be seen without reading them"
+    found = []
+    for p in sorted(p for p in mels.folder.rglob('[!.]*') if p.suffix.lower() in ('.npy', '.npz', '.pt', '.pth')):
+        found.append(p.relative_to(mels.folder).with_suffix('').as_posix())
+        if p.suffix.lower()!='.npz': continue
+        try: found += [n.removesuffix('.npy') for n in zipfile.ZipFile(p).namelist()]
+        except (zipfile.BadZipFile, OSError) as e: raise ValueError(f'{p} is no archive of mels ({e}): {_MELS_AGAIN}') from e
+    return found
+
+def why_no_mels(mels:MelSet, # As they are attached
+                ids:Iterable # Of the recordings
+               )->str: # '' where some fit, or where it cannot be seen
+    "Why the mels can be of none of these recordings"
+    names, ids = mel_names(mels), [*ids]
+    if not names: return f'{mels.folder} holds no mels (.npz, .npy, .pt). Found:\n{tree(mels.folder, 2)}'
+    own, theirs = ([composed(str(o)) for o in a] for a in (ids, names))
+    if _any_in(own, theirs) or _any_in(own, theirs, some_of_own=False) or not mels.digest and _may_hide(mels): return ''
+    return (f'none of the {len(names):,} names in {mels.folder} has that of one of the {len(ids):,} recordings in it. Found: '
+            f'{", ".join(names[-3:])}; expected: {", ".join(ids[:3])}')
+
+def _any_in(own, theirs, some_of_own=True):
+    "Does the name of a recording stand in that of a mel? Some of either side are tried"
+    def some(a): return a[::max(1, len(a)//50)]
+    own, theirs = (some(own), theirs) if some_of_own else (own, some(theirs))
+    return any(o in t for o in own for t in theirs)
+
+def _may_hide(mels): return any(p.suffix.lower() in ('.pt', '.pth') for p in mels.folder.rglob('*'))
+
 # %% ../../nbs/70_attached.ipynb #c1b36fbc
 class Attached(NamedTuple):
     "A checkpoint that is there to go on from, as far as its plain values tell"
@@ -316,6 +347,11 @@ class Attached(NamedTuple):
     def warm(self)->bool: # The other way is from scratch
         "Was the run begun from trained weights?"
         return self.values.get('start') is not None or (self.run/'start.json').exists()
+
+    @property
+    def on_mels(self)->bool:
+        "Was it trained on the mels of a TTS?"
+        return len(self.values['data_sha256'].split())>2
 
     @property
     def preset(self)->str: # A name of `PRESETS`

@@ -19,8 +19,8 @@ from ..model.reading import open_checkpoint, start_weights
 from ..step import new_state
 from ..checkpoint import init_weights
 from ..inference.hub import export
-from ..inference.mel_formats import MEL_FORMATS, convert_mel, mel_faults, read_mel
-from .attached import MELS_MARKER, MelSet, read_mels_marker, write_mels_marker
+from ..inference.mel_formats import MEL_FORMATS, MelFile, convert_mel, mel_faults
+from .attached import MELS_MARKER, MelSet, write_mels_marker
 
 # %% ../../nbs/74_pack.ipynb #d856a0da
 _OF_A_RUN = ('checkpoints', 'run', 'last.pt', 'best.pt', 'model.safetensors') # Names that say nothing of the weights
@@ -100,7 +100,7 @@ def _per_neper(f): return dict(ln=1., log10=1/math.log(10), db=20/f.power/math.l
 class _Packing:
     "Mels on their way into archives"
     def __init__(self, mel_from, cfg):
-        self.mel_from, self.cfg, self.names, self.bad, self.faults = mel_from, cfg, [], {}, []
+        self.mel_from, self.cfg, self.names, self.bad, self.faults = mel_from, cfg, {}, {}, []
         self.looked_at, self.half, self.lost = 0, 0, 0.
 
     def taken(self, name, mel, look):
@@ -110,7 +110,7 @@ class _Packing:
         why = why or _no_mel(x, self.cfg)
         if why: self.bad[name] = why; return None
         if look: self._look(x)
-        self.names.append(name)
+        self.names[name] = True
         return self._stored(x)
 
     def _look(self, x):
@@ -157,12 +157,13 @@ def _fault(x, mel_from, cfg):
     return next((str(f) for f in mel_faults(x, cfg) if f.certain), '')
 
 # %% ../../nbs/74_pack.ipynb #me740008
-def _mels_in(source):
-    "Name and mel, or what is wrong with the file, of all in a folder"
-    files = _mel_files(source)
-    for p in files:
+def _mels_in(source, cfg):
+    "Name and mel, or what is wrong with it, of all in a folder"
+    for p in _mel_files(source):
         name = p.relative_to(source).with_suffix('').as_posix()
-        try: yield name, read_mel(p), ''
+        try:
+            f = MelFile(p, n_mels=cfg.n_mels if cfg else 80)
+            for o in f.names: yield (o, f.mel(o), '') if o else (name, f.mel(o), '')
         except (ValueError, OSError) as e: yield name, None, str(e)
 
 _MEL_SUFFIXES = '.npy', '.npz', '.pt'
@@ -193,15 +194,15 @@ class _Archives:
     def add(self, name, x):
         self.items.append((name, x))
         self.size += x.nbytes
-        if self.size>=_SHARD: self.write()
+        if self.size>=_SHARD and len(self.items)>3: self.write(-2)
 
-    def write(self):
+    def write(self, until=None):
         "What has come together, as the next archive; the same mels make the same bytes"
-        if not self.items: return
-        self.n += 1
-        with new_file(self.folder/f'mels-{self.n:05d}.npz') as part, zipfile.ZipFile(part, 'w') as z:
-            for name,x in self.items: _put(z, name, x)
-        self.size, self.items = 0, []
+        (a, b), c = divmod(self.n//26, 26), self.n%26 # letters: a number may be the name of a recording
+        with new_file(self.folder/f'mels-{"".join(chr(97+i) for i in (a, b, c))}.npz') as part, zipfile.ZipFile(part, 'w') as z:
+            for name,x in self.items[:until]: _put(z, name, x)
+        self.n, self.items = self.n+1, self.items[until:] if until else []
+        self.size = sum(x.nbytes for _,x in self.items)
 
 def _put(z, name, x):
     with z.open(f'{name}.npy', 'w', force_zip64=True) as f: np.lib.format.write_array(f, x, allow_pickle=False)
@@ -219,7 +220,6 @@ def pack_mels(source:str|Path, # Folder with a mel for each recording
     folder.mkdir(parents=True, exist_ok=True)
     for p in packed_files(folder): p.unlink()
     packing = _packed(source, _Archives(folder), _Packing(mel_from, cfg))
-    _check_packing(packing, source)
     print(f'{printable(source)}: {packing.precision}')
     origin = f'packed from {printable(source.resolve().name)}; {packing.precision}'
     return write_mels_marker(folder, name or mels_name(source), len(packing.names), mel_from, origin)
@@ -232,10 +232,12 @@ def packed_files(folder:Path # Of `pack_mels`
 def _packed(source, archives, packing):
     "The mels of a folder, on their way"
     every = max(1, len(_mel_files(source))//50)
-    for i,(name,mel,why) in enumerate(_mels_in(source)):
+    for i,(name,mel,why) in enumerate(_mels_in(source, packing.cfg)):
+        if name in packing.names: why = 'there is another mel of this name'
         if why: packing.bad[name] = why; continue
         x = packing.taken(name, mel, i%every==0)
         if x is not None: archives.add(name, x)
+    _check_packing(packing, source)
     archives.write()
     return packing
 
@@ -265,6 +267,7 @@ def _check_packing(packing, source):
     if len(bad)>_MOST_BAD*(n+len(bad)):
         raise ValueError(f'Nothing was packed: {len(bad):,} of {n+len(bad):,} files in {printable(source)} are no mels '
                          f'({some}{more})')
+    if n<2: raise ValueError(f'Nothing was packed: there is one mel in {printable(source)}, and more are needed')
     if bad: print(f'left out, as they are no mels: {len(bad):,} ({some}{more})')
     if 2*len(packing.faults)>packing.looked_at: raise ValueError(_another_format(packing, source))
     if packing.faults: print(f'{len(packing.faults)} of {packing.looked_at} mels that were looked at: {packing.faults[0]}')
