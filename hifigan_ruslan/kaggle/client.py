@@ -927,8 +927,8 @@ def _mels_on_kaggle(where, begun):
     packed = _there(_plain(slug), 'mels') if _marker_of('mels')[0] in names or digits else None
     if why := _unfit_mels(names, packed, digits): raise ValueError(f'Nothing was pushed: {slug} {why}')
     if packed: _check_begun(packed['digest'], begun, slug)
-    setting = _plain(slug)+f'@{packed["digest"][:12]}'*bool(packed)
-    return _Mels(dict(MELS=setting), f'It is trained on the mels in the data set {slug}', [slug])
+    digits = packed['digest'][:12] if packed else ''
+    return _Mels(dict(MELS='@'.join(filter(None, [_plain(slug), digits]))), f'It is trained on the mels in the data set {slug}', [slug])
 
 def _mels_at_a_path(path):
     "What they lie in is attached, if it can be known whose it is"

@@ -243,6 +243,7 @@ def _settings_source(root):
 # Options of hifigan-train -> the numbers of a configuration that they are
 _NUMBERS = dict(batch_size=('batch_size',), grad_accum=('grad_accum',), lr=('lr_g', 'lr_d'),
                 disc_shrink=('disc_shrink',), cosine_steps=('cosine_steps',), mel_warmup=('mel_warmup',),
+                true_mels=('true_mels',),
                 valid_every=('valid_every',))
 # Others -> what says them for a session: the option of hifigan-kaggle, the setting
 _SAID_BY = dict(preset='--preset (PRESET)', config='--config (CONFIG)', init='--init (INIT)', hours='--hours (HOURS)',
@@ -341,9 +342,9 @@ _CPU_ALONE = ('CPU is for a short try (MINUTES, --minutes): a full session witho
               'what a GPU does in an hour')
 
 def _check_mel_format(name):
-    from hifigan_ruslan.inference.mel_formats import MEL_FORMATS
-    if name not in MEL_FORMATS:
-        raise ValueError(f'MEL_FROM is {name!r}, and there is no such mel format: choose one of {", ".join(MEL_FORMATS)}')
+    from hifigan_ruslan.inference.pairing import mel_format
+    try: mel_format(name)
+    except ValueError as e: raise ValueError(f'MEL_FROM: {e}') from None
 
 def _check_config(config, preset):
     """ValueError for unknown numbers, and for those that do not go together with the others of the preset;

@@ -219,7 +219,10 @@ def pack_mels(source:str|Path, # Folder with a mel for each recording
     source, folder = Path(source), Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for p in packed_files(folder): p.unlink()
-    packing = _packed(source, _Archives(folder), _Packing(mel_from, cfg))
+    try: packing = _packed(source, _Archives(folder), _Packing(mel_from, cfg))
+    except BaseException:
+        for p in packed_files(folder): p.unlink() # half of it is of no use
+        raise
     print(f'{printable(source)}: {packing.precision}')
     origin = f'packed from {printable(source.resolve().name)}; {packing.precision}'
     return write_mels_marker(folder, name or mels_name(source), len(packing.names), mel_from, origin)
