@@ -204,7 +204,7 @@ class MelSet(NamedTuple):
     name:str # What the user called them
     digest:str='' # SHA-256 of the names and hashes of all files; '' = they have no marker
     files:dict={} # Name -> its SHA-256
-    mel_from:str|None=None # Their format, a name of `MEL_FORMATS`; None = ours, as far as anybody has said
+    mel_from:str|None=None # Their format, as `mel_format` takes it; None = ours, as far as anybody has said
     mels:int=0 # How many there are; 0 = not counted
     origin:str='' # Where they come from, in words
 

@@ -10,8 +10,7 @@ import contextlib, hashlib, io, json, math, re, zipfile
 from pathlib import Path
 import numpy as np, torch
 from ..config import Config, PRESETS, config_dict
-from ..base.audio import SOUND_SUFFIXES, UNREAD_SUFFIXES
-from ..base.files import listing, new_file, printable
+from ..base.files import new_file, printable
 from ..model.weights import FORMAT, VERSION
 from ..model.voices import VOICES, is_voice
 from ..model.weightset import START, WeightSet, write_set_marker
@@ -20,6 +19,7 @@ from ..step import new_state
 from ..checkpoint import init_weights
 from ..inference.hub import export
 from ..inference.mel_formats import MEL_FORMATS, MelFile, convert_mel, mel_faults
+from ..inference.pairing import find_mels, mel_format
 from .attached import MELS_MARKER, MelSet, write_mels_marker
 
 # %% ../../nbs/74_pack.ipynb #d856a0da
@@ -84,10 +84,10 @@ def _of_other_package(source, voice):
 MOST_LOST = .01 # Error that half precision may make, in natural logarithms
 
 def lost_in_half(mel:np.ndarray, # Of any shape, float32
-                 mel_from:str|None=None # A name of `MEL_FORMATS`; None = ours
+                 mel_from:str|None=None # Their format, as `mel_format` takes it; None = ours
                 )->float: # In natural logarithms of magnitudes
     "The largest error that half precision makes in a mel"
-    f = MEL_FORMATS[mel_from or 'hifigan']
+    f = mel_format(mel_from or 'hifigan')
     with np.errstate(over='ignore'): half = mel.astype(np.float16).astype(np.float32)
     if f.log is None: return float(np.abs(_ln(mel, f)-_ln(half, f)).max())
     return float(np.abs(mel-half).max()*np.max(f.std or 1.)/_per_neper(f))
@@ -152,37 +152,19 @@ def _no_mel(x, cfg):
 
 def _fault(x, mel_from, cfg):
     "What is certainly wrong with a mel (bands, frames); '' where nothing is"
-    try: x = convert_mel(x, mel_from, cfg) if mel_from else x
+    try: x = convert_mel(x, mel_format(mel_from), cfg) if mel_from else x
     except ValueError as e: return str(e)
     return next((str(f) for f in mel_faults(x, cfg) if f.certain), '')
 
 # %% ../../nbs/74_pack.ipynb #me740008
 def _mels_in(source, cfg):
     "Name and mel, or what is wrong with it, of all in a folder"
-    for p in _mel_files(source):
+    for p in find_mels(source):
         name = p.relative_to(source).with_suffix('').as_posix()
         try:
             f = MelFile(p, n_mels=cfg.n_mels if cfg else 80)
             for o in f.names: yield (o, f.mel(o), '') if o else (name, f.mel(o), '')
         except (ValueError, OSError) as e: yield name, None, str(e)
-
-_MEL_SUFFIXES = '.npy', '.npz', '.pt'
-
-def _mel_files(source):
-    "The files of mels in a folder and below it; ValueError where there are none"
-    source = Path(source)
-    if not source.is_dir(): raise FileNotFoundError(f'There is no folder {printable(source)} with mels')
-    files = sorted(p for p in source.rglob('[!.]*') if p.is_file())
-    found = [p for p in files if p.suffix.lower() in _MEL_SUFFIXES]
-    if not found: raise ValueError(_no_mels(source, files))
-    return found
-
-def _no_mels(source, files):
-    kinds = {p.suffix.lower() for p in files}
-    sounds = sorted(kinds & {*SOUND_SUFFIXES, *UNREAD_SUFFIXES})
-    what = f'sound ({", ".join(sounds)}): recordings are named with --corpus' if sounds else 'none'
-    return (f'There are no mels in {printable(source)}: expected .npy, .npz or .pt files, one for each recording and named '
-            f'as it is; found {what}\n{listing(source)}')
 
 # %% ../../nbs/74_pack.ipynb #me740009
 _SHARD = 100*2**20 # Bytes of an archive, at least, unless it is the last one
@@ -211,11 +193,11 @@ def _put(z, name, x):
 def pack_mels(source:str|Path, # Folder with a mel for each recording
               folder:str|Path, # Made if it is not there; what `pack_mels` has left there is written anew
               name:str|None=None, # Of the mels; None = `mels_name`
-              mel_from:str|None=None, # Their format, a name of `MEL_FORMATS`; None = ours
+              mel_from:str|None=None, # Their format, as `mel_format` takes it; None = ours
               cfg:Config|None=None # The model that they are for; None = the first preset with as many bands
              )->MelSet: # Written, and counted
     "Pack the mels of a folder into few archives, with a marker; ValueError where too many are none"
-    if mel_from is not None and mel_from not in MEL_FORMATS: raise ValueError(_no_format(mel_from))
+    mel_format(mel_from) # one that is not known is refused first
     source, folder = Path(source), Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for p in packed_files(folder): p.unlink()
@@ -234,7 +216,7 @@ def packed_files(folder:Path # Of `pack_mels`
 
 def _packed(source, archives, packing):
     "The mels of a folder, on their way"
-    every = max(1, len(_mel_files(source))//50)
+    every = max(1, len(find_mels(source))//50)
     for i,(name,mel,why) in enumerate(_mels_in(source, packing.cfg)):
         if name in packing.names: why = 'there is another mel of this name'
         if why: packing.bad[name] = why; continue
@@ -248,7 +230,7 @@ def mels_version(source:str|Path, # Folder with a mel for each recording
                  mel_from:str|None=None # As in `pack_mels`
                 )->str: # SHA-256
     "Of the files of mels in a folder, by their names, sizes and times"
-    facts = [(p.relative_to(source).as_posix(), p.stat().st_size, p.stat().st_mtime_ns) for p in _mel_files(source)]
+    facts = [(p.relative_to(source).as_posix(), p.stat().st_size, p.stat().st_mtime_ns) for p in find_mels(source)]
     return hashlib.sha256(json.dumps([facts, mel_from]).encode()).hexdigest()
 
 def mels_name(source:str|Path # Folder
@@ -256,8 +238,6 @@ def mels_name(source:str|Path # Folder
     "The name of mels, after their folder"
     name = _slug(Path(source).resolve().name)
     return name if len(name)>1 else 'tts'
-
-def _no_format(name): return f'There is no mel format {name!r}; choose one of {", ".join(MEL_FORMATS)}'
 
 # %% ../../nbs/74_pack.ipynb #me740011
 _MOST_BAD = .05 # Share of files that may be left out
