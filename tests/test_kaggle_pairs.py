@@ -24,7 +24,7 @@ python = test_kernel.python # the fixture
 ROOT, ID = Path(__file__).parent.parent, 'alice/hifigan-ruslan-train'
 CLIPS = sorted((ROOT/'hifigan_ruslan'/'clips').glob('*.flac'))
 MELS = 'alice/hifigan-ruslan-mels-tts-out'
-SMALL = dict(upsample_initial_channel=32, disc_shrink=32, segment_size=2048, batch_size=2, valid_every=10)
+SMALL = dict(upsample_initial_channel=32, disc_shrink=32, segment_size=2048, batch_size=2, valid_every=2)
 
 def like_tts(mel, seed):
     "Smoother than the recording's, and a little off"
@@ -212,7 +212,7 @@ def refused(place, *words, **settings):
     return said
 
 def test_a_run_on_mels_goes_on_with_them_alone(place, mels):
-    said, record = sat(place, 20)
+    said, record = sat(place, 4)
     assert record['outcome']=='trained' and record['mels']['pairs']==12, (said, record)
     assert 'trained on the mels of a TTS: tts-out (12 mels, SHA-256 ' in said and MELS in record['inputs'], said
     assert 'mels of 12 of 12 recordings' in said and record['settings']['MELS'] is None
@@ -224,21 +224,23 @@ def test_a_run_on_mels_goes_on_with_them_alone(place, mels):
 
     packed.rename(place/'away')
     refused(place, 'was trained on the mels of a TTS, and none are attached. Attach the mels that it was trained on',
-            'NEW_RUN = True', steps=30)
+            'NEW_RUN = True', steps=6)
     (place/'away').rename(packed)
-    refused(place, "and none are attached (MELS = 'none')", steps=30, mels='none')
+    refused(place, "and none are attached (MELS = 'none')", steps=6, mels='none')
 
     other = place/'others'
     other.mkdir()
     for p in mels.iterdir(): np.save(other/p.name, np.load(p)-.1)
     quiet(pack_mels, other, place/'input/datasets/alice/others')
-    refused(place, 'More than one set of mels', 'Say which one', steps=30)
-    said, record = sat(place, 30, mels='alice/others')
+    refused(place, 'More than one set of mels', 'Say which one', steps=6)
+    said, record = sat(place, 6, mels='alice/others')
     assert 'trained on the mels of a TTS, and the data holds other ones now. Attach the mels' in said, said
     assert record['outcome']=='failed' and not list((place/'working').glob('run/checkpoints/*.pt'))
 
-    said, record = sat(place, 30, mels=f'alice/hifigan-ruslan-mels-tts-out@{read_mels_marker(packed/MELS_MARKER).digest[:12]}')
-    assert (record['outcome'], record['began_at'], record['step'])==('trained', 20, 30), said
+    mine = read_mels_marker(packed/MELS_MARKER)
+    said, record = sat(place, 6, mels=f'alice/hifigan-ruslan-mels-tts-out@{mine.digest[:12]}', lang='ru')
+    assert 'обучение на мелах TTS: tts-out (мелов: 12' in said and 'мелы для 12 из 12 записей' in said, said
+    assert (record['outcome'], record['began_at'], record['step'])==('trained', 4, 6), said
 
 def test_what_does_not_fit_ends_the_session_at_once(place, mels, tmp_path):
     packed = place/'input/datasets'/MELS
@@ -262,23 +264,23 @@ def test_damaged_mels_are_not_trained_on(place):
     raw = bytearray(archive.read_bytes())
     raw[len(raw)//2] ^= 1
     archive.write_bytes(raw)
-    said, record = sat(place, 20)
+    said, record = sat(place, 4)
     assert 'mels-aaa.npz was changed or damaged' in said and record['outcome']=='failed', said
     assert not list(place.glob('working/run/checkpoints/*.pt'))
 
 def test_a_run_without_mels_goes_on_without(place):
     "Those that are attached are named; asked for, they are refused. And a try needs the mels of its own clips alone"
     for f in sorted((place/'input/datasets/freezerainml/ruslan').iterdir())[6:]: f.unlink()
-    said, record = sat(place, 10, mels='none')
+    said, record = sat(place, 2, mels='none')
     assert record['outcome']=='trained' and 'mels' not in record and 'trained on the mels' not in said, said
     attach(place, NEW)
     shutil.rmtree(place/'temp')
-    refused(place, "was trained on the recordings' own mels, and MELS asks for those of a TTS. Take MELS back", steps=20,
+    refused(place, "was trained on the recordings' own mels, and MELS asks for those of a TTS. Take MELS back", steps=3,
             mels=MELS)
-    said, record = sat(place, 20)
+    said, record = sat(place, 3)
     assert 'are attached and not used: the run that goes on was trained without' in said, said
-    assert record['outcome']=='trained' and record['began_at']==10 and 'mels' not in record
-    said, record = sat(place, 20, new_run=True, config=SMALL | dict(true_mels=.5))
+    assert record['outcome']=='trained' and record['began_at']==2 and 'mels' not in record
+    said, record = sat(place, 2, new_run=True, config=SMALL | dict(true_mels=.5))
     assert record['outcome']=='trained' and record['mels']['pairs']==6, said
     assert 'a try: of the mels, those of its clips are taken' in said
 
