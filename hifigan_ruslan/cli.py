@@ -208,16 +208,18 @@ def kaggle_pull(root:str='.', # The root of a clone of the repository
     return answer
 
 def kaggle_weights(
-    # universal or another voice, a run, a folder of hifigan-export, or a checkpoint file
-    voice:Annotated[str, dict(nargs='?')]='universal',
-    name:str=None, # Of the weights, in place of that of the voice or the folder
+    # A voice, a run, a folder of hifigan-export, or a checkpoint file; default: universal, or with --mels none
+    voice:Annotated[str, dict(nargs='?')]=None,
+    name:str=None, # Of the weights, or of the mels, in place of that of the voice or the folder
     # The root of a clone of the repository: its kernel-metadata.json knows you where the login does not
     root:str='.',
-    minutes:float=15. # How long to wait for Kaggle to take the files in
-)->str: # OWNER/NAME of the dataset
-    "Make a private Kaggle dataset of trained weights, or bring it up to date; sessions start from them"
+    minutes:float=15., # How long to wait for Kaggle to take the files in
+    mels:str=None, # A folder with a TTS's mel for each recording, to train on: a dataset of its own
+    mel_from:str=None # The format of the mels, such as espnet; default: that of HiFi-GAN
+)->str: # OWNER/NAME of the dataset, or of both
+    "Make a private Kaggle dataset of trained weights, or of a TTS's mels, or bring it up to date; sessions use them"
     from hifigan_ruslan.kaggle.client import weights
-    return weights(voice, name, root, minutes)
+    return weights(voice, name, root, minutes, mels, mel_from)
 
 def kaggle_budget(
     steps_per_s:float, # Speed, as a session prints it
@@ -270,7 +272,7 @@ def _no_such_action(action, actions):
 # %% ../nbs/80_cli.ipynb #589cef8a
 def _check_given(given):
     "ValueError for what was left as the pages have it"
-    for name in ('init', 'corpus', 'sources'):
+    for name in ('init', 'corpus', 'mels', 'sources'):
         if 'YOUR_NAME' in (given.get(name) or ''):
             raise ValueError(f'--{name} still has YOUR_NAME in it: put your user name there')
 
