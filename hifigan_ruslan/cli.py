@@ -112,6 +112,8 @@ def eval_cli(
     out:str='evaluation',
     weights:str='both', # Of runs that keep a moving average: both, ema or raw
     config:str=None, # config.json of an official generator, where it does not lie beside it
+    # The generators read the mels of a TTS that hifigan-prepare --mels has put into that folder, not the recordings' own
+    from_tts:bool=False,
     rate:int=None, # Compare at this sample rate, Hz; default: the first checkpoint's, else 22,050
     clips:int=None, # Use so many of the recordings, spread evenly; default: all
     players:int=8, # Clips to hear in the report
@@ -128,8 +130,9 @@ def eval_cli(
     for path in (o.split('=')[-1] for o in systems):
         if is_path(path): check_there(path, 'file or folder')
     from hifigan_ruslan.listening.report import run_eval
-    run_eval(systems, data, out, weights=weights, rate=rate, clips=clips, players=players, workers=workers,
-             title=title, licence=licence, lang=lang, config=config, device=device, engine=engine, precision=precision)
+    run_eval(systems, data, out, weights=weights, from_tts=from_tts, rate=rate, clips=clips, players=players,
+             workers=workers, title=title, licence=licence, lang=lang, config=config, device=device, engine=engine,
+             precision=precision)
 
 # %% ../nbs/80_cli.ipynb #bf2eb8dd
 @command
