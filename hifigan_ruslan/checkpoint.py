@@ -37,7 +37,7 @@ def _parts(s):
 
 def save_checkpoint(s:TrainState, # What to save
                     path:str|Path, # The .pt file
-                    data_sha256:str='' # `SpeechData.fingerprint` of the training data
+                    data_sha256:str='' # `data_fingerprint` of that on which it was trained
                    ):
     "Write a checkpoint atomically; called by all ranks together, written by the first"
     rng = _random_states(s)
@@ -201,7 +201,7 @@ def _age(path):
 
 # %% ../nbs/31_checkpoint.ipynb #cfbbcab9
 _RUN = re.compile(r'config\.json|log\.csv|curves\.png|checkpoints/(last|best|epoch_\d{5,})\.pt|'
-                  r'samples/[^/]+/(real\.wav|step_\d{8,}\.(wav|png))')
+                  r'samples/[^/]+/(real\.wav|step_\d{8,}\.(wav|png)|tts_\d{8,}\.wav)')
 
 def _called(folder):
     "The files of a folder that are called as a run calls its own"
@@ -239,14 +239,20 @@ _FREE = {'epochs', 'save_every_epochs', 'keep_epochs', 'valid_every', 'valid_cli
 
 def why_other(ck:dict, # A training checkpoint's content, or the second result of `load_checkpoint`
               cfg:Config, # With which the run would go on
-              fingerprint:str # `SpeechData.fingerprint` of the data with which it would
+              fingerprint:str # `data_fingerprint` of that with which it would
              )->str: # '' where it can go on
     "Why a checkpoint belongs to another run"
     fixed = [f.name for f in fields(cfg) if f.name not in _FREE]
     differ = unlike(config_from_dict(ck['config']), cfg, fixed)
     if differ: return f'trained with other numbers ({differ})'
-    same_data = ck['data_sha256'].split()[:1]==fingerprint.split()[:1]
-    return '' if same_data else 'trained on other data, or on another split of it'
+    was, now = ck['data_sha256'].split(), fingerprint.split()
+    return _other_pairs(was[2:], now[2:]) if was[:1]==now[:1] else 'trained on other data, or on another split of it'
+
+def _other_pairs(was, now):
+    "Why a run cannot go on with these mels of a TTS, or without; '' where it was trained on just these"
+    if was==now: return ''
+    if not was: return "trained on the recordings' own mels, and the data holds mels of a TTS now"
+    return f'trained on the mels of a TTS, and the data holds {"other ones" if now else "none"} now'
 
 # %% ../nbs/31_checkpoint.ipynb #3b238d6c
 def init_weights(s:TrainState, # Fresh; changed in place

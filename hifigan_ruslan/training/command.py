@@ -39,6 +39,9 @@ def train_cli(
     disc_shrink:int=None,
     cosine_steps:int=None, # Let the learning rate fall along a cosine until this step
     mel_warmup:int=None, # First steps with the mel loss alone, the discriminators idle
+    # Where DATA holds the mels of a TTS: share of segments that get the recording's own mel all the same,
+    # such as .3; 1 = all
+    true_mels:float=None,
     # First steps in which only the discriminators learn; default: 500 where --init brings none
     disc_warmup:int=None,
     valid_every:int=None, # In place of the preset's: steps between validations
@@ -58,7 +61,7 @@ def train_cli(
     start = start_weights(init) if init else None # read once: a voice has 56 MB
     cfg = _numbers(preset, config, start)
     given = dict(batch_size=batch_size, grad_accum=grad_accum, lr_g=lr, lr_d=lr, disc_shrink=disc_shrink,
-                 cosine_steps=cosine_steps, mel_warmup=mel_warmup, valid_every=valid_every)
+                 cosine_steps=cosine_steps, mel_warmup=mel_warmup, valid_every=valid_every, true_mels=true_mels)
     cfg = replace(cfg, **{k: v for k,v in given.items() if v is not None})
     if init and steps is None and epochs is None and not config: steps = _fine_tuning_steps(data)
     _train(procs, data=data, out=out, cfg=cfg, steps=steps, epochs=epochs, hours=hours, init=start,
@@ -100,8 +103,9 @@ def _no_last_step(steps, epochs, hours):
 def _fine_tuning_steps(data):
     "How long a run from trained weights lasts where nothing is said"
     from hifigan_ruslan.config import fine_tuning_steps
-    from hifigan_ruslan.data import SpeechData
-    hours = SpeechData.open(data).hours
+    from hifigan_ruslan.data import PairedMels, SpeechData
+    data = SpeechData.open(data)
+    hours = (PairedMels.open(data) or data).hours
     steps = fine_tuning_steps(hours)
     print(f'until step {steps:,}: 500 for each minute of the {hours:.2f} h, between 5,000 and 200,000; '
           '--steps, --epochs or --hours say otherwise')
