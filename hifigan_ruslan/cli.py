@@ -22,7 +22,8 @@ def prepare_cli(
     sample_rate:int=22050, # Rate to resample to, Hz
     gain:float=1., # One factor for all of the corpus; there is no normalisation per file
     valid:float=.01, # Share of the utterances for validation
-    # Share of the utterances for the final test; at least 20, where these are no more than a tenth of all
+    # Share of the utterances for the final test; at least 20, where these are no more than a tenth of all;
+    # 1 (and --valid 0): all of it, for recordings that are only measured with
     test:float=.01,
     seed:int=1234, # Of the split
     min_seconds:float=.5, # Shorter files are skipped, and named

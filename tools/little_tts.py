@@ -151,8 +151,9 @@ def loudness(mel):
 
 class LittleTTS(nn.Module):
     "Phones and a few curves to a mel: embeddings, then convolutions over the frames"
-    def __init__(self, phones, bands, width=192, layers=5, kernel=5):
+    def __init__(self, phones, bands, dropout, width=192, layers=5, kernel=5):
         super().__init__()
+        self.dropout = dropout
         self.embed = nn.Embedding(phones+1, 48)
         self.enter = nn.Linear(48*(2*AROUND+1)+FRAME_FEATURES, width)
         self.convs = nn.ModuleList(nn.Conv1d(width, width, kernel, padding='same') for _ in range(layers))
@@ -163,8 +164,10 @@ class LittleTTS(nn.Module):
     def forward(self, phones, features): # (B, F, 2*AROUND+1) and (B, F, FRAME_FEATURES) -> (B, n_mels, F)
         x = self.enter(torch.cat((self.embed(phones).flatten(2), features), -1))
         for conv,norm in zip(self.convs, self.norms):
-            x = x+F.relu(norm(conv(x.transpose(1, 2)).transpose(1, 2)))
-        return self.leave(x).transpose(1, 2)
+            x = x+F.relu(norm(conv(self.drop(x).transpose(1, 2)).transpose(1, 2)))
+        return self.leave(self.drop(x)).transpose(1, 2)
+
+    def drop(self, x): return F.dropout(x, self.dropout) # when it speaks too
 
 def batches(items, batch_size, frames, seed):
     "Random pieces without end: phones, features and mels of `batch_size` recordings"
@@ -233,6 +236,7 @@ def options():
     p.add_argument('--minutes', type=float, default=10., help='stop learning after so long, default 10')
     p.add_argument('--steps', type=int, default=4000, help='stop learning after so many steps, default 4000')
     p.add_argument('--batch_size', type=int, default=12, help='pieces of 256 frames in a step, default 12')
+    p.add_argument('--dropout', type=float, default=.25, help='share of the values that each layer forgets, default .25')
     p.add_argument('--seed', type=int, default=1, help='of the weights and of the order of the pieces, default 1')
     return p
 
@@ -245,7 +249,7 @@ def main():
     for folder in a.also: clips += read_clips(SpeechData.open(folder), 'also', cfg, a.labels)
     if a.labels is None: alike(clips)
     known = Known(clips)
-    model = LittleTTS(len(known.names), known.bands)
+    model = LittleTTS(len(known.names), known.bands, a.dropout)
     print(f'{len(clips):,} recordings, {len(known.names)} phones, {sum(p.numel() for p in model.parameters()):,} weights')
     steps = train(model, [(known.phones(c), known.frame_features(c), c.mel) for c in clips if c.part=='train'], a)
     mels = [say(model.eval(), known, c) for c in clips]
