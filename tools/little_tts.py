@@ -5,8 +5,10 @@ corpus from its phones, their durations, the pitch and the loudness, and writes 
     hifigan-prepare CORPUS DATA --mels OUT/mels
 
 This is how the acoustic models of real TTS are run "teacher-forced": the mel has the length and the tune of the
-recording, and everything else is what the model believes. It learns the average of what it has heard, so its mels
-are smoother than speech. A vocoder that only knew the mels of recordings has never met such ones.
+recording, and everything else is what the model believes. It errs in two ways. It learns the average of what it has
+heard, so its mels are smoother than speech: the harmonics end early, the noise of an s is a flat plane. And it rolls
+dice: dropout stays on when it speaks, as in the pre-net of Tacotron 2, so its frames flicker. --dropout 0 leaves only
+the first. A vocoder that knew nothing but the mels of recordings has never met such ones.
 
 DATA is made by hifigan-prepare. Only its training part is learnt from; a mel is written for every recording of it,
 and of the other prepared folders that --also names (held-out ones: they are never learnt from). LAB holds one
@@ -14,9 +16,9 @@ ID.lab per recording, a line for each phone: the second at which it ends, a numb
 write such). Without --labels the recordings are cut where the sound changes, and pieces that sound alike are one
 "phone": that needs no text at all.
 
-The same data and seed give the same network after the same number of steps. The last lines say how far the mels
-are from those of the recordings, and how much of their fine structure is left."""
-import argparse, json, math, time
+The same data and seed give the same mels after the same number of steps, but for rounding. The last lines say how
+far the mels are from those of the recordings, and how much of their fine structure is left."""
+import argparse, json, math, time, zlib
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np, pyworld, torch, torch.nn.functional as F
@@ -48,7 +50,8 @@ class Clip:
 def pitch(wav, cfg):
     "F0 in the middle of each frame, Hz; 0 = unvoiced"
     x, n = wav[cfg.hop_length//2:].astype(np.float64), len(wav)//cfg.hop_length
-    f0, t = pyworld.dio(x, cfg.sample_rate, f0_floor=60., f0_ceil=500., frame_period=1000*cfg.hop_length/cfg.sample_rate)
+    period = 1000*cfg.hop_length/cfg.sample_rate
+    f0, t = pyworld.dio(x, cfg.sample_rate, f0_floor=60., f0_ceil=500., frame_period=period)
     f0 = pyworld.stonemask(x, f0, t, cfg.sample_rate)
     return np.pad(f0, (0, max(0, n-len(f0))))[:n].astype(np.float32)
 
@@ -78,10 +81,10 @@ def alike(clips, kinds=64, rounds=15, seed=1):
     "Name each piece of `clips` by the cluster (k-means) of its mean mel; the centres are learnt from the training part"
     means = [np.stack([m.mean(1) for m in np.split(c.mel, c.ends[:-1], 1)]) for c in clips]
     learn = np.concatenate([m for c,m in zip(clips, means) if c.part=='train'])
-    centres = learn[np.random.default_rng(seed).choice(len(learn), kinds, replace=False)]
+    centres = learn[np.random.default_rng(seed).choice(len(learn), min(kinds, len(learn)), replace=False)]
     for _ in range(rounds):
         near = nearest(learn, centres)
-        centres = np.stack([learn[near==k].mean(0) if (near==k).any() else centres[k] for k in range(kinds)])
+        centres = np.stack([learn[near==k].mean(0) if (near==k).any() else centres[k] for k in range(len(centres))])
     for c,m in zip(clips, means): c.names = [f'piece {k}' for k in nearest(m, centres)]
 
 def nearest(x, centres):
@@ -203,7 +206,8 @@ def train(model, items, a):
 
 @torch.no_grad()
 def say(model, known, clip):
-    "(n_mels, F) float32: the model's mel of a recording"
+    "(n_mels, F) float32: the model's mel of a recording, whatever it said before"
+    torch.manual_seed(zlib.crc32(clip.id.encode()))
     p, f = (torch.as_tensor(x)[None] for x in (known.phones(clip), known.frame_features(clip)))
     return model(p, f)[0].clamp(min=math.log(1e-5)).numpy()
 
@@ -232,11 +236,11 @@ def options():
     p.add_argument('data', type=Path, help='prepared corpus; its training part is learnt from')
     p.add_argument('out', type=Path, help='folder for mels/ID.npy, the weights and distance.json')
     p.add_argument('--labels', type=Path, help='folder with ID.lab; without it pieces are found by ear')
-    p.add_argument('--also', type=Path, nargs='*', default=[], help='prepared folders to write mels of, never learnt from')
+    p.add_argument('--also', type=Path, nargs='*', default=[], help='prepared folders, never learnt from')
     p.add_argument('--minutes', type=float, default=10., help='stop learning after so long, default 10')
     p.add_argument('--steps', type=int, default=4000, help='stop learning after so many steps, default 4000')
     p.add_argument('--batch_size', type=int, default=12, help='pieces of 256 frames in a step, default 12')
-    p.add_argument('--dropout', type=float, default=.25, help='share of the values that each layer forgets, default .25')
+    p.add_argument('--dropout', type=float, default=.25, help='share of values that a layer forgets, default .25')
     p.add_argument('--seed', type=int, default=1, help='of the weights and of the order of the pieces, default 1')
     return p
 
@@ -250,7 +254,8 @@ def main():
     if a.labels is None: alike(clips)
     known = Known(clips)
     model = LittleTTS(len(known.names), known.bands, a.dropout)
-    print(f'{len(clips):,} recordings, {len(known.names)} phones, {sum(p.numel() for p in model.parameters()):,} weights')
+    weights = sum(p.numel() for p in model.parameters())
+    print(f'{len(clips):,} recordings, {len(known.names)} phones, {weights:,} weights')
     steps = train(model, [(known.phones(c), known.frame_features(c), c.mel) for c in clips if c.part=='train'], a)
     mels = [say(model.eval(), known, c) for c in clips]
     (a.out/'mels').mkdir(parents=True, exist_ok=True)
