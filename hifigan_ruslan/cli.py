@@ -29,13 +29,49 @@ def prepare_cli(
     min_seconds:float=.5, # Shorter files are skipped, and named
     min_rate:int=16000, # Files of a lower rate are skipped, and named, Hz
     max_bad:float=.05, # Stop if more than this share of the files cannot be used
-    workers:int=None # Processes; default: one per core
+    workers:int=None, # Processes; default: one per core
+    # Folder (or one file) with the mels that a TTS has made of the recordings, teacher-forced, as .npy, .npz or .pt:
+    # they are put beside the audio, to be trained on; also into an OUT that is finished already
+    mels:str=None,
+    # Format of the mels: tacotron2, fastpitch, coqui, espnet and others, with changes if need be
+    # (hifigan:mean=-5.81,std=2.45); default: as the vocoder's own
+    mel_from:str=None,
+    mel_shift:int=None, # Frames by which the mels lie late, 0 = as they are; default: as it is found by comparison
+    mel_config:str=None # config.json of the vocoder that shall take the mels; default: the preset of the sample rate
 ):
     "Find a corpus of speech, resample it once, split it, and write it as one memory-mapped file"
     check_there(corpus, 'folder')
+    pairing = _asked_mels(mels, sample_rate, mel_from, mel_shift, mel_config)
     from hifigan_ruslan.dataset.prepare import prepare
-    prepare(corpus, out, sample_rate=sample_rate, gain=gain, valid=valid, test=test, seed=seed,
-            min_seconds=min_seconds, min_rate=min_rate, max_bad=max_bad, workers=workers)
+    data = prepare(corpus, out, sample_rate=sample_rate, gain=gain, valid=valid, test=test, seed=seed,
+                   min_seconds=min_seconds, min_rate=min_rate, max_bad=max_bad, workers=workers)
+    if pairing: pairing(data, max_bad)
+
+# %% ../nbs/80_cli.ipynb #p8000002
+def _asked_mels(mels, sample_rate, mel_from, mel_shift, mel_config):
+    "What is done with the mels when the corpus is there, or None; what cannot be is said before the corpus is read"
+    if mels is None:
+        other = dict(mel_from=mel_from, mel_shift=mel_shift, mel_config=mel_config)
+        if given := [f'--{k}' for k,v in other.items() if v is not None]:
+            raise ValueError(f'{given[0]} says how to read --mels, which was not given')
+        return None
+    check_there(mels, 'file or folder')
+    from hifigan_ruslan.inference.pairing import find_mels, mel_format, pair_mels
+    cfg = _mel_cfg(sample_rate, mel_config)
+    find_mels(mels)
+    mel_format(mel_from)
+    return lambda data, max_bad: pair_mels(data, mels, mel_from, cfg, max_bad, mel_shift)
+
+def _mel_cfg(sample_rate, path):
+    "The configuration that says which mel is meant"
+    from hifigan_ruslan.config import PRESETS, load_config
+    cfg = load_config(path) if path else next((c for c in PRESETS.values() if c.sample_rate==sample_rate), None)
+    if cfg is None:
+        raise ValueError(f'No preset takes mels at {sample_rate} Hz: give --mel_config with the config.json of the '
+                         'vocoder that shall take them')
+    if cfg.sample_rate==sample_rate: return cfg
+    raise ValueError(f'{path} is of mels at {cfg.sample_rate} Hz, and the corpus is prepared at {sample_rate} Hz: '
+                     f'give --sample_rate {cfg.sample_rate}')
 
 # %% ../nbs/80_cli.ipynb #7675dde7
 @command
