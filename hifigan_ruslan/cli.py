@@ -149,7 +149,7 @@ def eval_cli(
     out:str='evaluation',
     weights:str='both', # Of runs that keep a moving average: both, ema or raw
     config:str=None, # config.json of an official generator, where it does not lie beside it
-    # The generators read the mels of a TTS that hifigan-prepare --mels has put into that folder, not the recordings' own
+    # Generators read the mels of a TTS that hifigan-prepare --mels has put into that folder, not the recordings' own
     from_tts:bool=False,
     rate:int=None, # Compare at this sample rate, Hz; default: the first checkpoint's, else 22,050
     clips:int=None, # Use so many of the recordings, spread evenly; default: all
