@@ -201,7 +201,7 @@ class GriffinLim(System):
 
     def copy(self, clip, wav, rate):
         x, begin = wav_at(wav, rate, self.cfg.sample_rate), time.perf_counter()
-        mel = clip.tts_mel(self.cfg)
+        mel = clip.tts_mel(self.cfg) if clip else None # a wave alone has no TTS
         y = self.vocode(self._mel(x) if mel is None else mel)[:len(x)]
         return wav_at(y, self.cfg.sample_rate, rate)[:len(wav)], self.cfg.sample_rate, time.perf_counter()-begin
 
