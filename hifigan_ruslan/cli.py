@@ -22,7 +22,8 @@ def prepare_cli(
     sample_rate:int=22050, # Rate to resample to, Hz
     gain:float=1., # One factor for all of the corpus; there is no normalisation per file
     valid:float=.01, # Share of the utterances for validation
-    # Share of the utterances for the final test; at least 20, where these are no more than a tenth of all
+    # Share of the utterances for the final test; at least 20, where these are no more than a tenth of all;
+    # 1 (and --valid 0): all of it, for recordings that are only measured with
     test:float=.01,
     seed:int=1234, # Of the split
     min_seconds:float=.5, # Shorter files are skipped, and named
@@ -148,6 +149,8 @@ def eval_cli(
     out:str='evaluation',
     weights:str='both', # Of runs that keep a moving average: both, ema or raw
     config:str=None, # config.json of an official generator, where it does not lie beside it
+    # Generators read the mels of a TTS that hifigan-prepare --mels has put into that folder, not the recordings' own
+    from_tts:bool=False,
     rate:int=None, # Compare at this sample rate, Hz; default: the first checkpoint's, else 22,050
     clips:int=None, # Use so many of the recordings, spread evenly; default: all
     players:int=8, # Clips to hear in the report
@@ -164,8 +167,9 @@ def eval_cli(
     for path in (o.split('=')[-1] for o in systems):
         if is_path(path): check_there(path, 'file or folder')
     from hifigan_ruslan.listening.report import run_eval
-    run_eval(systems, data, out, weights=weights, rate=rate, clips=clips, players=players, workers=workers,
-             title=title, licence=licence, lang=lang, config=config, device=device, engine=engine, precision=precision)
+    run_eval(systems, data, out, weights=weights, from_tts=from_tts, rate=rate, clips=clips, players=players,
+             workers=workers, title=title, licence=licence, lang=lang, config=config, device=device, engine=engine,
+             precision=precision)
 
 # %% ../nbs/80_cli.ipynb #bf2eb8dd
 @command

@@ -81,6 +81,7 @@ def _split(n, # Utterances, in natural order
            valid, test, # Shares
            seed):
     "Part of each utterance, the method and its reason"
+    if (valid, test)==(0, 1) and n: return np.full(n, 'test', dtype=object), 'all', _ALL_TEST
     want = _held_out(n, valid, test)
     held, rng = sum(want.values()), np.random.default_rng([seed, 11])
     block = max(2, min(10, held//8))
@@ -89,6 +90,8 @@ def _split(n, # Utterances, in natural order
     why = (f'up to {block} neighbours (of one chapter) at a time from random places, '
            'with an unused guard clip on each side')
     return _draw_blocks(n, blocks, block+2, rng), 'blocks', why
+
+_ALL_TEST = 'all of it is for the test, as asked: nothing here can be trained on'
 
 def _blocks(want, block):
     "Part and length of each block, none longer than `block`"
@@ -655,7 +658,8 @@ def prepare(corpus:str|Path|Corpus, # Folder of the corpus, or what `find_corpus
             sample_rate:int=22050, # Hz, of the prepared audio
             gain:float=1., # One factor for all clips; lower it if samples are clipped
             valid:float=.01, # Share of the utterances held out for validation; 0 = none
-            test:float=.01, # Share held out for test, at least 20 where these are at most a tenth; 0 = none
+            # Share held out for test, at least 20 where these are at most a tenth; 0 = none; 1 (with valid 0) = all
+            test:float=.01,
             seed:int=1234, # Of the split
             min_seconds:float=.5, # Shorter clips are skipped
             min_rate:int=16000, # Hz; clips with a lower sample rate are skipped
@@ -691,7 +695,8 @@ def _check_numbers(sample_rate, gain, valid, test, seed, min_seconds, max_bad, w
     need(isinstance(sample_rate, int) and sample_rate>=8000,
          'sample_rate must be a whole number of Hz, 8000 or more', sample_rate)
     need(math.isfinite(gain) and gain>0, 'gain must be above 0', gain)
-    need(valid>=0 and test>=0 and valid+test<1, 'valid and test are shares whose sum must be below 1', valid, test)
+    need(valid>=0 and test>=0 and valid+test<1 or (valid, test)==(0, 1), 'valid and test are shares whose sum must be '
+         'below 1 (or 0 and 1, for recordings that are only measured with)', valid, test)
     need(isinstance(seed, int) and seed>=0, 'seed must be a whole number, 0 or more', seed)
     need(min_seconds>=0 and 0<=max_bad<=1, 'min_seconds must not be negative and max_bad must be a share',
          min_seconds, max_bad)
