@@ -14,6 +14,7 @@ import numpy as np, torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from ..config import Config, config_dict, config_from_dict, load_config
+from ..base.nemo import is_nemo
 from ..generator import LRELU_SLOPE
 from .voices import VOICES, is_voice, voice_config, voice_weights
 from .weightset import MODEL, unlike
@@ -278,7 +279,9 @@ def _read(path):
     kind = path.suffix.lower()
     if kind=='.onnx': return read_onnx(path)
     if kind=='.safetensors': return read_safetensors(path)
-    return _content(read_checkpoint(path), str(path))
+    ck = read_checkpoint(path)
+    if is_nemo(path): print(ck['nemo'], file=sys.stderr)
+    return _content(ck, str(path))
 
 def _content(ck, name):
     "The same of what a checkpoint holds"
