@@ -1,11 +1,13 @@
 """Mels of other programs, by formulas written anew after their code (whose files and commits stand in
-nbs/44_mel_formats.ipynb), with other libraries than ours: numpy, scipy, librosa, torchaudio. What `foreign_mel` makes is compared with them"""
+nbs/44_mel_formats.ipynb), with other libraries than ours: numpy, scipy, librosa, torchaudio. What `foreign_mel` makes
+is compared with them"""
+import ast, contextlib, re
 from dataclasses import replace
 from pathlib import Path
-import librosa, numpy as np, pytest, torch
+import librosa, numpy as np, pytest, soundfile, torch
 from scipy.signal import get_window
 from hifigan_ruslan.base.audio import read_wav, wav_at
-from hifigan_ruslan.config import V1
+from hifigan_ruslan.config import V1, load_config
 from hifigan_ruslan.inference.mel_formats import MEL_FORMATS, convert_mel, foreign_mel
 from hifigan_ruslan.mel import LogMel
 
@@ -168,3 +170,53 @@ def test_kokoro_as_it_is_would_be_another_mel():
     raw, own = np.clip(kokoro_ruslan(x), -11.5, 2), official_centred(x)
     converted = convert_mel(kokoro_ruslan(x), 'kokoro_ruslan', V1).numpy()
     assert np.abs(raw-own).mean()>10*np.abs(converted-own).mean()
+
+# The guide
+
+GUIDE = (Path(__file__).parent.parent/'docs'/'pages'/'adapters.md').read_text(encoding='utf-8')
+BLOCKS = re.findall(r'^```python\n(.*?)^```', GUIDE, re.M|re.S)
+
+def imports(src):
+    "First names of the modules that a block imports"
+    found = [o for o in ast.walk(ast.parse(src)) if isinstance(o, (ast.Import, ast.ImportFrom))]
+    return {n.split('.')[0] for o in found for n in ([o.module] if isinstance(o, ast.ImportFrom) else
+                                                     [a.name for a in o.names])}
+
+OURS = {'hifigan_ruslan', 'numpy', 'torch', 'pathlib', 'dataclasses', 'shutil'}
+
+@pytest.fixture(scope='module')
+def there(tmp_path_factory):
+    "What the blocks of our side find: a corpus of one recording, its mel, and what ESPnet leaves"
+    folder = tmp_path_factory.mktemp('adapters')
+    wav = .5*WAVES[0][:30_000].astype(np.float32)/np.abs(WAVES[0][:30_000]).max()
+    for d in ('ruslan_corpus/wavs', 'mels', 'exp/a/denorm'): (folder/d).mkdir(parents=True)
+    soundfile.write(folder/'ruslan_corpus/wavs/000001.wav', wav, RATE)
+    np.save(folder/'mels/000001.npy', foreign_mel(wav, 'kokoro_ruslan').numpy().T)
+    np.save(folder/'exp/a/denorm/x.npy', foreign_mel(wav, 'espnet').numpy().T)
+    (folder/'exp/a/denorm/feats.scp').write_text('000001 exp/a/denorm/x.npy\n')
+    with contextlib.chdir(folder):
+        scope = {}
+        for src in BLOCKS:
+            if imports(src) and imports(src)<=OURS: exec(compile(src, 'adapters.md', 'exec'), scope)
+    return folder, wav, scope
+
+def test_our_side_of_the_guide_runs(there):
+    "Loudness comes back, files are where they should be, and each name in the guide is one that speaks"
+    folder, wav, scope = there
+    own = foreign_mel(wav, replace(MEL_FORMATS['hifigan'], center=True)).numpy()
+    assert np.abs(np.load(folder/'ours/000001.npy')-own).mean()<.15
+    assert abs((np.load(folder/'ours/000001.npy')-own).mean())<.05
+    assert np.load(folder/'espnet_mels/000001.npy').shape[1]==80
+    assert load_config(folder/'v1_11k.json').fmax is None and scope['mine'].mean==-5.9
+    named = {m for src in BLOCKS for m in re.findall(r"speak\(.*'(\w+)'\)", src)}
+    assert {'kokoro_ruslan', 'nemo_ru', 'hifigan', 'coqui_ln', 'espnet', 'tacotron2'}==named
+    for name in named:
+        mel = foreign_mel(wav, name)
+        assert scope['speak'](mel[:,:20], name).shape==(20*HOP,)
+
+def test_every_format_stands_in_the_guides():
+    folder = Path(__file__).parent.parent/'docs'/'pages'
+    for page in ('tts', 'tts_ru', 'adapters', 'adapters_ru'):
+        text = (folder/f'{page}.md').read_text(encoding='utf-8')
+        known = MEL_FORMATS if page.startswith('tts') else set(MEL_FORMATS)-{'torchaudio'}
+        assert [n for n in known if f'`{n}`' not in text]==[], page
