@@ -15,9 +15,9 @@ from . import __version__
 from .config import Config, config_dict, config_from_dict, load_config, official_dict
 from .base.files import Ours, claim, new_file
 from .base.hardware import Ranks
-from hifigan_ruslan.model.weights import (
-    FORMAT, VERSION, check_finite, check_fit, check_plain, checkpoint_config, differing, generator_in, normed_weights,
-    old_names, read_checkpoint)
+from .model.weights import (
+    FORMAT, VERSION, check_finite, check_fit, check_plain, checkpoint_config, differing, generator_in, new_names,
+    normed_weights, old_names, read_checkpoint)
 from .model.weightset import DISC, preset_of, unlike
 from .model.reading import config_of
 from .step import TrainState, new_state
@@ -328,7 +328,7 @@ def _from_official(do, s):
     do, known = _todays_names(do, s.cfg), list(s.discriminators)
     if not {*known, 'optim_g', 'optim_d'} <= do.keys(): raise ValueError(_not_all_in(do, known))
     optimisers = _our_optimisers(do, s)
-    return {k: _new_names(do[k]) for k in known} | optimisers
+    return {k: new_names(do[k]) for k in known} | optimisers
 
 def _not_all_in(do, known):
     return f'The official do_* file must hold {", ".join(known)}, optim_g and optim_d; this one has: {_has(do)}'
@@ -349,19 +349,6 @@ def _official_order(s):
         n = len(list(s.discriminators[k].parameters()))
         places[k], first = range(first, first+n), first+n
     return [i for k in s.discriminators for i in places[k]]
-
-# %% ../nbs/31_checkpoint.ipynb #046e7556
-_SPECTRAL = dict(weight_orig='parametrizations.weight.original', weight_u='parametrizations.weight.0._u',
-                 weight_v='parametrizations.weight.0._v')
-
-def _new_names(state):
-    "Names of the older spectral norm translated; those of the older weight norm torch translates itself"
-    spectral = {k.removesuffix('weight_orig') for k in state if k.endswith('weight_orig')}
-    return {_new_name(k, spectral): v for k,v in state.items()}
-
-def _new_name(k, spectral):
-    conv, _, last = k.rpartition('.')
-    return f'{conv}.{_SPECTRAL[last]}' if conv+'.' in spectral and last in _SPECTRAL else k
 
 # %% ../nbs/31_checkpoint.ipynb #3e1ae8eb
 def save_official(s:TrainState, # What to save

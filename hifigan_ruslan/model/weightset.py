@@ -143,7 +143,7 @@ def _prove(path, name, sha256):
 # %% ../../nbs/26_weightset.ipynb #1c3b2817
 _OF_A_RUN = 'best.pt', 'last.pt' # The first that is there
 _OFFICIAL = r'(g_|generator)[\w-]*(\.(pt|pth|ckpt|bin))?' # g_02500000, generator_v1
-_ENDS = '.pt', '.pth', '.ckpt', '.safetensors', '.onnx' # Of other files that may hold a generator
+_ENDS = '.pt', '.pth', '.ckpt', '.safetensors', '.onnx', '.nemo' # Of other files that may hold a generator
 
 def start_files(folder:str|Path # Any folder
                )->list: # Paths, sorted; [] = none
