@@ -8,7 +8,7 @@ __all__ = ['SOUND_SUFFIXES', 'UNREAD_SUFFIXES', 'CLIPPED', 'LOWEST_RATE', 'HIGHE
            'write_as', 'is_ours', 'wav_at']
 
 # %% ../../nbs/03_audio.ipynb #f327a18a
-import hashlib, io, os, re, stat, struct, sys, zlib
+import hashlib, io, os, re, struct, sys, zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from numbers import Real
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 import numpy as np, soundfile as sf, soxr
 from fastcore.basics import patch
-from .files import new_file, printable
+from .files import new_file, printable, sort_of
 
 # %% ../../nbs/03_audio.ipynb #03a10001
 SOUND_SUFFIXES = ('.wav .wave .bwf .rf64 .w64 .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .snd .caf .sph '
@@ -59,18 +59,13 @@ _SENTENCES = {
     'clipped': 'is clipped: {}'}
 
 # %% ../../nbs/03_audio.ipynb #03a10004
-_SORTS = {stat.S_ISFIFO: 'a pipe', stat.S_ISDIR: 'a folder', stat.S_ISSOCK: 'a socket', stat.S_ISCHR: 'a device',
-          stat.S_ISBLK: 'a device'}
-
 def _check_file(path):
     "The size of a file that may be opened; links are followed"
     try: s = os.stat(path)
     except FileNotFoundError: raise FileNotFoundError(f'There is no sound file {printable(path)}') from None
-    if not stat.S_ISREG(s.st_mode): raise SoundError('no file', _sort(s.st_mode), path)
+    if sort := sort_of(s.st_mode): raise SoundError('no file', sort, path)
     if not s.st_size: raise SoundError('empty', '0 bytes', path)
     return s.st_size
-
-def _sort(mode): return next((what for is_that,what in _SORTS.items() if is_that(mode)), 'of an unknown sort')
 
 # %% ../../nbs/03_audio.ipynb #03a10006
 class _Promise(NamedTuple):

@@ -13,7 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 import numpy as np
 from ..base.audio import SOUND_SUFFIXES, UNREAD_SUFFIXES, is_ours, write_as
-from ..base.files import claim, composed, csv_rows, json_value, listing, only_one, printable, read_marker
+from ..base.files import (
+    claim, composed, csv_rows, file_bytes, json_value, listing, only_one, printable, read_marker)
 
 # %% ../../nbs/10_corpus.ipynb #b1ca8911
 _FORMANTS = {'а': (700,1200,2500), 'о': (500,850,2400), 'у': (320,700,2300),
@@ -313,7 +314,7 @@ def _first(o, keys):
 
 def _metadata_rows(path, known):
     "Pairs from a metadata file of either kind, and its encoding; '' for UTF-8"
-    text, encoding = _decoded(path.read_bytes())
+    text, encoding = _decoded(file_bytes(path))
     if path.suffix.lower() in ('.json','.jsonl'): return _json_rows(text), encoding
     rows = _table_rows(text, known)
     return rows[_has_header(rows, known):], encoding
@@ -525,7 +526,7 @@ def _single_texts(found, ids, index):
     texts, odd = {}, {}
     for id,p in certain.items():
         if id not in wanted: continue
-        try: texts[id] = ' '.join(_decoded(p.read_bytes())[0].split())
+        try: texts[id] = ' '.join(_decoded(file_bytes(p, 2**20))[0].split())
         except ValueError as e: odd[p.name] = e
     return texts, [*_count_texts(texts), *_first_odd(odd)]
 

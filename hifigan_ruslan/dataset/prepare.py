@@ -17,8 +17,8 @@ from tqdm import tqdm
 from .. import __version__
 from ..base.audio import CLIPPED, Sound, SoundError
 from ..base.files import (
-    claim, csv_rows, csv_text, explained, follow_parent, json_value, listing, new_file, only_one, printable,
-    read_marker, sha256_of, uninterrupted, write_through)
+    claim, csv_rows, csv_text, explained, file_bytes, follow_parent, json_value, listing, new_file, only_one,
+    printable, read_marker, sha256_of, uninterrupted, write_through)
 from .corpus import Corpus, find_corpus
 
 # %% ../../nbs/11_prepare.ipynb #00dfc508
@@ -217,7 +217,8 @@ def _again(path): return f'Copy it again, or delete {path} and prepare anew'
 def _read_meta(path):
     "Content of dataset.json of a finished folder"
     _check_finished(path)
-    try: meta = json_value((path/_META).read_bytes(), 'it')
+    raw = file_bytes(path/_META)
+    try: meta = json_value(raw, 'it')
     except ValueError as e: raise ValueError(f'{path/_META} is damaged ({e}). {_again(path)}') from e
     if not (wrong := _wrong_meta(meta)): return meta
     raise ValueError(f'{path/_META} is not a whole description in format {_FORMAT}, which this version reads '
@@ -265,8 +266,9 @@ def _summary(data):
 def _read_table(path):
     "Utterances of utterances.csv"
     if not path.exists(): raise ValueError(f'{path} is missing. {_again(path.parent)}')
+    raw = file_bytes(path, 2**30)
     try:
-        head, *rows = csv_rows(path.read_bytes().decode('utf-8', 'surrogateescape'), 'it') or [[]]
+        head, *rows = csv_rows(raw.decode('utf-8', 'surrogateescape'), 'it') or [[]]
         return [_utterance(i, head, row) for i,row in enumerate(rows, 1)]
     except (KeyError, ValueError) as e:
         raise ValueError(f'{path} is damaged ({type(e).__name__}: {e}). {_again(path.parent)}') from e
@@ -389,7 +391,7 @@ def _drop_journal(out):
     "Remove what is left of a preparation that was killed at its very end"
     path, marker = out/_JOURNAL, read_marker(out)
     if not path.exists(): return
-    ours = _JOURNAL in marker.files if marker else 'format' in _object(path.read_bytes().split(b'\n')[0])
+    ours = _JOURNAL in marker.files if marker else 'format' in _object(file_bytes(path, 2**30).split(b'\n')[0])
     if ours: path.unlink(missing_ok=True)
 
 def _object(line):
@@ -476,7 +478,7 @@ def _rows(blocks): return [r for b in blocks for r in b['rows']]
 
 def _read_journal(out, plan):
     "Finished blocks of an interrupted run with the same plan"
-    lines = (out/_JOURNAL).read_bytes().split(b'\n')[:-1] # the last line, if it was cut off, has no end
+    lines = file_bytes(out/_JOURNAL, 2**30).split(b'\n')[:-1] # the last line, if it was cut off, has no end
     diff = _differences(_object(lines[0]), plan) if lines else 'its journal is empty'
     if diff: raise ValueError(f'{out} holds an unfinished preparation of something else ({diff}). {_UNCHANGED}')
     blocks = [_unsealed(l) for l in lines[1:]]

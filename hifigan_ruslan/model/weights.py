@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 from ..config import Config, PRESETS, config_dict, config_from_dict, config_from_json
+from ..base.files import check_file
 from ..generator import Generator, remove_weight_norm
 
 # %% ../../nbs/24_weights.ipynb #acbad793
@@ -219,8 +220,7 @@ def _foreign_kinds(path):
 # %% ../../nbs/24_weights.ipynb #2ffb8cb2
 def _check_file(path):
     "An error for what is missing, empty, or known by its first bytes as something else"
-    if not path.is_file(): raise FileNotFoundError(f'There is no checkpoint file {path}')
-    if not path.stat().st_size:
+    if not check_file(path, 'checkpoint file'):
         raise ValueError(f'{path} is empty (0 bytes): the copy or the save was interrupted; use another checkpoint')
     with open(path, 'rb') as f: head = f.read(512)
     if what := _by_first_bytes(head): raise ValueError(f'{path} is {what}')
@@ -464,8 +464,7 @@ def of_file(read:Callable, # Makes a Config of a text that may be anybody's
 def read_whole(path:Path # A file of weights
               )->bytes: # Its content
     "All bytes of a file that could be a generator"
-    if not path.is_file(): raise FileNotFoundError(f'There is no file {path}')
-    if not 0<(size := path.stat().st_size)<2**31:
+    if not 0<(size := check_file(path))<2**31:
         raise ValueError(f'{path} has {size:,} bytes, which is no generator: '
                          'the copy was interrupted, or it is something else')
     return path.read_bytes()
