@@ -81,7 +81,8 @@ class Evaluation(Action):
     def check(self, out, reference):
         for p in out.glob('waves/**/*.flac'): read_wav(p, 1)
         said_empty(read_rows, out/'clips.csv', 'has no rows')
-        for name in ('summary.csv', 'comparisons.csv'): said_empty(table, out/name, 'has no rows')
+        for name in ('summary.csv', 'comparisons.csv'):
+            if (out/name).exists(): table(out/name)
         page = out/'report.html'
         if page.exists(): assert page.read_text(encoding='utf-8').rstrip().endswith('</html>'), 'half a page'
 
@@ -109,9 +110,9 @@ ACTIONS = dict(prepare=Prepare, train=Train, eval=Evaluation, export=Export, onn
 FORK = multiprocessing.get_context('fork')
 
 def table(path):
-    lines = path.read_text(encoding='utf-8').splitlines()
-    if len(lines)<2: raise ValueError(f'{path} has no rows')
-    return lines
+    text = path.read_text(encoding='utf-8')
+    assert text.endswith('\n'), f'{path.name} is half there'
+    return text.splitlines()
 
 def said_empty(read, path, words):
     "Read it, if it is there; that it has only its head is right, too"
