@@ -1,6 +1,7 @@
 """Other cases of the kinds of faults that were mended: what is no file, what is too large, tables of other programs"""
 import contextlib, io, json, os
 import numpy as np, pytest, soundfile as sf, torch
+from hifigan_ruslan.base.audio import read_wav
 from hifigan_ruslan.cli import run
 from hifigan_ruslan.config import TINY, load_config, official_dict
 from hifigan_ruslan.data import SpeechData
@@ -129,3 +130,38 @@ def test_weights_of_another_format_than_their_name_says(tmp_path, kind, suffix):
     path = tmp_path/f'weights.{suffix}'
     path.write_bytes(save(x) if kind=='safetensors' else bytes_of(torch.save, x))
     with pytest.raises(ValueError, match=f'{kind}.*: give it a name that ends in .'): open_checkpoint(path, TINY)
+
+# numbers that cannot be meant
+
+@pytest.mark.parametrize('words', [
+    ['generate', 'clip.wav', '--chunk', '-1'], ['generate', 'clip.wav', '--chunk', '0'],
+    ['generate', 'clip.wav', '--mel-rate', '0'], ['generate', 'clip.wav', '--mel-hop', '-256'],
+    ['generate', '-', '--chunk', '0'], ['eval', 'griffin-lim', 'clip.wav', '--rate', '0'],
+    ['eval', 'griffin-lim', 'clip.wav', '--players', '-1']], ids=' '.join)
+def test_numbers_of_nothing_are_refused(tmp_path, monkeypatch, capsys, words):
+    monkeypatch.chdir(tmp_path)
+    sf.write('clip.wav', .1*np.sin(np.arange(22050)), 22050)
+    with pytest.raises(SystemExit): run(*words, '--out', 'out')
+    name = words[-2].strip('-').replace('-', '_')
+    assert f'error: {name} must' in capsys.readouterr().err and not os.path.exists('out')
+
+def test_a_time_between_saves_is_not_negative(data, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run('train', str(data), str(tmp_path/'run'), '--preset', 'TINY', '--steps', '1', '--device', 'cpu',
+            '--save_minutes', 'nan')
+    assert 'save_minutes must not be negative, found nan' in capsys.readouterr().err
+
+def test_a_folder_below_a_file_is_no_question_of_rights(tmp_path, capsys):
+    sf.write(tmp_path/'clip.wav', .1*np.sin(np.arange(22050)), 22050)
+    with pytest.raises(SystemExit): run('generate', str(tmp_path/'clip.wav'), '--out', str(tmp_path/'clip.wav'/'out'))
+    assert 'clip.wav is a file, and a folder is needed there' in capsys.readouterr().err
+
+@pytest.mark.parametrize('scale, bits', ((100, 8), (30000, 16), (8e6, 24), (2e9, 32)))
+def test_whole_numbers_are_told_by_their_size(tmp_path, scale, bits):
+    sf.write(tmp_path/'a.wav', scale*np.sin(np.arange(22050)), 22050, subtype='DOUBLE')
+    with pytest.raises(ValueError, match=f'{bits}-bit values, divide by {2**(bits-1)}'): read_wav(tmp_path/'a.wav')
+
+def test_a_constant_is_no_speech(tmp_path):
+    for i in range(4): sf.write(tmp_path/f'{i}.wav', np.full(22050, .5), 22050)
+    with pytest.raises(ValueError, match='silent: nothing but a constant offset'):
+        prepare(tmp_path, tmp_path/'out', workers=1, progress=False)

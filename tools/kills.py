@@ -208,6 +208,7 @@ class Moment(NamedTuple):
 def moments(steps, r):
     "One after the other: before a step of each kind in turn, and after one, long pauses more often"
     kinds, pauses = {}, [b.at-a.at for a,b in zip(steps, steps[1:])]
+    if not pauses: return # it hardly writes: no moment is at work
     for i,s in enumerate(steps): kinds.setdefault(s.what, []).append(i)
     order = r.sample(sorted(kinds), len(kinds))
     while True:

@@ -418,11 +418,13 @@ def _check_tally(t, taken, clipped, path):
     "SoundError for a sound whose numbers cannot be meant; `taken` channels are those that are used"
     if not t.n: raise SoundError('no samples', '', path)
     if t.bad: raise SoundError('not finite', f'{t.bad:,} of {t.n*len(t.peak):,} samples', path)
-    if (peak := t.peak.max())>_LOUDEST: raise SoundError('too loud', _of_16_bits(peak), path)
+    if (peak := t.peak.max())>_LOUDEST: raise SoundError('too loud', _of_whole_numbers(peak), path)
     share = (t.full[taken]/t.n).max()
     if share>clipped: raise SoundError('clipped', _too_clipped(share, clipped), path)
 
-def _of_16_bits(peak): return f'{peak:g}, expected [-1, 1]; if these are 16-bit values, divide by 32768'
+def _of_whole_numbers(peak):
+    bits = next((b for b in (8, 16, 24, 32) if peak<=2**(b-1)), 32)
+    return f'{peak:g}, expected [-1, 1]; if these are {bits}-bit values, divide by {2**(bits-1)}'
 
 def _too_clipped(share, most): return f'{share:.1%} of its samples are at full scale or beyond, more than {most:.1%}'
 
@@ -747,4 +749,4 @@ def _not_finite(x):
 
 def _too_loud(x):
     peak = np.abs(x).max()
-    if peak>_LOUDEST: return f'The wave reaches {_of_16_bits(peak)}'
+    if peak>_LOUDEST: return f'The wave reaches {_of_whole_numbers(peak)}'

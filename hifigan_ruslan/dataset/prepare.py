@@ -54,17 +54,24 @@ def _left_out(why): return np.zeros(0, '<i2'), dict(samples=0, skipped=why)
 # %% ../../nbs/11_prepare.ipynb #5d417316
 def _quantised(sound, sample_rate, gain):
     "The samples of a sound as int16, and its row for the journal"
-    parts, clipped, power, peak = [], 0, 0., 0
+    parts, clipped, power, ends = [], 0, 0., [0, 0]
     for wav in sound.wave(sample_rate):
         x = np.rint(wav*(32768*gain))
         clipped += int(((x>32767) | (x< -32768)).sum())
         x = x.clip(-32768, 32767)
-        peak, power = max(peak, np.abs(x).max(initial=0)), power+np.square(x, dtype=np.float64).sum()
+        ends = [x.min(initial=ends[0]), x.max(initial=ends[1])] if parts or not len(x) else [x.min(), x.max()]
+        power += np.square(x, dtype=np.float64).sum()
         parts.append(x.astype('<i2'))
     n = sum(map(len, parts))
+    _check_swing(ends, gain)
     if clipped>CLIPPED*n: raise SoundError('clipped', _too_loud(clipped/n, gain))
     return np.concatenate(parts), dict(samples=n, source_rate=sound.sample_rate, clipped=clipped,
-                                       **_levels(peak, power/max(n, 1)))
+                                       **_levels(max(map(abs, map(float, ends))), power/max(n, 1)))
+
+def _check_swing(ends, gain):
+    "SoundError for a sound that is only an offset"
+    swing = (ends[1]-ends[0])/65536/gain
+    if swing<1e-3: raise SoundError('silent', f'nothing but a constant offset: it swings by {_db(swing):.0f} dBFS')
 
 def _too_loud(share, gain):
     return f'{share:.1%} of its samples are beyond full scale at gain {gain:g}; a lower --gain avoids it'
