@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['MARKER', 'FOLDER_KINDS', 'printable', 'sort_of', 'check_file', 'file_bytes', 'text_of', 'new_file', 'NotWritten',
            'explained', 'anything_saved', 'write_through', 'listing', 'composed', 'csv_rows', 'csv_text', 'json_value',
-           'only_one', 'follow_parent', 'uninterrupted', 'Marker', 'read_marker', 'sha256_of', 'Ours', 'claim']
+           'json_dict', 'only_one', 'follow_parent', 'uninterrupted', 'Marker', 'read_marker', 'sha256_of', 'Ours',
+           'claim']
 
 # %% ../../nbs/02_files.ipynb #67e2a6b5
 import csv, errno, hashlib, io, itertools, json, os, platform, re, shutil, stat, threading, time, unicodedata
@@ -243,6 +244,13 @@ def json_value(text:str|bytes, # What should be JSON
     try: return json.loads(text)
     except RecursionError: raise ValueError(f'{printable(where)} is nested too deep for JSON of ours') from None
     except ValueError as e: raise ValueError(f'{printable(where)} is no JSON ({e})') from e
+
+def json_dict(path:str|Path # Of a small JSON file
+             )->dict:
+    "The object that a file holds; {} where there is none, or something else"
+    try: found = json_value(file_bytes(path, 2**26), 'it')
+    except (OSError, ValueError): return {}
+    return found if isinstance(found, dict) else {}
 
 # %% ../../nbs/02_files.ipynb #2fe97798
 _HELD = {} # Folder -> number of the thread of this process that holds its lock

@@ -7,7 +7,7 @@ __all__ = ['RUSLAN_TERMS', 'mounts', 'tree', 'inputs', 'find_speech', 'slug_of',
            'numbers_asked', 'with_numbers', 'why_not', 'why_other_voice', 'first_whole', 'adopt']
 
 # %% ../../nbs/70_attached.ipynb #ead8132d
-import json, os, re, shutil
+import os, re, shutil
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 from ..config import Config, PRESETS, config_dict, config_from_dict, fine_tuning, preset as named
 from ..base.audio import SOUND_SUFFIXES, UNREAD_SUFFIXES
-from ..base.files import new_file
+from ..base.files import json_dict, new_file
 from ..model.weights import differing, read_checkpoint
 from ..training.logging import sample_files
 from ..checkpoint import claim_run, why_other
@@ -256,9 +256,8 @@ def _attached(path):
 
 def _record(path):
     "What a session says of itself and its run; {} where there is no such file, or of one that never came to a run"
-    try: found = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError): return {}
-    return found if isinstance(found, dict) and found.keys() & {'step', 'began_at'} else {}
+    found = json_dict(path)
+    return found if found.keys() & {'step', 'began_at'} else {}
 
 # %% ../../nbs/70_attached.ipynb #f0dcdf72
 def numbers_asked(run:Attached, # What would go on

@@ -18,7 +18,7 @@ from fastcore.basics import patch_to
 from matplotlib.figure import Figure
 from ..config import Config
 from ..base.audio import write_wav
-from ..base.files import explained, file_bytes, new_file, printable
+from ..base.files import explained, file_bytes, json_dict, new_file, printable
 from ..mel import LogMel, plot_mel
 from ..discriminators import disc_names
 from ..losses import LOSSES, loss_weights
@@ -109,9 +109,8 @@ def note_state(run:str|Path, # Folder of the run
 def read_state(run:str|Path # Folder of a run
               )->dict: # As `note_state` wrote it, 'killed' where the process is gone; {} where nothing is known
     "How a run stands, by its own words"
-    try: told = json.loads(file_bytes(Path(run)/STATE))
-    except (OSError, ValueError, RecursionError): return {}
-    if not isinstance(told, dict) or not isinstance(told.get('state'), str): return {}
+    told = json_dict(Path(run)/STATE)
+    if not isinstance(told.get('state'), str): return {}
     return told | (dict(state='killed') if told['state']=='running' and _is_gone(told) else {})
 
 def _is_gone(told):
