@@ -119,8 +119,9 @@ def _is_head(k, v):
 def _load_parts(s, ck, path):
     "The networks, the optimisers and the scalers of a checkpoint"
     for k,part in _parts(s).items():
-        if k.startswith('scaler') and not (ck[k] and part.is_enabled()): continue # it was, or is now, not fp16
-        try: _fill(part, ck[k])
+        try:
+            if k.startswith('scaler') and not (_scales(ck[k]) and part.is_enabled()): continue # not fp16, then or now
+            _fill(part, ck[k])
         except ValueError as e: raise ValueError(f'{path}: {k} {_OF_ITS_OWN} ({e})') from e
 
 _OF_ITS_OWN = 'does not fit its own configuration'
@@ -153,6 +154,17 @@ def _check_moments(opt):
         odd = next((k for k in ('lr','eps','weight_decay') if not _is_score(group.get(k))), '')
         if not _are_betas(group.get('betas')): odd = 'betas'
         if odd: raise ValueError(f'its {odd} is {str(group.get(odd))[:60]!r}')
+
+_SCALES = dict(scale=float, growth_factor=float, backoff_factor=float, growth_interval=int, _growth_tracker=int)
+
+def _scales(state):
+    "The state of a scaler, checked; it is empty where the run was not in fp16"
+    if not isinstance(state, dict): raise ValueError(f'it is a {type(state).__name__}, expected a dict')
+    odd = next((k for k in state if not _is_scale(k, state[k])), None)
+    if odd is not None: raise ValueError(f'its {odd} is {str(state[odd])[:60]!r}')
+    return state
+
+def _is_scale(name, v): return type(v) is _SCALES.get(name) and 0<=v<math.inf
 
 def _are_betas(v): return isinstance(v, (tuple, list)) and len(v)==2 and all(_is_score(b) and 0<=b<1 for b in v)
 

@@ -11,6 +11,7 @@ import difflib, sys
 from pathlib import Path
 from typing import Annotated
 from fastcore.script import store_true
+from .base.files import text_of
 from .base.commands import answered, check_there, command, is_path, parsed
 
 # %% ../nbs/80_cli.ipynb #ccbc8fea
@@ -94,6 +95,7 @@ def generate_cli(
     "Vocode: a sound file goes through mel and back, a mel becomes sound"
     if '-' not in inputs: _check_any(inputs)
     if is_path(checkpoint): check_there(checkpoint, 'checkpoint file or folder')
+    if config: check_there(config)
     from hifigan_ruslan.vocoder import generate, generate_stream
     kw = dict(config=config, chunk=chunk, device=device, engine=engine, precision=precision,
               mel_rate=mel_rate, mel_hop=mel_hop)
@@ -126,14 +128,14 @@ def export_cli(
 ):
     "Write a trained generator for other programs: safetensors for the hub, ONNX, or the official format"
     if is_path(checkpoint): check_there(checkpoint, 'checkpoint file or folder')
-    if card: check_there(card)
+    for path in filter(None, (card, config)): check_there(path)
     from hifigan_ruslan.inference.hub import export, export_format, push_folder
     if public and not push: raise ValueError('--public says how to --push, which was not given')
     if push and not export_format(out, format).startswith('safetensors'):
         raise ValueError('--push uploads the folder of a safetensors export: '
                          'leave --format out and give OUT a name without .onnx')
     if share is not None and not blend: raise ValueError('--share says how to --blend, which was not given')
-    card = Path(card).read_text(encoding='utf-8') if card else ''
+    card = text_of(card) if card else ''
     path = export(checkpoint, out, format, config, license, card, blend, .3 if share is None else share)
     if push: print(push_folder(path, push, private=not public))
 
@@ -166,6 +168,7 @@ def eval_cli(
     check_there(data, 'file or folder')
     for path in (o.split('=')[-1] for o in systems):
         if is_path(path): check_there(path, 'file or folder')
+    if config: check_there(config)
     from hifigan_ruslan.listening.report import run_eval
     run_eval(systems, data, out, weights=weights, from_tts=from_tts, rate=rate, clips=clips, players=players,
              workers=workers, title=title, licence=licence, lang=lang, config=config, device=device, engine=engine,

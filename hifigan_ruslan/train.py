@@ -252,6 +252,7 @@ def fit(data:SpeechData|str|Path, # Prepared corpus, or its folder
     budget = Budget(hours, time.monotonic() if started is None else started)
     speech, out = _Speech.of(data), Path(out)
     _check_asked(speech, cfg, steps=steps, epochs=epochs, hours=hours, log_every=log_every)
+    if not save_minutes>=0: raise ValueError(f'save_minutes must not be negative, found {save_minutes}')
     if (out/'dataset.json').exists():
         raise ValueError(f'{out} holds a prepared corpus: give the run a folder of its own')
     ours, where = claim_run(out), _where(device, precision)

@@ -17,8 +17,8 @@ from tqdm import tqdm
 from .. import __version__
 from ..base.audio import CLIPPED, Sound, SoundError
 from ..base.files import (
-    claim, csv_rows, csv_text, explained, follow_parent, json_value, listing, new_file, only_one, printable,
-    read_marker, sha256_of, uninterrupted, write_through)
+    claim, csv_rows, csv_text, explained, file_bytes, follow_parent, json_value, listing, new_file, only_one,
+    printable, read_marker, sha256_of, uninterrupted, write_through)
 from .corpus import Corpus, find_corpus
 
 # %% ../../nbs/11_prepare.ipynb #00dfc508
@@ -54,17 +54,24 @@ def _left_out(why): return np.zeros(0, '<i2'), dict(samples=0, skipped=why)
 # %% ../../nbs/11_prepare.ipynb #5d417316
 def _quantised(sound, sample_rate, gain):
     "The samples of a sound as int16, and its row for the journal"
-    parts, clipped, power, peak = [], 0, 0., 0
+    parts, clipped, power, ends = [], 0, 0., [0, 0]
     for wav in sound.wave(sample_rate):
         x = np.rint(wav*(32768*gain))
         clipped += int(((x>32767) | (x< -32768)).sum())
         x = x.clip(-32768, 32767)
-        peak, power = max(peak, np.abs(x).max(initial=0)), power+np.square(x, dtype=np.float64).sum()
+        ends = [x.min(initial=ends[0]), x.max(initial=ends[1])] if parts or not len(x) else [x.min(), x.max()]
+        power += np.square(x, dtype=np.float64).sum()
         parts.append(x.astype('<i2'))
     n = sum(map(len, parts))
+    _check_swing(ends, gain)
     if clipped>CLIPPED*n: raise SoundError('clipped', _too_loud(clipped/n, gain))
     return np.concatenate(parts), dict(samples=n, source_rate=sound.sample_rate, clipped=clipped,
-                                       **_levels(peak, power/max(n, 1)))
+                                       **_levels(max(map(abs, map(float, ends))), power/max(n, 1)))
+
+def _check_swing(ends, gain):
+    "SoundError for a sound that is only an offset"
+    swing = (ends[1]-ends[0])/65536/gain
+    if swing<1e-3: raise SoundError('silent', f'nothing but a constant offset: it swings by {_db(swing):.0f} dBFS')
 
 def _too_loud(share, gain):
     return f'{share:.1%} of its samples are beyond full scale at gain {gain:g}; a lower --gain avoids it'
@@ -220,7 +227,8 @@ def _again(path): return f'Copy it again, or delete {path} and prepare anew'
 def _read_meta(path):
     "Content of dataset.json of a finished folder"
     _check_finished(path)
-    try: meta = json_value((path/_META).read_bytes(), 'it')
+    raw = file_bytes(path/_META)
+    try: meta = json_value(raw, 'it')
     except ValueError as e: raise ValueError(f'{path/_META} is damaged ({e}). {_again(path)}') from e
     if not (wrong := _wrong_meta(meta)): return meta
     raise ValueError(f'{path/_META} is not a whole description in format {_FORMAT}, which this version reads '
@@ -268,8 +276,9 @@ def _summary(data):
 def _read_table(path):
     "Utterances of utterances.csv"
     if not path.exists(): raise ValueError(f'{path} is missing. {_again(path.parent)}')
+    raw = file_bytes(path, 2**30)
     try:
-        head, *rows = csv_rows(path.read_bytes().decode('utf-8', 'surrogateescape'), 'it') or [[]]
+        head, *rows = csv_rows(raw.decode('utf-8', 'surrogateescape'), 'it') or [[]]
         return [_utterance(i, head, row) for i,row in enumerate(rows, 1)]
     except (KeyError, ValueError) as e:
         raise ValueError(f'{path} is damaged ({type(e).__name__}: {e}). {_again(path.parent)}') from e
@@ -392,7 +401,7 @@ def _drop_journal(out):
     "Remove what is left of a preparation that was killed at its very end"
     path, marker = out/_JOURNAL, read_marker(out)
     if not path.exists(): return
-    ours = _JOURNAL in marker.files if marker else 'format' in _object(path.read_bytes().split(b'\n')[0])
+    ours = _JOURNAL in marker.files if marker else 'format' in _object(file_bytes(path, 2**30).split(b'\n')[0])
     if ours: path.unlink(missing_ok=True)
 
 def _object(line):
@@ -479,7 +488,7 @@ def _rows(blocks): return [r for b in blocks for r in b['rows']]
 
 def _read_journal(out, plan):
     "Finished blocks of an interrupted run with the same plan"
-    lines = (out/_JOURNAL).read_bytes().split(b'\n')[:-1] # the last line, if it was cut off, has no end
+    lines = file_bytes(out/_JOURNAL, 2**30).split(b'\n')[:-1] # the last line, if it was cut off, has no end
     diff = _differences(_object(lines[0]), plan) if lines else 'its journal is empty'
     if diff: raise ValueError(f'{out} holds an unfinished preparation of something else ({diff}). {_UNCHANGED}')
     blocks = [_unsealed(l) for l in lines[1:]]

@@ -17,6 +17,7 @@ from librosa import mel_frequencies
 from librosa.filters import mel as mel_filters
 from torch import Tensor
 from ..config import Config
+from ..base.files import check_file
 from ..base.audio import wav_at
 from ..mel import CLAMP
 from ..model.weights import check_members
@@ -766,7 +767,7 @@ def read_mel(path:str|Path, # Of np.save (.npy), np.savez (.npz: the array `mel`
             )->np.ndarray|Tensor: # Array or tensor, as it was saved
     "Read a mel without running anything in the file"
     path = Path(path)
-    if not path.is_file(): raise FileNotFoundError(f'There is no mel file {path}')
+    check_file(path, 'mel file')
     if path.suffix.lower()=='.pt': check_members(path) # nothing that unpacks to more than its file
     try: mel = _load_plain(path)
     except _DAMAGED as e: raise ValueError(_not_read(path, e)) from e

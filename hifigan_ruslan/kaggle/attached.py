@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 from ..config import Config, PRESETS, config_dict, config_from_dict, fine_tuning, preset as named
 from ..base.audio import SOUND_SUFFIXES, UNREAD_SUFFIXES
-from ..base.files import composed, json_value, new_file, sha256_of
+from ..base.files import composed, json_dict, json_value, new_file, sha256_of
 from ..model.weights import differing, read_checkpoint
 from ..training.logging import sample_files
 from ..checkpoint import claim_run, why_other
@@ -394,9 +394,8 @@ def _attached(path):
 
 def _record(path):
     "What a session says of itself and its run; {} where there is no such file, or of one that never came to a run"
-    try: found = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError): return {}
-    return found if isinstance(found, dict) and found.keys() & {'step', 'began_at'} else {}
+    found = json_dict(path)
+    return found if found.keys() & {'step', 'began_at'} else {}
 
 # %% ../../nbs/70_attached.ipynb #f0dcdf72
 def numbers_asked(run:Attached, # What would go on

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 from ..config import preset as named
 from ..base.audio import SOUND_SUFFIXES, UNREAD_SUFFIXES
-from ..base.files import MARKER, claim, only_one
+from ..base.files import MARKER, claim, file_bytes, json_dict, json_value, only_one
 from .kernel import (KERNEL, build, check_settings, compiled, defaults, hand_edits, read_numbers,
                                           said_settings, split_train, stale)
 
@@ -55,12 +55,6 @@ def _config_folder():
     if old.exists() or not sys.platform.startswith('linux'): return old
     return Path(os.environ.get('XDG_CONFIG_HOME') or Path.home()/'.config')/'kaggle'
 
-def _json(path):
-    "What a file of settings holds; {} where there is none"
-    try: found = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError): return {}
-    return found if isinstance(found, dict) else {}
-
 def _has_token():
     given = os.environ.get('KAGGLE_API_TOKEN')
     if given and not Path(given).exists(): return True
@@ -77,12 +71,12 @@ def _login():
     if _has_token(): return True, None
     user, key = _user_and_key()
     if user and key: return True, user
-    web = _json(Path.home()/'.kaggle'/'credentials.json')
+    web = json_dict(Path.home()/'.kaggle'/'credentials.json')
     return bool(web.get('refresh_token')), web.get('username')
 
 def _user_and_key():
     "As the variables have them, else kaggle.json"
-    kept = _json(_config_folder()/'kaggle.json')
+    kept = json_dict(_config_folder()/'kaggle.json')
     return [os.environ.get(f'KAGGLE_{k.upper()}', kept.get(k)) for k in ('username', 'key')]
 
 def _login_problems():
@@ -132,7 +126,8 @@ def _metadata(root):
     "What kernel-metadata.json says"
     path = Path(root)/_META
     if not path.is_file(): raise FileNotFoundError(_no_metadata(root))
-    try: meta = json.loads(path.read_text(encoding='utf-8'))
+    raw = file_bytes(path)
+    try: meta = json_value(raw, 'it')
     except ValueError as e:
         raise ValueError(f'{path} is not JSON ({e}): mend it, or take it back with git checkout {_META}') from None
     if not isinstance(meta, dict): raise ValueError(_no_fields(path, meta))
@@ -1084,7 +1079,7 @@ def record(root:str='.' # The root of a clone of the repository
 
 def _record_in(folder):
     "The record among the files that a session left; one of the user's own is none"
-    found = _json(Path(folder)/'session.json')
+    found = json_dict(Path(folder)/'session.json')
     return found if 'outcome' in found else {}
 
 # %% ../../nbs/75_client.ipynb #75a00005
@@ -1227,7 +1222,7 @@ def _results(place):
 
 def _old_results(place):
     "What version 0.1 has brought here; nothing where there is something else"
-    if 'outcome' not in _json(place/'session.json'): return []
+    if 'outcome' not in json_dict(place/'session.json'): return []
     names = [p.relative_to(place).as_posix() for p in sorted(place.rglob('[!.]*')) if p.is_file()]
     return names if all(map(_is_of_old, names)) else []
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 from ..config import Config, PRESETS, load_config
-from ..base.files import listing, new_file, sha256_of
+from ..base.files import file_bytes, listing, new_file, sha256_of
 from .weights import differences, differing, of_file
 
 # %% ../../nbs/26_weightset.ipynb #ae963a25
@@ -115,7 +115,7 @@ def _other_version(path, version, files):
             f'this program reads version {_VERSION}: {_AGAIN}')
 
 def _marker_json(path):
-    try: return json.loads(path.read_bytes()[:2**16])
+    try: return json.loads(file_bytes(path, 2**20))
     except (ValueError, RecursionError): return None
 
 def _named_files(d):
