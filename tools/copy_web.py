@@ -1,4 +1,4 @@
-"""Copy web/engine and web/page, and the lock file of npm, into the package, which writes pages of them.
+"""Copy web/engine and web/page into the package, which writes pages of them.
 
     python tools/copy_web.py            copy
     python tools/copy_web.py --check    only say whether the copies are the files; exit status 1 where they are not
@@ -14,7 +14,7 @@ KINDS = '.js', '.css', '.html' # Of the files that a page is made of
 def originals():
     "Name -> path of the files that the package carries"
     found = [p for d in ('engine', 'page') for p in sorted((WEB/d).iterdir()) if p.suffix in KINDS]
-    return {p.relative_to(WEB).as_posix(): p for p in [*found, WEB/'package-lock.json']}
+    return {p.relative_to(WEB).as_posix(): p for p in found}
 
 def copies():
     "Name -> path of the copies that are there"

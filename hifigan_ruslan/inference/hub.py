@@ -248,7 +248,9 @@ def export_format(out:str|Path, # As in `export`
     if format not in EXPORT_FORMATS: raise ValueError(_no_format(format))
     return format
 
-def _no_format(name): return f'There is no format {name!r} to export to; use {", ".join(EXPORT_FORMATS)}'
+def _no_format(name):
+    return (f'There is no format {name!r} to export to; use {", ".join(EXPORT_FORMATS)}, '
+            'or page, which hifigan-export and export_page of inference.page write')
 
 def _check_export(out, format, described):
     "ValueError where a file is given in place of a folder, the other way round, or a card for what has none"

@@ -1,7 +1,7 @@
 // The page: a sound or a mel is dropped or recorded, and heard beside what the vocoder makes of it.
 import {Engine} from '../engine/engine.js'
 import {checkMel} from '../engine/check.js'
-import {readMel} from '../engine/npy.js'
+import {asMel, readMel} from '../engine/npy.js'
 import {writeWav} from '../engine/wav.js'
 import {MELS, SOUNDS, Said, kindOf} from './files.js'
 import {Live, forgetPlayer, make, showPlayer} from './listen.js'
@@ -9,7 +9,7 @@ import {Pieces, isolate, keep} from './load.js'
 import {canFix, canSpeak, fixed, range, transposed} from './mels.js'
 import {TOP_DB, difference, differencePicture, hertzMarks, melPicture} from './pictures.js'
 import {LONGEST, Recorder, joined} from './record.js'
-import {MOST_MINUTES, checkLength, meanOf, notesOf, readSound} from './sound.js'
+import {MOST_MINUTES, checkLength, notesOf, readSound, reason} from './sound.js'
 import {engineWords, faultWords, number, say} from './words.js'
 
 const MOST_BYTES = 400e6 // Of a file
@@ -20,7 +20,7 @@ const mb = n => Math.round(n/1e5)/10
 const REFUSED = {text: 'not_text', image: 'not_image', torch: 'not_torch', pickle: 'not_pickle', weights: 'not_weights', pdf: 'not_pdf', archive: 'not_archive',
   gzip: 'not_archive', hdf5: 'not_hdf5', program: 'not_program', riff: 'not_riff', empty: 'empty'}
 
-const state = {lang: 'en', status: ['idle', {}], error: null, notes: [], faults: null, result: null, job: null, engine: null, recorder: null, live: false, kept: null}
+const state = {lang: 'en', status: ['idle', {}], error: null, notes: [], faults: null, result: null, job: null, engine: null, recorder: null, live: false, kept: null, finished: 0}
 const t = (key, values) => say(state.lang, key, values)
 
 // What is shown
@@ -185,6 +185,7 @@ async function job(work) {
 }
 
 function finish() {
+  state.finished++
   state.job = null
   $('cancel').hidden = true
   showProgress(null)
@@ -239,7 +240,7 @@ async function compared(e, r, signal) {
   signal.throwIfAborted()
   const beyond = r.copy.reduce((n, x) => n+(Math.abs(x) > 1), 0), seconds = r.copy.length/rate
   if (beyond) state.notes.push(['note_beyond', {n: beyond}])
-  const link = URL.createObjectURL(new Blob([writeWav(r.copy, rate)], {type: 'audio/wav'}))
+  const link = URL.createObjectURL(new Blob([writeWav(r.copy, rate).bytes], {type: 'audio/wav'}))
   state.result = {...r, copyMel, seconds, link}
   show({status: ['done', {name: r.name, seconds: round(seconds)}]})
   showResult()
@@ -303,8 +304,26 @@ async function open(file, signal, notes = []) {
   return speak(mel, file.name, signal, [...notes, ...more])
 }
 
+/** The mel in a file, and what is said of it. */
 async function melOf(bytes, name) {
-  return readMel(bytes, name, config)
+  let found, mel
+  try {
+    found = await readMel(bytes, {name, bands: config.n_mels})
+    mel = asMel(found)
+  } catch (error) { throw refusedMel(error, name) }
+  if (!found.dtype.startsWith('float')) throw new Said('mel_type', {name, type: found.dtype})
+  for (const [key, own] of [['sample_rate', rate], ['hop_length', config.hop_length]]) {
+    if (key in found.said && found.said[key] !== own) throw new Said('mel_other', {name, key, found: found.said[key], own})
+  }
+  const notes = found.note ? [['note_engine', {text: found.note}]] : []
+  if (kindOf(bytes) === 'unknown') notes.push(['note_raw', {bands: config.n_mels}])
+  return {mel, notes: found.dtype === 'float32' ? notes : [...notes, ['note_type', {type: found.dtype}]]}
+}
+
+function refusedMel(error, name) {
+  const why = reason(error)
+  if (why.includes('Python objects')) return new Said('objects', {name})
+  return why.startsWith('it holds 0 arrays') ? new Said('empty_npz', {name}) : new Said('bad_mel', {name, why})
 }
 
 function take(files) {
@@ -362,7 +381,7 @@ function recorded() {
   return job(async signal => {
     if (!wave.length) throw new Said('nothing_recorded')
     const notes = own === rate ? [] : [['note_resampled', {rate: own, own: rate}]]
-    await copySound({wave, rate: own, notes: [...notes, ...notesOf(wave, name)]}, name, signal)
+    await copySound({wave, rate: own, notes: [...notes, ...notesOf(wave)]}, name, signal)
   })
 }
 

@@ -1,6 +1,6 @@
 // A sound file as one channel of floats, with what is to be said about it.
 import {Said, rateOf} from './files.js'
-import {readWav} from '../engine/wav.js'
+import {mixed, readWav} from '../engine/wav.js'
 
 export const MOST_MINUTES = 20 // Of sound: what fits into the memory of a tab, with its mels and copies
 const BLIND = 8e6 // Bytes of a file whose duration nobody tells, at most
@@ -40,31 +40,25 @@ async function decoded(bytes, kind, name) {
 
 /** A WAV is read to the bit; what our reader does not know, such as ADPCM, the browser may. */
 async function wavOrDecoded(bytes, name) {
-  try { return {...readWav(bytes), notes: []} } catch (error) {
-    return decoded(bytes, 'wav', name).catch(() => { throw new Said('bad_wav', {name, why: error.message}) })
-  }
+  try {
+    const {channels, rate, note} = readWav(bytes.slice().buffer)
+    return {channels, rate, notes: note ? [['note_engine', {text: note}]] : []}
+  } catch (error) { return decoded(bytes, 'wav', name).catch(() => { throw new Said('bad_wav', {name, why: reason(error)}) }) }
 }
 
-/** @param {Float32Array[]} channels @returns {Float32Array} their mean */
-export function meanOf(channels) {
-  if (channels.length === 1) return channels[0]
-  const out = new Float32Array(channels[0].length)
-  for (const c of channels) for (let i = 0; i < out.length; i++) out[i] += c[i]/channels.length
-  return out
-}
+/** The last part of a sentence of the engine: why. */
+export const reason = error => error.message.replace(/^[^:]* cannot be read as a mel: |^This is no WAV file that can be read: /, '')
 
 /**
- * What there is to say about a wave, and a refusal where it is none.
- * @param {Float32Array} wave @param {string} name @returns {[string, object][]} keys of WORDS with their values
+ * What there is to say about a wave.
+ * @param {Float32Array} wave @returns {[string, object][]} keys of WORDS with their values
  */
-export function notesOf(wave, name) {
-  let top = 0, full = 0, bad = 0
+export function notesOf(wave) {
+  let top = 0, full = 0
   for (const x of wave) {
-    if (!Number.isFinite(x)) bad++
-    else if (Math.abs(x) > top) top = Math.abs(x)
+    top = Math.max(top, Math.abs(x))
     if (Math.abs(x) >= .9999) full++
   }
-  if (bad) throw new Said('not_finite', {name, n: bad})
   if (top === 0) return [['note_silent', {}]]
   const quiet = top < .01 ? [['note_quiet', {level: Math.round(20*Math.log10(top))}]] : []
   return full > 2 ? [...quiet, ['note_clipped', {n: full}]] : quiet
@@ -78,10 +72,12 @@ export async function readSound(bytes, kind, name, config) {
   const {channels, rate, notes} = kind === 'wav' ? await wavOrDecoded(bytes, name) : await decoded(bytes, kind, name)
   if (!channels.length || !channels[0].length) throw new Said('no_sound', {name})
   if (channels[0].length > 60*MOST_MINUTES*rate) throw tooLong(name, channels[0].length/rate)
-  const wave = meanOf(channels)
-  if (channels.length > 1) notes.push(['note_channels', {n: channels.length}])
+  const bad = channels.reduce((n, c) => n+c.reduce((m, x) => m+!Number.isFinite(x), 0), 0)
+  if (bad) throw new Said('not_finite', {name, n: bad}) // before channels are mixed, where it would spread
+  const {wave, text} = mixed(channels)
+  if (text) notes.push(['note_engine', {text}])
   if (rate !== config.sample_rate) notes.push(['note_resampled', {rate, own: config.sample_rate}])
-  return {wave, rate, notes: [...notes, ...notesOf(wave, name)]}
+  return {wave, rate, notes: [...notes, ...notesOf(wave)]}
 }
 
 /** A mel needs more samples than are reflected at an edge. */
