@@ -13,7 +13,7 @@ function wave(seconds = 3) {
     const t = i / 22050, loud = Math.exp(-((t * 4 % 1) * 5)), f = 120 + 30 * Math.sin(2 * t)
     let tone = 0
     for (let k = 1; k < 30; k++) tone += Math.sin(2 * Math.PI * f * k * t) / k ** 1.2
-    return .2 * loud * tone + .0002 * noise()
+    return .2 * loud * tone + .003 * noise()
   })
 }
 
@@ -24,7 +24,7 @@ test('the range of the values names the unit', () => {
   assert.deepEqual(names(changed((v) => v * 20 / Math.log(10))), ['decibels'])
   assert.deepEqual(names(changed(Math.exp)), ['linear magnitude'])
   assert.deepEqual(names(changed((v) => (v + 11.6) / 14)), ['scaled to 0..1'])
-  assert.deepEqual(names(changed((v) => Math.max(-4, Math.min(4, (v * 8.686 + 30) / 12.5)))), ['scaled to -4..4'])
+  assert.deepEqual(names(changed((v) => Math.max(-4, Math.min(4, (v * 8.686 + 5) / 12.5)))), ['scaled to -4..4'])
   assert.deepEqual(names(changed((v) => v / 12)), ['scaled to -1..1'])
   const mean = mel.data.reduce((a, b) => a + b) / mel.data.length
   const std = Math.sqrt(mel.data.reduce((a, v) => a + (v - mean) ** 2, 0) / mel.data.length)
