@@ -98,8 +98,8 @@ def _style(): return _read('../player.css') + _read('page/page.css')
 def _policy(scripts, more):
     "What the browser lets the page do: nothing from outside"
     allowed = {'default-src': "'none'", 'script-src': f"{scripts} blob: 'wasm-unsafe-eval'",
-               'worker-src': f'{more} blob:', 'connect-src': f'{more} blob:', 'media-src': 'blob:', 'img-src': 'data: blob:',
-               'style-src': f"{more} 'unsafe-inline'", 'base-uri': "'none'", 'form-action': "'none'"}
+               'worker-src': f'{more} blob:', 'connect-src': f'{more} blob:', 'media-src': 'blob:',
+               'img-src': 'data: blob:', 'style-src': f"{more} 'unsafe-inline'", 'base-uri': "'none'", 'form-action': "'none'"}
     return '; '.join(f'{k} {v.strip()}' for k,v in allowed.items())
 
 def _html(name, **parts):
@@ -118,7 +118,7 @@ def _one_file(name, cfg, half, card, pieces):
     inside = ''.join(f'<script type="text/plain" id="piece-{k}">{_base64(data)}</script>\n'
                      for k,(_,data) in pieces.items())
     script = _script()
-    policy = _policy(f"'sha256-{_base64(hashlib.sha256(script.encode()).digest())}'", '')
+    policy = _policy(f"'sha256-{_base64(hashlib.sha256(script.encode()).digest())}' data:", '')
     return _html(name, policy=policy, style=f'<style>{_style()}</style>', pieces=inside,
                  settings=_json(_settings(name, cfg, half, card, places, len(inside)+len(script))),
                  script=f'<script>{script}</script>')

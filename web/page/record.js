@@ -13,6 +13,14 @@ export function refusal(error) {
   return KNOWN.includes(error.name) ? new Said(error.name) : new Said('record_failed', {why: `${error.name}: ${error.message}`})
 }
 
+/** A page from a disk may load no worklet from a blob, but one from a data link. */
+async function addWorklet(context) {
+  const url = URL.createObjectURL(new Blob([WORKLET], {type: 'text/javascript'}))
+  try { await context.audioWorklet.addModule(url) } catch {
+    await context.audioWorklet.addModule(`data:text/javascript,${encodeURIComponent(WORKLET)}`)
+  } finally { URL.revokeObjectURL(url) }
+}
+
 export class Recorder {
   /** @param {(level: number, seconds: number) => void} onLevel @param {() => void} onFull after LONGEST seconds */
   async start(onLevel, onFull) {
@@ -29,8 +37,7 @@ export class Recorder {
   async listen(onLevel, onFull) {
     this.context = new AudioContext()
     this.pieces = []
-    const url = URL.createObjectURL(new Blob([WORKLET], {type: 'text/javascript'}))
-    try { await this.context.audioWorklet.addModule(url) } finally { URL.revokeObjectURL(url) }
+    await addWorklet(this.context)
     const node = new AudioWorkletNode(this.context, 'keep', {numberOfOutputs: 0}), rate = this.context.sampleRate
     let n = 0
     node.port.onmessage = e => {

@@ -9,6 +9,7 @@ export const WORDS = {
     size_fp32: 'Voice {name}: {model} MB of fp32 weights, {rate} Hz. Runtime: {runtime} MB.',
     inside: 'Both are inside this file ({file} MB).',
     asked: 'They are loaded once, when you first need them, and kept for use without a network.',
+    gpu_more: 'A browser with WebGPU loads {gpu} MB more.',
     load: 'Load the voice ({all} MB)',
     input: 'A sound or a mel',
     drop: 'Drop a sound file, or a mel of a TTS (.npy, .npz), here, or',
@@ -66,8 +67,6 @@ export const WORDS = {
     note_raw: 'Read as bare float32, frame after frame of {bands} bands.',
     note_engine: 'About the file: {text}.',
     note_type: 'Its numbers are {type}; read as float32.',
-    mel_type: '{name} holds {type}; a mel is of floats. Save mel.astype("float32").',
-    mel_other: '{name} says {key} {found}, the voice has {own}: its sound would have another speed or pitch. Set the TTS to that, or take another voice.',
     note_same_rate: 'The browser does not say which rate the file had; it was decoded at {rate} Hz.',
     // Mels
     fault_certain: 'This is not the mel that the voice expects',
@@ -131,6 +130,7 @@ export const WORDS = {
     size_fp32: 'Голос {name}: {model} МБ весов fp32, {rate} Гц. Движок: {runtime} МБ.',
     inside: 'То и другое внутри этого файла ({file} МБ).',
     asked: 'Они загружаются один раз, когда понадобятся, и остаются здесь для работы без сети.',
+    gpu_more: 'Браузер с WebGPU загружает ещё {gpu} МБ.',
     load: 'Загрузить голос ({all} МБ)',
     input: 'Звук или мел-спектрограмма',
     drop: 'Перетащите сюда звуковой файл или мел-спектрограмму от TTS (.npy, .npz), или',
@@ -187,8 +187,6 @@ export const WORDS = {
     note_raw: 'Прочитано как голые float32, кадр за кадром по {bands} полос.',
     note_engine: 'О файле: {text}.',
     note_type: 'Числа в нём {type}; прочитаны как float32.',
-    mel_type: '{name}: в файле {type}, а мел-спектрограмма состоит из чисел с плавающей точкой. Сохраните mel.astype("float32").',
-    mel_other: '{name}: {key} там {found}, а у голоса {own}: скорость или высота звука была бы другой. Настройте TTS на это или возьмите другой голос.',
     note_same_rate: 'Браузер не говорит, какая частота была у файла; он декодирован при {rate} Гц.',
     fault_certain: 'Это не та мел-спектрограмма, которую ждёт голос',
     fault_maybe: 'Это не похоже на мел-спектрограмму, которую ждёт голос; она всё же озвучена',
@@ -245,8 +243,91 @@ export const WORDS = {
   },
 }
 
-/** Names and evidence of mel faults in Russian; the engine says them in English. */
-export const FAULTS_RU = {}
+/** What a fault of a mel means, in Russian, by its name; the engine says it in English. */
+const FAULTS_RU = {
+  type: 'Это не числа с плавающей точкой; сохраните mel.astype("float32")',
+  rank: 'Ожидается одна мел-спектрограмма, (полосы, кадры), а у массива другое число измерений',
+  transposed: 'Она транспонирована: кадры стоят прежде полос, а полосы должны быть первыми: mel.T',
+  bands: 'В ней другое число полос: голос её не поймёт; нужна та же настройка mel, что у голоса',
+  empty: 'В ней ни одного кадра',
+  'not finite': 'В ней NaN или бесконечность',
+  'another rate': 'Файл называет другую частоту дискретизации, чем у голоса: всё звучало бы быстрее или медленнее, выше или ниже',
+  'another hop': 'Кадры идут с другим шагом (hop_length), чем у голоса',
+  'scaled to 0..1': 'Похоже, она приведена к диапазону от нуля; умножьте на размах и прибавьте наименьшее значение',
+  'linear magnitude': 'Похоже, это амплитуды без логарифма: mel.clamp(min=1e-5).log()',
+  'linear power': 'Похоже, это мощности без логарифма: .5*mel.log()',
+  'mean-variance normalised': 'Похоже, она нормирована по среднему и дисперсии; умножьте на стандартное отклонение TTS и прибавьте его среднее',
+  decibels: 'Похоже, это децибелы; умножьте на ln(10)/20 = 0,1151',
+  'ln of power': 'Похоже, это логарифм мощности, а не амплитуды; половина от него близка к нужному',
+  'scaled to -4..4': 'Похоже, она приведена к -4..4 и обрезана, как в Coqui; в Python её вернёт convert_mel(mel, from_="coqui", cfg=...)',
+  'scaled to -1..1': 'Похоже, она приведена к -1..1; верните её наименьшим и наибольшим значением, с которыми учился TTS',
+  'frames out of order': 'Соседние кадры не связаны друг с другом; кадры должны идти подряд, каждый со всеми полосами, возможно, нужна mel.T',
+  'no Slaney norm': 'Самое громкое значение слишком велико: фильтры, видимо, без нормы Slaney, или звук был не в [-1, 1]',
+  'bands upside down': 'Полосы, видимо, перевёрнуты: первая должна быть самой низкой, mel.flip(-2)',
+  'too little contrast': 'Громкое и тихое различаются слишком мало; умножьте на то, на что TTS делил свои mel',
+  log10: 'Похоже, это десятичный логарифм; умножьте на ln(10) = 2,3026',
+  'frames reversed': 'Похоже, время идёт назад: mel.flip(-1)',
+  'another rate or window': 'Похоже, окно было другим; нужны те же частота, n_fft и hop_length, что у голоса',
+  'HTK scale': 'Похоже, полосы стоят по шкале HTK, а нужна шкала Slaney (как по умолчанию в librosa)',
+}
+
+/** Sentences of the engine and their Russian, each a pattern with blanks. */
+const ENGINE_RU = [
+  ['WebAssembly, as asked', 'WebAssembly, как просили'], ['the runtime of WebGPU is not here', 'движка для WebGPU здесь нет'],
+  ['this browser offers no WebGPU here', 'браузер не даёт здесь WebGPU'], ['WebGPU finds no graphics processor', 'WebGPU не находит видеокарты'],
+  ['WebGPU failed ({why})', 'WebGPU не сработал ({why})'], ['one thread, as asked', 'один поток, как просили'],
+  ['one thread: the page is not cross-origin isolated, so it has no shared memory', 'один поток: страница не изолирована от других, общей памяти у неё нет'],
+  ['{n} threads on {cores} processors', 'потоков {n}, процессоров {cores}'], ['{n} thread on {cores} processors', 'потоков {n}, процессоров {cores}'],
+  ['WebGPU agrees with WebAssembly to {db} dB only, {all} are needed', 'WebGPU совпадает с WebAssembly только до {db} дБ, а нужно {all}'],
+  ['WebGPU is slower here, {a} ms against {b}', 'WebGPU здесь медленнее, {a} мс против {b}'],
+  ['WebGPU agrees with WebAssembly to {db} dB and is {n} times as fast', 'WebGPU совпадает с WebAssembly до {db} дБ и быстрее в {n} раз'],
+  ['its {n} channels are averaged', 'каналов {n}, взято их среднее'], ['its {n} channels are silent but for one: channel {k} is taken', 'из каналов ({n}) звучит один, взят канал {k}'],
+  ['its {n} channels cancel each other out (opposite phase): channel {k} is taken', 'каналы ({n}) гасят друг друга (противофаза), взят канал {k}'],
+  ['{m} of its {n} channels are silent, the others are averaged', 'из каналов ({n}) молчат {m}, взято среднее остальных'],
+  ['it was cut off: {a} s of {b} are there', 'файл обрезан: есть {a} с из {b}'], ['only the array {name} is used, not {others}', 'взят только массив {name}, остались: {others}'],
+  ['it was cut off', 'файл обрезан'], ['it was cut off within its header', 'файл обрезан в заголовке'], ['its header is damaged', 'заголовок повреждён'],
+  ['it holds records, expected are plain numbers', 'в нём записи, а нужны простые числа'], ['it does not begin as np.save begins it', 'начало не такое, как пишет np.save'],
+  ['its version is {n}, expected is 1, 2 or 3', 'его версия {n}, ожидается 1, 2 или 3'], ['it holds numbers of type {type}, expected are float16, float32 or float64', 'в нём числа типа {type}, нужны float16, float32 или float64'],
+  ['{gb} GB are no mel', '{gb} ГБ — не мел-спектрограмма'], ['it says that it holds {a} bytes, and has {b}: it was cut off', 'заявлено {a} байт, а есть {b}: файл обрезан'],
+  ['the archive was cut off: it has no directory', 'архив обрезан: в нём нет оглавления'], ['the directory of the archive is damaged', 'оглавление архива повреждено'],
+  ['the archive was cut off', 'архив обрезан'], ['{name} is encrypted', '{name} зашифрован'], ['{name} cannot be unpacked: {why}', '{name} не распаковывается: {why}'],
+  ['{name} is packed by method {n}, which is not read', '{name} сжат способом {n}, который здесь не читается'], ['{name} has {a} bytes, its directory says {b}', '{name}: {a} байт, а в оглавлении {b}'],
+  ['{name} would have {gb} GB, which is no mel', '{name} занял бы {gb} ГБ, это не мел-спектрограмма'],
+  ['it holds {name}, expected are arrays of np.savez only', 'в нём {name}, а ожидаются только массивы np.savez'],
+  ['it holds {n} arrays ({names}) and none is called mel: save it as np.savez(file, mel=mel)', 'в нём массивов {n} ({names}), и ни один не назван mel: сохраните np.savez(file, mel=mel)'],
+  ['it looks like {what}; read are .npy, .npz, and bare float32 numbers, frame after frame', 'похоже на {what}; читаются .npy, .npz и голые float32, кадр за кадром'],
+  ['its {n} bytes are no whole frames of {k} float32 numbers', 'его {n} байт — не целое число кадров по {k} float32'],
+  ['Here one mel is spoken, (bands, frames); the file holds the shape {shape}', 'здесь озвучивается одна мел-спектрограмма, (полосы, кадры), а форма в файле {shape}'],
+  ['its samples are coded by method {n}; read are plain numbers', 'отсчёты закодированы способом {n}; читаются простые числа'],
+  ['its samples have {n} bits; read are 8, 16, 24 or 32', 'в отсчёте {n} бит; читаются 8, 16, 24 или 32'], ['it has no samples', 'в нём нет отсчётов'], ['it has no format', 'в нём нет формата'],
+  ['its format is damaged', 'описание формата повреждено'], ['it says that it has {n} channels at {rate} Hz', 'он говорит, что каналов {n} при {rate} Гц'],
+  ['The model gives no numbers: its weights are damaged', 'модель даёт не числа: её веса повреждены'],
+  ['This browser has no WebAssembly SIMD: use one of 2021 or newer', 'в этом браузере нет SIMD для WebAssembly: нужен браузер 2021 года или новее'],
+].map(([en, ru]) => [new RegExp(`^${en.replace(/[.*+?^$()|[\]\\]/g, '\\$&').replace(/\{(\w+)\}/g, '(?<$1>.+?)')}$`, 's'), ru])
+
+/** What the engine says about itself or a file, in the language of the page; as it is, where nobody knows the sentence. */
+export function engineWords(lang, text) {
+  if (lang === 'en') return text
+  for (const [pattern, ru] of ENGINE_RU) {
+    const found = pattern.exec(text)
+    if (found) return ru.replace(/\{(\w+)\}/g, (_, k) => engineWords(lang, found.groups[k]))
+  }
+  return text.includes('; ') ? text.split('; ').map(part => engineWords(lang, part)).join('; ') : text
+}
+
+/**
+ * A fault of a mel in words.
+ * @param {'en'|'ru'} lang @param {{name: string, evidence: string, todo: string}} fault @param {{low: number, high: number}} span of its values
+ * @returns {string}
+ */
+export function faultWords(lang, {name, evidence, todo}, {low, high}) {
+  if (lang === 'en') return `${name}: ${evidence}; ${todo}.`
+  const values = Number.isFinite(low) ? ` Значения от ${number(lang, low)} до ${number(lang, high)}.` : ''
+  return `${name}: ${FAULTS_RU[name] ?? `${evidence}; ${todo}`}.${values}`
+}
+
+/** @returns {string[]} names of the faults that have Russian words */
+export const knownFaults = () => Object.keys(FAULTS_RU)
 
 /**
  * The words of a key with its blanks filled in; numbers are written as the language does.
@@ -262,9 +343,3 @@ export function say(lang, key, values = {}) {
 export function number(lang, x) {
   return typeof x === 'number' ? x.toLocaleString(lang, {maximumFractionDigits: 3}) : x
 }
-
-/** What the engine says about itself in English. @param {'en'|'ru'} lang @param {string} text @returns {string} */
-export function engineWords(lang, text) { return text }
-
-/** A fault of a mel in words. @param {'en'|'ru'} lang @param {{name: string, evidence: string, todo: string}} fault @param {{low: number, high: number}} span */
-export function faultWords(lang, {name, evidence, todo}, span) { return `${name}: ${evidence}; ${todo}` }

@@ -1,7 +1,7 @@
 import {test} from 'node:test'
 import assert from 'node:assert/strict'
 import {readFileSync, readdirSync} from 'node:fs'
-import {WORDS, number, say} from '../page/words.js'
+import {WORDS, engineWords, faultWords, knownFaults, number, say} from '../page/words.js'
 
 const blanks = text => [...text.matchAll(/\{(\w+)\}/g)].map(m => m[1]).filter((b, i, all) => all.indexOf(b) === i).sort()
 const folder = new URL('../page/', import.meta.url)
@@ -31,4 +31,23 @@ test('blanks are filled in, numbers as the language writes them', () => {
   assert.equal(say('en', 'empty', {}), '{name} is empty: 0 bytes.')
   assert.equal(number('en', 'text'), 'text')
   assert.equal(say('en', 'nothing of the kind'), 'nothing of the kind')
+})
+
+test('what the engine says has its Russian', () => {
+  const why = 'WebGPU finds no graphics processor; one thread: the page is not cross-origin isolated, so it has no shared memory'
+  assert.equal(engineWords('en', why), why)
+  assert.equal(engineWords('ru', why), 'WebGPU не находит видеокарты; один поток: страница не изолирована от других, общей памяти у неё нет')
+  assert.equal(engineWords('ru', 'its 8 channels are averaged'), 'каналов 8, взято их среднее')
+  assert.equal(engineWords('ru', 'mel.npy cannot be unpacked: it was cut off'), 'mel.npy не распаковывается: файл обрезан')
+  assert.equal(engineWords('ru', 'a sentence of tomorrow'), 'a sentence of tomorrow')
+})
+
+test('every fault of a mel has its Russian', () => {
+  const check = readFileSync(new URL('../engine/check.js', import.meta.url), 'utf8')
+  const names = [...check.matchAll(/(?:maybe\(|return \[|: \[|\? \[|fault\(k === 'sample_rate' \? )'([\w .-]+)'/g)].map(m => m[1])
+  assert.ok(names.length > 18, names.join())
+  assert.deepEqual(names.filter(n => !knownFaults().includes(n)), [])
+  assert.match(faultWords('ru', {name: 'decibels'}, {low: -80, high: 1.5}), /децибелы.*от -80 до 1,5/)
+  assert.equal(faultWords('en', {name: 'a', evidence: 'b', todo: 'c'}, {}), 'a: b; c.')
+  assert.equal(faultWords('ru', {name: 'new', evidence: 'b', todo: 'c'}, {low: Infinity}), 'new: b; c.')
 })

@@ -65,7 +65,8 @@ export function kindOf(b, name = '') {
   if (!b.length) return 'empty'
   if (starts(b, 'PK\x03\x04') || isEmptyZip(b)) return zipKind(b)
   for (const [kind, sign, at] of SIGNS) if (starts(b, sign, at)) return certain(kind, b)
-  if (isMpegFrame(b)) return (b[1] & 0xf6) === 0xf0 ? 'aac' : 'mp3'
+  if (isMpegFrame(b)) return 'mp3'
+  if (b[0] === 0xff && (b[1] & 0xf6) === 0xf0) return 'aac'
   if (isText(b)) return 'text'
   if (starts(b, '{"', 8)) return 'weights' // safetensors: a length of 8 bytes, then JSON
   return /\.(raw|f32|bin|mel)$/i.test(name) ? 'raw' : 'unknown'

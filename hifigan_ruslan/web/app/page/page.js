@@ -20,17 +20,23 @@ const mb = n => Math.round(n/1e5)/10
 const REFUSED = {text: 'not_text', image: 'not_image', torch: 'not_torch', pickle: 'not_pickle', weights: 'not_weights', pdf: 'not_pdf', archive: 'not_archive',
   gzip: 'not_archive', hdf5: 'not_hdf5', program: 'not_program', riff: 'not_riff', empty: 'empty'}
 
-const state = {lang: 'en', status: ['idle', {}], error: null, notes: [], faults: null, result: null, job: null, engine: null, recorder: null, live: false, kept: null}
+const state = {lang: 'en', status: ['idle', {}], error: null, notes: [], faults: null, result: null, job: null, engine: null, recorder: null, live: false, kept: null, finished: 0}
 const t = (key, values) => say(state.lang, key, values)
 
 // What is shown
+
+/** Words of ours, with those of the engine inside in the same language. */
+function told([key, values]) {
+  const own = Object.fromEntries(Object.entries(values ?? {}).map(([k, v]) => [k, k === 'why' || k === 'text' ? engineWords(state.lang, v) : v]))
+  return t(key, own)
+}
 
 function show(changes = {}) {
   Object.assign(state, changes)
   $('status').textContent = t(...state.status)
   $('error').hidden = !state.error
-  $('error').textContent = state.error ? t(...state.error) : ''
-  $('notes').replaceChildren(...state.notes.map(n => make('li', {textContent: t(...n)})))
+  $('error').textContent = state.error ? told(state.error) : ''
+  $('notes').replaceChildren(...state.notes.map(n => make('li', {textContent: told(n)})))
   showFaults()
 }
 
@@ -42,9 +48,9 @@ function showProgress(share) { // null = none, NaN = nobody knows how far
 }
 
 function fixButtons({mel, name, faults}) {
-  const known = faults.filter(f => canFix(f.name)).map(f => [t('fix', {how: t(`how_${f.name}`)}), () => fixed(mel, f.name)])
+  const known = faults.filter(f => canFix(f.name) && mel.bands).map(f => [t('fix', {how: t(`how_${f.name}`)}), () => fixed(mel, f.name)])
   const ways = canSpeak(mel, config) ? [...known, [t('anyway'), () => mel]] : known
-  return ways.map(([text, way]) => make('button', {type: 'button', textContent: text, onclick: () => job(signal => speak(way(), name, signal, [], true))}))
+  return ways.map(([text, way]) => make('button', {type: 'button', textContent: text, onclick: () => job(signal => speak(way(), name, signal, {sure: true}))}))
 }
 
 function showFaults() {
@@ -107,7 +113,7 @@ function speakLanguage(lang) {
   for (const e of document.querySelectorAll('[data-label]')) e.setAttribute('aria-label', t(e.dataset.label))
   document.title = t('title', {name: settings.name})
   const sizes = {name: settings.name, model: mb(pieces.size('model')), runtime: mb(pieces.size('wasm')), rate, file: mb(settings.file ?? 0)}
-  $('size').textContent = `${t(settings.half ? 'size' : 'size_fp32', sizes)} ${t(pieces.inside ? 'inside' : 'asked', sizes)} ${keptText()}`
+  $('size').textContent = `${t(settings.half ? 'size' : 'size_fp32', sizes)} ${t(pieces.inside ? 'inside' : 'asked', sizes)} ${gpuText()} ${keptText()}`
   $('load').textContent = t('load', {all: mb(pieces.size('model')+pieces.size('wasm'))})
   $('meter').setAttribute('aria-label', t('level'))
   $('record').textContent = t(state.recorder ? 'stop' : 'record')
@@ -118,6 +124,8 @@ function speakLanguage(lang) {
   show()
   showResult()
 }
+
+function gpuText() { return navigator.gpu && pieces.has('gpu_wasm') ? t('gpu_more', {gpu: mb(pieces.size('gpu_wasm'))}) : '' }
 
 function keptText() {
   if (pieces.inside || !state.kept) return ''
@@ -185,6 +193,7 @@ async function job(work) {
 }
 
 function finish() {
+  state.finished++
   state.job = null
   $('cancel').hidden = true
   showProgress(null)
@@ -266,9 +275,9 @@ async function copySound({wave, rate: own, notes}, name, signal) {
 }
 
 /** A mel from elsewhere: checked, then spoken. */
-async function speak(mel, name, signal, notes = [], sure = false) {
+async function speak(mel, name, signal, {faults = checkMel(mel, config), notes = [], sure = false} = {}) {
   show({notes})
-  const faults = checkMel(mel, config), certain = faults.some(f => f.certain)
+  const certain = faults.some(f => f.certain)
   if (faults.length) show({faults: {mel, name, faults: certain ? faults.filter(f => f.certain) : faults, certain: certain && !sure}})
   if (certain && !sure) return show({status: ['ready_to', {}]})
   const seconds = mel.frames*config.hop_length/rate
@@ -299,24 +308,25 @@ async function open(file, signal, notes = []) {
     return copySound({...sound, notes: [...notes, ...sound.notes]}, file.name, signal)
   }
   if (!MELS.includes(kind)) refuse(kind, bytes, file.name)
-  const {mel, notes: more} = await melOf(bytes, file.name)
-  return speak(mel, file.name, signal, [...notes, ...more])
+  const {mel, faults, notes: more} = await melOf(bytes, file.name)
+  return speak(mel, file.name, signal, {faults, notes: [...notes, ...more]})
 }
 
-/** The mel in a file, and what is said of it. */
+/** The mel in a file, what is wrong with it, and what is said of it. */
 async function melOf(bytes, name) {
-  let found, mel
-  try {
-    found = await readMel(bytes, {name, bands: config.n_mels})
-    mel = asMel(found)
-  } catch (error) { throw refusedMel(error, name) }
-  if (!found.dtype.startsWith('float')) throw new Said('mel_type', {name, type: found.dtype})
-  for (const [key, own] of [['sample_rate', rate], ['hop_length', config.hop_length]]) {
-    if (key in found.said && found.said[key] !== own) throw new Said('mel_other', {name, key, found: found.said[key], own})
-  }
-  const notes = found.note ? [['note_engine', {text: found.note}]] : []
+  let found
+  try { found = await readMel(bytes, {name, bands: config.n_mels}) } catch (error) { throw refusedMel(error, name) }
+  const faults = checkMel(found, config), notes = found.note ? [['note_engine', {text: found.note}]] : []
   if (kindOf(bytes) === 'unknown') notes.push(['note_raw', {bands: config.n_mels}])
-  return {mel, notes: found.dtype === 'float32' ? notes : [...notes, ['note_type', {type: found.dtype}]]}
+  return {mel: oneMel(found, faults, name), faults, notes: found.dtype === 'float32' ? notes : [...notes, ['note_type', {type: found.dtype}]]}
+}
+
+/** An array of a shape that no mel has is shown with what is wrong with it, and cannot be spoken. */
+function oneMel(found, faults, name) {
+  try { return asMel(found) } catch (error) {
+    if (!faults.length) throw refusedMel(error, name) // several mels, each of which is right
+    return {data: found.data, bands: 0, frames: 0}
+  }
 }
 
 function refusedMel(error, name) {

@@ -85,11 +85,12 @@ export function melOf(hz) { return hz < 1000 ? 3*hz/200 : 15+27*Math.log(hz/1000
 /**
  * Where round frequencies stand in the picture of a mel.
  * @param {{fmin: number, fmax: number|null, sample_rate: number, n_mels: number}} config
+ * @param {number[]} [marked] Hz
  * @returns {{hz: number, percent: number}[]} from the bottom up
  */
-export function hertzMarks(config) {
+export function hertzMarks(config, marked = [250, 1000, 2000, 4000, 8000, 16000]) {
   const low = melOf(config.fmin), high = melOf(config.fmax ?? config.sample_rate/2), step = (high-low)/(config.n_mels+1)
   const at = hz => 100*((melOf(hz)-low)/step-.5)/config.n_mels // band k has its middle k+1 steps up, and its pixel k+.5 rows up
-  return [250, 1000, 2000, 4000, 8000, 16000].map(hz => ({hz, percent: at(hz)})).filter(o => o.percent > 0 && o.percent < 97)
+  return marked.map(hz => ({hz, percent: at(hz)})).filter(o => o.percent > 0 && o.percent < 97)
 }
 
