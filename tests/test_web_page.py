@@ -34,7 +34,8 @@ def test_a_stale_copy_is_seen(tmp_path, monkeypatch):
 
 def test_the_package_carries_all_of_it():
     "Patterns of setup.py, which setuptools does not follow into folders"
-    patterns = re.search(r"package_data=\{'hifigan_ruslan': (\[.*?\])\}", (ROOT/'setup.py').read_text(encoding='utf-8'))[1]
+    setup = (ROOT/'setup.py').read_text(encoding='utf-8')
+    patterns = re.search(r"package_data=\{'hifigan_ruslan': (\[.*?\])\}", setup)[1]
     carried = {p for pattern in json.loads(patterns.replace("'", '"')) for p in (ROOT/'hifigan_ruslan').glob(pattern)}
     assert set(copy_web.copies().values())<=carried
 
@@ -78,7 +79,7 @@ def watched(context, wrong):
 @pytest.fixture(scope='module')
 def tab(browser, page_file):
     "The page from a file, its voice started; afterwards nothing may have been complained about"
-    wrong, context = [], browser.new_context(viewport=dict(width=1280, height=900), accept_downloads=True, locale='en-US')
+    wrong, context = [], browser.new_context(accept_downloads=True, locale='en-US')
     tab = watched(context, wrong)
     tab.goto(page_file.as_uri())
     until(tab, 'vocoderPage.state.info')
@@ -97,7 +98,8 @@ def until(tab, js, seconds=120):
     "Wait until an expression is true; playwright's own wait_for_function needs eval, which the page's policy forbids"
     end = time.monotonic()+seconds
     while not truth(tab, js):
-        assert time.monotonic()<end, f'{js} is not true after {seconds} s; the page shows ' + tab.inner_text('main')[:600]
+        shows = tab.inner_text('main')[:600] if time.monotonic()>=end else ''
+        assert not shows, f'{js} is not true after {seconds} s; the page shows {shows}'
         time.sleep(.02)
 
 def after(tab, act):
@@ -111,7 +113,10 @@ def shown(tab):
     ids = 'status error faults notes result speed engine'.split()
     return {i: tab.inner_text(f'#{i}') if tab.is_visible(f'#{i}') else '' for i in ids}
 
-def give(tab, name, data): return after(tab, lambda: tab.set_input_files('#file', files=dict(name=name, mimeType='', buffer=data)))
+def give(tab, name, data):
+    "What the page answers to a file"
+    file = dict(name=name, mimeType='', buffer=data)
+    return after(tab, lambda: tab.set_input_files('#file', files=file))
 
 def in_language(tab, lang):
     if tab.evaluate('vocoderPage.state.lang')!=lang: tab.click('#language')
@@ -164,7 +169,8 @@ def faulty_sounds():
     return [
         ('404.wav', b'<html>404 not found</html>', 'error', 'called a sound and holds text'),
         ('empty.wav', b'', 'error', '0 bytes'), ('head.wav', wav[:30], 'error', 'is no WAV that can be read'),
-        ('cut.wav', wav[:6000], 'notes', 'it was cut off'), ('tiny.wav', wav_bytes(short(.01, 22050), 22050), 'error', 'has 220 samples'),
+        ('cut.wav', wav[:6000], 'notes', 'it was cut off'),
+        ('tiny.wav', wav_bytes(short(.01, 22050), 22050), 'error', 'has 220 samples'),
         ('none.wav', wav_bytes(short(0, 22050), 22050), 'error', 'no samples'),
         ('nan.wav', wav_bytes(nan, 22050, 'FLOAT'), 'error', 'NaN or infinity in 10'),
         ('zeros.wav', wav_bytes(short(.3, 22050)*0, 22050), 'notes', 'every sample is zero'),
@@ -177,8 +183,10 @@ def faulty_sounds():
         ('a.mp3', wav_bytes(short(.5, 44100), 44100, 'MPEG_LAYER_III', 'MP3'), 'status', 'Done: a.mp3'),
         ('a.ogg', wav_bytes(short(.5, 48000), 48000, 'VORBIS', 'OGG'), 'notes', '48,000 Hz'),
         ('a.opus', wav_bytes(short(.5, 48000), 48000, 'OPUS', 'OGG'), 'status', 'Done: a.opus'),
-        ('bad.flac', b'fLaC'+bytes(5000), 'error', 'cannot be decoded'), ('bad.mp3', b'ID3'+bytes(5000), 'error', 'cannot be decoded'),
-        ('photo.wav', b'\x89PNG\r\n\x1a\n'+bytes(99), 'error', 'is a picture'), ('video.avi', b'RIFF\0\0\0\0AVI LIST', 'error', 'without sound'),
+        ('bad.flac', b'fLaC'+bytes(5000), 'error', 'cannot be decoded'),
+        ('bad.mp3', b'ID3'+bytes(5000), 'error', 'cannot be decoded'),
+        ('photo.wav', b'\x89PNG\r\n\x1a\n'+bytes(99), 'error', 'is a picture'),
+        ('video.avi', b'RIFF\0\0\0\0AVI LIST', 'error', 'without sound'),
         ('a.pdf', b'%PDF-1.7', 'error', 'PDF document'), ('a.zip', silent_zip(), 'error', 'is an archive'),
         ('a.dat', bytes(range(200, 256)), 'error', 'begins with the bytes c8 c9')]
 
@@ -189,20 +197,29 @@ def faulty_mels(mel):
     return [
         ('mel.pt', saved(torch.from_numpy(mel)), 'error', 'numpy.save("mel.npy", mel.numpy())'),
         ('weights.safetensors', b'\x40\0\0\0\0\0\0\0{"a": 1}', 'error', 'weights of a model'),
-        ('mel.pkl', b'\x80\x04\x95aaaa', 'error', 'is a pickle'), ('notes.txt', 'мел'.encode(), 'error', 'is a text'),
+        ('mel.pkl', b'\x80\x04\x95aaaa', 'error', 'is a pickle'),
+        ('notes.txt', 'мел'.encode(), 'error', 'is a text'),
         ('objects.npy', npy(np.array([{}, mel], dtype=object), allow_pickle=True), 'error', 'Python objects'),
         ('empty.npz', npz(), 'error', 'holds no array'), ('two.npz', npz(a=mel, b=mel), 'error', 'none is called mel'),
-        ('cut.npy', npy(mel)[:3000], 'error', 'it was cut off'), ('head.npy', npy(mel)[:20], 'error', 'cut off within its header'),
-        ('nan.npy', npy(bad), 'faults', 'NaN or infinity'), ('int.npy', npy(mel.astype(np.int32)), 'faults', 'of type int32'),
+        ('cut.npy', npy(mel)[:3000], 'error', 'it was cut off'),
+        ('head.npy', npy(mel)[:20], 'error', 'cut off within its header'),
+        ('nan.npy', npy(bad), 'faults', 'NaN or infinity'),
+        ('int.npy', npy(mel.astype(np.int32)), 'faults', 'of type int32'),
         ('db.npy', npy(db), 'faults', 'decibels'), ('turned.npy', npy(mel.T), 'faults', 'transposed'),
-        ('magnitude.npy', npy(np.exp(mel)), 'faults', 'without logarithm'), ('other.npy', npy(np.vstack([mel]*2)[:100]), 'faults', '100 bands instead of 80'),
-        ('flat.npy', npy(mel[0]), 'faults', 'the shape'), ('batch.npy', npy(np.stack([mel]*3)), 'error', 'one mel is spoken'),
+        ('magnitude.npy', npy(np.exp(mel)), 'faults', 'without logarithm'),
+        ('other.npy', npy(np.vstack([mel]*2)[:100]), 'faults', '100 bands instead of 80'),
+        ('flat.npy', npy(mel[0]), 'faults', 'the shape'),
+        ('batch.npy', npy(np.stack([mel]*3)), 'error', 'one mel is spoken'),
         ('none.npy', npy(mel[:,:0]), 'faults', 'empty'),
         ('rate.npz', npz(mel=mel, sample_rate=np.array(16000)), 'faults', '16000 Hz'),
-        ('one.npy', npy(mel[:,:1]), 'status', 'Done: one.npy, 0.01 s'), ('f64.npy', npy(mel.astype(np.float64)), 'notes', 'Its numbers are float64'),
-        ('f16.npy', npy(mel.astype(np.float16)), 'notes', 'float16'), ('fortran.npy', npy(np.asfortranarray(mel)), 'status', 'Done: fortran.npy'),
-        ('big.npy', npy(mel.astype('>f4')), 'status', 'Done: big.npy'), ('batch1.npz', npz(mel=mel[None], about=np.zeros(3, np.float32)), 'notes', 'only the array mel'),
-        ('mel.raw', mel.T.astype('<f4').tobytes(), 'status', 'Done: mel.raw'), ('mel64.raw', mel.T.tobytes()+b'1', 'error', 'no whole frames')]
+        ('one.npy', npy(mel[:,:1]), 'status', 'Done: one.npy, 0.01 s'),
+        ('f64.npy', npy(mel.astype(np.float64)), 'notes', 'Its numbers are float64'),
+        ('f16.npy', npy(mel.astype(np.float16)), 'notes', 'float16'),
+        ('fortran.npy', npy(np.asfortranarray(mel)), 'status', 'Done: fortran.npy'),
+        ('big.npy', npy(mel.astype('>f4')), 'status', 'Done: big.npy'),
+        ('batch1.npz', npz(mel=mel[None], about=np.zeros(3, np.float32)), 'notes', 'only the array mel'),
+        ('mel.raw', mel.T.astype('<f4').tobytes(), 'status', 'Done: mel.raw'),
+        ('mel64.raw', mel.T.tobytes()+b'1', 'error', 'no whole frames')]
 
 def unlike(tab, name, data, where, words):
     "How the answer to a file is not as it should be, or None"
@@ -228,12 +245,13 @@ def test_whatever_is_dropped_is_answered_in_words(tab, mel):
 
 def drop(tab, js):
     "A drop of what JavaScript names"
-    return after(tab, lambda: tab.evaluate(f'''() => dispatchEvent(Object.assign(new Event('drop', {{cancelable: true}}),
-        {{dataTransfer: Object.assign({{items: [], files: [], types: []}}, {js})}}))'''))
+    given = f'{{dataTransfer: Object.assign({{items: [], files: [], types: []}}, {js})}}'
+    return after(tab, lambda: tab.evaluate(f'() => dispatchEvent(Object.assign(new Event("drop"), {given}))'))
 
 def test_drops_that_are_no_file(tab):
     in_language(tab, 'en')
-    assert 'clips is a folder' in drop(tab, '{items: [{webkitGetAsEntry: () => ({isDirectory: true, name: "clips"})}]}')['error']
+    folder = '{items: [{webkitGetAsEntry: () => ({isDirectory: true, name: "clips"})}]}'
+    assert 'clips is a folder' in drop(tab, folder)['error']
     assert 'no file (text/plain)' in drop(tab, '{types: ["text/plain"]}')['error']
     huge = 'Object.defineProperty(new File(["RIFF"], "huge.wav"), "size", {value: 5e9})'
     assert 'has 5,000 MB; at most 400' in drop(tab, '{files: [%s]}' % huge)['error']
@@ -253,7 +271,8 @@ def test_an_hour_is_refused_before_it_fills_the_memory(tab):
 
 def floats(tab, js):
     "A Float32Array of the page"
-    text = tab.evaluate(f'''() => {{ const x = {js}, b = new Uint8Array(x.buffer, x.byteOffset, x.byteLength), parts = []
+    text = tab.evaluate(f'''() => {{
+        const x = {js}, b = new Uint8Array(x.buffer, x.byteOffset, x.byteLength), parts = []
         for (let i = 0; i < b.length; i += 32768) parts.push(String.fromCharCode(...b.subarray(i, i+32768)))
         return btoa(parts.join('')) }}''')
     return np.frombuffer(base64.b64decode(text), '<f4')
@@ -264,9 +283,9 @@ def same_as_python(tab, voice, wav):
     "The page's mel and copy of a wave at the rate of the voice are Python's"
     said = give(tab, 'clip.wav', wav_bytes(wav, 22050, 'FLOAT'))
     assert said['status'].startswith('Done'), said
-    mel = LogMel(voice.cfg).double()(torch.from_numpy(wav).double()[None])[0].numpy() # fp32 is off where it is quiet
+    mel = LogMel(voice.cfg).double()(torch.from_numpy(wav).double()[None])[0].numpy()
     error = np.abs(floats(tab, 'vocoderPage.state.result.mel.data').reshape(mel.shape)-mel)
-    assert error.max()<2e-4 and (error>1e-4).mean()<1e-4
+    assert error[mel>-9].max()<1e-4 and error.max()<1e-3 # below, a window in fp32 is heard beside loud bands
     copy = voice.vocode(voice.mel(wav, 22050))[0].numpy()
     assert snr(copy, floats(tab, 'vocoderPage.state.result.copy'))>=50
 
@@ -335,7 +354,8 @@ def test_a_recording(tab):
 
 def test_a_microphone_that_is_refused(tab):
     in_language(tab, 'en')
-    tab.evaluate('''() => { navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('', 'NotAllowedError') } }''')
+    no = 'async () => { throw new DOMException("", "NotAllowedError") }'
+    tab.evaluate(f'() => {{ navigator.mediaDevices.getUserMedia = {no} }}')
     assert 'The microphone is refused' in after(tab, lambda: tab.click('#record'))['error']
 
 def test_a_mel_that_arrives(browser, page_file, voice, mel, tmp_path):
@@ -348,10 +368,12 @@ def test_a_mel_that_arrives(browser, page_file, voice, mel, tmp_path):
     until(frame, 'window.vocoderPage && vocoderPage.state.info')
     frames = base64.b64encode(mel.T.astype('<f4').tobytes()).decode()
     outside.evaluate('''([text, bands]) => {
-        const all = new Float32Array(Uint8Array.from(atob(text), c => c.charCodeAt(0)).buffer), frames = all.length/bands
-        for (let a = 0, n = 1; a < frames; a += n, n = n%13+3)
-            frames_to(all.slice(a*bands, Math.min(frames, a+n)*bands), a+n >= frames)
-        function frames_to(hifiganMel, last) { window[0].postMessage({hifiganMel, last}, '*') } }''', [frames, len(mel)])
+        const bytes = Uint8Array.from(atob(text), c => c.charCodeAt(0))
+        const all = new Float32Array(bytes.buffer), frames = all.length/bands
+        for (let a = 0, n = 1; a < frames; a += n, n = n%13+3) {
+            const hifiganMel = all.slice(a*bands, Math.min(frames, a+n)*bands)
+            window[0].postMessage({hifiganMel, last: a+n >= frames}, '*')
+        } }''', [frames, len(mel)])
     until(frame, 'vocoderPage.state.finished > 1 && !vocoderPage.state.job')
     assert 'The stream has ended' in frame.inner_text('#status')
     want = voice.vocode(torch.from_numpy(mel))[0].numpy()
@@ -378,6 +400,6 @@ def test_a_folder_works_with_the_network_cut(browser, server, mel):
     tab.goto(address(server))
     until(tab, 'window.vocoderPage && vocoderPage.state.info') # kept: it starts by itself
     said = give(tab, 'mel.npy', npy(mel))
-    assert said['status'].startswith('Done: mel.npy') and f'{threads} thread(s) with SIMD' in said['engine'], said
+    assert said['status'].startswith('Done: mel.npy') and f'with SIMD; threads: {threads}.' in said['engine'], said
     context.close()
     assert wrong==[]

@@ -47,7 +47,7 @@ test('every fault of a mel has its Russian', () => {
   const names = [...check.matchAll(/(?:maybe\(|return \[|: \[|\? \[|fault\(k === 'sample_rate' \? )'([\w .-]+)'/g)].map(m => m[1])
   assert.ok(names.length > 18, names.join())
   assert.deepEqual(names.filter(n => !knownFaults().includes(n)), [])
-  assert.match(faultWords('ru', {name: 'decibels'}, {low: -80, high: 1.5}), /децибелы.*от -80 до 1,5/)
+  assert.match(faultWords('ru', {name: 'decibels'}, {low: -80, high: 1.5}), /^Похоже, это децибелы.*от -80 до 1,5/)
   assert.equal(faultWords('en', {name: 'a', evidence: 'b', todo: 'c'}, {}), 'a: b; c.')
   assert.equal(faultWords('ru', {name: 'new', evidence: 'b', todo: 'c'}, {low: Infinity}), 'new: b; c.')
 })
