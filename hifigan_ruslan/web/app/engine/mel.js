@@ -123,10 +123,13 @@ export function melFilters({ sample_rate: rate, n_fft: n, n_mels: bands, fmin, f
   })
 }
 
-/** Hann's window of `win` samples in the middle of `n`. */
+/** Hann's window of `win` samples in the middle of `n`, rounded where torch rounds it: its error is louder than silence. */
 function hann(win, n) {
-  const window = new Float64Array(n), before = Math.floor((n - win) / 2)
-  for (let k = 0; k < win; k++) window[before + k] = Math.fround(.5 - .5 * Math.cos(2 * Math.PI * k / win))
+  const window = new Float64Array(n), before = Math.floor((n - win) / 2), step = Math.fround(2 * Math.PI / win)
+  for (let k = 0; k < win; k++) {
+    const cos = Math.fround(Math.cos(Math.fround(k * step)))
+    window[before + k] = Math.fround(.5 - .5 * cos)
+  }
   return window
 }
 

@@ -1,5 +1,5 @@
 // The side of the engine that computes: a worker, so that the page answers meanwhile. engine.js speaks to it.
-import { Pieces, receptiveField } from './chunks.js'
+import { Pieces, frames, receptiveField } from './chunks.js'
 import { LogMel } from './mel.js'
 import { Resampler } from './resample.js'
 
@@ -63,17 +63,16 @@ async function generate(session, mel) {
   const data = await wav.getData()
   const wave = wav.location === 'cpu' ? data : Float32Array.from(data)
   if (wave.length !== mel.frames * state.config.hop_length) {
-    throw new Error(`The model makes ${wave.length / mel.frames} samples of a frame, its configuration says ` +
-      `${state.config.hop_length}: they do not belong together`)
+    throw new Error(`it makes ${wave.length / mel.frames} samples of a frame, and hop_length is ${state.config.hop_length}`)
   }
   return wave
 }
 
 /** A short mel that is no silence, always the same. */
-function trial(config) {
-  const frames = 24, data = new Float32Array(config.n_mels * frames)
+function trial(config, n = 24) {
+  const data = new Float32Array(config.n_mels * n)
   for (let i = 0; i < data.length; i++) data[i] = -5 + 3 * Math.sin(i * .7) + 1.5 * Math.sin(i * i * .013)
-  return { data, bands: config.n_mels, frames }
+  return { data, bands: config.n_mels, frames: n }
 }
 
 /** dB by which the second wave is like the first. */
@@ -126,7 +125,7 @@ async function start({ model, config, runtime, prefer, threads, tile, why }) {
   const [n, whyThreads] = chooseThreads(threads, self.crossOriginIsolated === true, self.navigator.hardwareConcurrency || 1)
   state.ort = await loadRuntime(runtime, n)
   const bytes = new Uint8Array(model), wasm = await open(state.ort, bytes, 'wasm')
-  mustBeFinite(await generate(wasm, trial(config)))
+  await tryOnce(wasm)
   const [gpu, whyGpu] = why ? [null, why] : await tryGpu(bytes, wasm)
   if (gpu) await wasm.release()
   state.session = gpu ?? wasm
@@ -134,7 +133,17 @@ async function start({ model, config, runtime, prefer, threads, tile, why }) {
   return { backend: gpu ? 'webgpu' : 'wasm', threads: n, simd: true, why: `${asked}${whyGpu}; ${whyThreads}` }
 }
 
-function mustBeFinite(wave) {
+/** First runs: what does not fit, or is damaged, is said now and not in the middle of a sound. */
+async function tryOnce(session) {
+  const { config } = state, reach = receptiveField(config), mel = trial(config, 2 * reach + 2), no = 'The model and its ' +
+    'configuration do not belong together: '
+  let wave, part
+  try {
+    wave = await generate(session, mel)
+    part = await generate(session, frames(mel, 0, reach + 1))
+  } catch (e) { throw new Error(no + short(e)) }
+  const first = wave.subarray(0, config.hop_length)
+  if (first.some((v, i) => Math.abs(v - part[i]) > 1e-4)) throw new Error(`${no}it hears farther than ${reach} frames`)
   if (!wave.every(Number.isFinite)) throw new Error('The model gives no numbers: its weights are damaged')
 }
 

@@ -22,8 +22,8 @@ function trackButton(name, i, w) {
   return make('button', {type: 'button', title, data: {name}, aria: {pressed: !i}}, ...number, name)
 }
 
-function mark({hz, percent}, i, w) {
-  const e = make('span', {className: 'hz', textContent: `${hz/1000}${i ? '' : ` ${w.khz}`}`, aria: {hidden: true}})
+function mark({hz, percent}, i, w, lang) {
+  const e = make('span', {className: 'hz', textContent: `${(hz/1000).toLocaleString(lang)}${i ? '' : ` ${w.khz}`}`, aria: {hidden: true}})
   e.style.bottom = `${percent}%`
   return e
 }
@@ -36,11 +36,11 @@ function sheet(track, i, longest) {
   return e
 }
 
-function screen(tracks, longest, seconds, marks, w) {
+function screen(tracks, longest, seconds, marks, w, lang) {
   const sheets = make('div', {className: 'sheet'}, ...tracks.map((t, i) => sheet(t, i, longest)))
   const cursor = make('i', {className: 'cursor'})
   return make('div', {className: 'picture seen', tabIndex: 0, aria: {role: 'slider', label: w.position, valuemin: 0, valuemax: seconds.toFixed(1), valuenow: 0}},
-    sheets, ...marks.map((m, i) => mark(m, i, w)), cursor)
+    sheets, ...marks.map((m, i) => mark(m, i, w, lang)), cursor)
 }
 
 function bufferOf(wave, rate) {
@@ -62,7 +62,7 @@ export function showPlayer(place, tracks, rate, {lang, words, title, marks}) {
   const longest = Math.max(...tracks.map(t => t.wave.length)), seconds = longest/rate
   const root = make('section', {className: 'player', lang, data: {rate, seconds, words: JSON.stringify(words)}, aria: {label: title}},
     make('h3', {textContent: title}), bar(words), make('div', {className: 'tracks', aria: {role: 'group', label: words.tracks}}, ...tracks.map((t, i) => trackButton(t.name, i, words))),
-    screen(tracks, longest, seconds, marks, words), make('p', {className: 'state', aria: {role: 'status', live: 'polite'}}), make('p', {className: 'keys', textContent: words.keys}))
+    screen(tracks, longest, seconds, marks, words, lang), make('p', {className: 'state', aria: {role: 'status', live: 'polite'}}), make('p', {className: 'keys', textContent: words.keys}))
   place.replaceChildren(root)
   const player = window.stepPlayers.attach(place).find(p => p.root === root)
   player.loaded = Promise.resolve(tracks.map(t => bufferOf(t.wave, rate))) // nothing is to be decoded

@@ -32,8 +32,8 @@ export const WORDS = {
     download: 'Download the vocoder’s WAV',
     as_it_comes: 'Play while it is computed',
     speed: '{seconds} s of sound in {spent} s: RTF {rtf}.',
-    engine_wasm: 'Computed by WebAssembly, {threads} thread(s){simd}: {why}.',
-    engine_webgpu: 'Computed by WebGPU: {why}.',
+    engine_wasm: 'Computed by WebAssembly{simd}; threads: {threads}. Why: {why}.',
+    engine_webgpu: 'Computed by WebGPU. Why: {why}.',
     simd: ' with SIMD',
     pieces: 'Computed in {n} pieces, which are exactly parts of the whole.',
     ready_to: 'Ready. Drop a file, record, or hear the example.',
@@ -71,7 +71,7 @@ export const WORDS = {
     // Mels
     fault_certain: 'This is not the mel that the voice expects',
     fault_maybe: 'This looks unlike the mel that the voice expects; it is spoken all the same',
-    fault_expected: 'Expected is the natural logarithm of a magnitude, {bands} bands, from -11.5 (silence) to about 2.',
+    fault_expected: 'Expected is the natural logarithm of a magnitude, {bands} bands, from −11.5 (silence) to about 2.',
     fix: 'Speak it after: {how}',
     anyway: 'Speak it as it is',
     how_transposed: 'transposing',
@@ -153,9 +153,9 @@ export const WORDS = {
     download: 'Скачать WAV вокодера',
     as_it_comes: 'Играть, пока вычисляется',
     speed: '{seconds} с звука за {spent} с: RTF {rtf}.',
-    engine_wasm: 'Вычисляет WebAssembly, потоков: {threads}{simd}; {why}.',
-    engine_webgpu: 'Вычисляет WebGPU; {why}.',
-    simd: ', с SIMD',
+    engine_wasm: 'Вычисляет WebAssembly{simd}; потоков: {threads}. Почему: {why}.',
+    engine_webgpu: 'Вычисляет WebGPU. Почему: {why}.',
+    simd: ' с SIMD',
     pieces: 'Вычислено по частям ({n}); они в точности равны частям целого.',
     ready_to: 'Готово. Перетащите файл, запишите голос или послушайте пример.',
     idle: 'Пока ничего не загружено.',
@@ -190,7 +190,7 @@ export const WORDS = {
     note_same_rate: 'Браузер не говорит, какая частота была у файла; он декодирован при {rate} Гц.',
     fault_certain: 'Это не та мел-спектрограмма, которую ждёт голос',
     fault_maybe: 'Это не похоже на мел-спектрограмму, которую ждёт голос; она всё же озвучена',
-    fault_expected: 'Ожидается натуральный логарифм амплитуды, полос: {bands}, от -11.5 (тишина) примерно до 2.',
+    fault_expected: 'Ожидается натуральный логарифм амплитуды, полос: {bands}, от −11,5 (тишина) примерно до 2.',
     fix: 'Озвучить, сделав так: {how}',
     anyway: 'Озвучить как есть',
     how_transposed: 'транспонировать',
@@ -323,7 +323,7 @@ export function engineWords(lang, text) {
 export function faultWords(lang, {name, evidence, todo}, {low, high}) {
   if (lang === 'en') return `${name}: ${evidence}; ${todo}.`
   const values = Number.isFinite(low) ? ` Значения от ${number(lang, low)} до ${number(lang, high)}.` : ''
-  return `${name}: ${FAULTS_RU[name] ?? `${evidence}; ${todo}`}.${values}`
+  return `${FAULTS_RU[name] ?? `${name}: ${evidence}; ${todo}`}.${values}`
 }
 
 /** @returns {string[]} names of the faults that have Russian words */
