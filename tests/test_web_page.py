@@ -303,6 +303,22 @@ def test_a_mel_is_mended_and_spoken(tab, voice, mel):
         after(tab, lambda: tab.click('#faults button'))
         assert snr(want, floats(tab, 'vocoderPage.state.result.copy'))>=50, name
 
+def test_it_is_heard_while_it_is_computed(tab, mel):
+    "The wave is the same, and it was played from the first piece on"
+    in_language(tab, 'en')
+    give(tab, 'mel.npy', npy(mel))
+    want = floats(tab, 'vocoderPage.state.result.copy')
+    tab.evaluate('''() => { window.started = 0
+        const start = AudioBufferSourceNode.prototype.start
+        AudioBufferSourceNode.prototype.start = function (...at) { started++; return start.apply(this, at) } }''')
+    give(tab, 'mel.npy', npy(mel))
+    assert tab.evaluate('started')==0
+    tab.click('#live')
+    give(tab, 'mel.npy', npy(mel))
+    tab.click('#live')
+    assert tab.evaluate('started')>=1 and tab.get_attribute('#live', 'aria-pressed')=='false'
+    assert np.array_equal(floats(tab, 'vocoderPage.state.result.copy'), want)
+
 def test_what_is_downloaded_is_the_copy(tab, mel, tmp_path):
     give(tab, 'моя <1>.npy', npy(mel))
     with tab.expect_download() as got: tab.click('#download')
@@ -391,6 +407,12 @@ def test_a_folder_works_with_the_network_cut(browser, server, mel):
     until(tab, 'window.crossOriginIsolated && window.vocoderPage && vocoderPage.state.kept')
     assert not any('wasm' in p or 'onnx' in p for p in Quiet.asked), Quiet.asked
     assert re.search(r'1\.9 MB of fp16 weights.*Runtime: [\d.]+ MB\. They are loaded once', tab.inner_text('#size'))
+    model = Path(server.RequestHandlerClass.keywords['directory'])/'model.onnx'
+    whole = model.read_bytes()
+    model.write_bytes(whole[:-1]+b'?') # as if it had been exported anew, or damaged on the way
+    said = after(tab, lambda: tab.click('#load'))['error']
+    assert 'model is not the file that this page was made with' in said
+    model.write_bytes(whole)
     after(tab, lambda: tab.click('#load'))
     until(tab, 'document.querySelector("#size").textContent.includes("works without a network")')
     threads = tab.evaluate('vocoderPage.state.info.threads')

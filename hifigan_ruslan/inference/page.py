@@ -34,7 +34,7 @@ def _runtime_pieces(gpu):
 
 def _runtime_piece(path):
     data = path.read_bytes()
-    return (f'{path.name}.gz', _packed(data)) if path.suffix=='.wasm' else (path.name, data)
+    return (f'{path.name}.packed', _packed(data)) if path.suffix=='.wasm' else (path.name, data)
 
 def _model_bytes(cfg, weights, half):
     "The ONNX file"
@@ -99,7 +99,8 @@ def _policy(scripts, more):
     "What the browser lets the page do: nothing from outside"
     allowed = {'default-src': "'none'", 'script-src': f"{scripts} blob: 'wasm-unsafe-eval'",
                'worker-src': f'{more} blob:', 'connect-src': f'{more} blob:', 'media-src': 'blob:',
-               'img-src': 'data: blob:', 'style-src': f"{more} 'unsafe-inline'", 'base-uri': "'none'", 'form-action': "'none'"}
+               'img-src': 'data: blob:', 'style-src': f"{more} 'unsafe-inline'",
+               'base-uri': "'none'", 'form-action': "'none'"}
     return '; '.join(f'{k} {v.strip()}' for k,v in allowed.items())
 
 def _html(name, **parts):

@@ -23,6 +23,21 @@ async function fetched(url, what, onLoad) {
   } catch (error) { throw new Said('load_failed', {what, why: error.message}) }
 }
 
+/** The beginning of the SHA-256 of bytes, as the address of a piece has it; '' where the browser does not compute it. */
+async function digest(bytes) {
+  if (!globalThis.crypto?.subtle) return ''
+  const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes))
+  return [...hash.subarray(0, 6)].map(b => b.toString(16).padStart(2, '0')).join('')
+}
+
+/** A piece of another making would be another voice, or none: it is refused, and not kept. */
+async function checked(bytes, what, {url, size}) {
+  const version = new URL(url, location.href).searchParams.get('v'), found = await digest(bytes)
+  if (bytes.length === size && (!found || found === version)) return bytes
+  for (const name of await globalThis.caches?.keys() ?? []) await (await caches.open(name)).delete(url)
+  throw new Said('other_version', {what, n: bytes.length, all: size})
+}
+
 /** The pieces of the page by their names, wherever they are. */
 export class Pieces {
   /** @param {{pieces: Object<string, {id?: string, url?: string, size: number}>}} settings */
@@ -36,8 +51,8 @@ export class Pieces {
 
   /** @param {string} name @param {(n: number) => void} [onLoad] @returns {Promise<Uint8Array>} */
   async bytes(name, onLoad = () => {}) {
-    const {id, url} = this.places[name]
-    return id ? inside(id) : fetched(url, name, onLoad)
+    const place = this.places[name]
+    return place.id ? inside(place.id) : checked(await fetched(place.url, name, onLoad), name, place)
   }
 
   async text(name) { return new TextDecoder().decode(await this.bytes(name)) }
