@@ -112,9 +112,9 @@ def _check_any(inputs):
 @command
 def export_cli(
     checkpoint:str, # A checkpoint, a run folder, an exported folder or .onnx, or an official generator file
-    out:str, # Folder of a safetensors export, file of the others
-    # safetensors, safetensors-fp16, onnx, onnx-fp16 or official;
-    # default: onnx where OUT ends in .onnx, else safetensors
+    out:str, # Folder of a safetensors export, or of a page for a web server; file of the others
+    # safetensors, safetensors-fp16, onnx, onnx-fp16, official, or page: the voice in a browser, one file or a folder;
+    # default: onnx where OUT ends in .onnx, page where it ends in .html, else safetensors
     format:str=None,
     config:str=None, # config.json of an official generator, where it does not lie beside it
     # For the model card, as Hugging Face names it; weights trained on RUSLAN: cc-by-nc-sa-4.0
@@ -126,10 +126,14 @@ def export_cli(
     blend:str=None,
     share:float=None # With --blend: of CHECKPOINT in that average; default: 0.3
 ):
-    "Write a trained generator for other programs: safetensors for the hub, ONNX, or the official format"
+    "Write a trained generator for other programs: safetensors for the hub, ONNX, the official format, or a page"
     if is_path(checkpoint): check_there(checkpoint, 'checkpoint file or folder')
     for path in filter(None, (card, config)): check_there(path)
     from hifigan_ruslan.inference.hub import export, export_format, push_folder
+    from hifigan_ruslan.inference.page import export_page, is_page
+    if is_page(out, format):
+        _check_page(license=license!='unknown', card=card, push=push, public=public, blend=blend, share=share)
+        return export_page(checkpoint, out, config)
     if public and not push: raise ValueError('--public says how to --push, which was not given')
     if push and not export_format(out, format).startswith('safetensors'):
         raise ValueError('--push uploads the folder of a safetensors export: '
@@ -138,6 +142,13 @@ def export_cli(
     card = text_of(card) if card else ''
     path = export(checkpoint, out, format, config, license, card, blend, .3 if share is None else share)
     if push: print(push_folder(path, push, private=not public))
+
+def _check_page(**options):
+    "ValueError for options of the other formats"
+    given = [f'--{k}' for k,v in options.items() if v not in (None, False)]
+    if given:
+        raise ValueError(f'{", ".join(given)} cannot go with a page: export a folder with it first '
+                         '(hifigan-export CHECKPOINT FOLDER ...), then make the page of that folder')
 
 # %% ../nbs/80_cli.ipynb #34a525ab
 @command
