@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['FORMAT', 'VERSION', 'old_names', 'new_names', 'model_shapes', 'check_plain', 'check_fit', 'check_finite',
            'load_generator', 'differing', 'differences', 'folded_weights', 'normed_weights', 'blend_weights',
-           'read_checkpoint', 'check_members', 'checkpoint_config', 'generator_in', 'file_notes', 'read_notes',
-           'of_file', 'read_whole']
+           'read_checkpoint', 'by_first_bytes', 'check_members', 'checkpoint_config', 'generator_in', 'file_notes',
+           'read_notes', 'of_file', 'read_whole']
 
 # %% ../../nbs/24_weights.ipynb #fd8d5d24
 import hashlib, json, pickle, re, zipfile
@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 from ..config import Config, PRESETS, config_dict, config_from_dict, config_from_json
 from ..base.nemo import is_nemo, read_nemo
+from ..base.files import check_file
 from ..generator import Generator, remove_weight_norm
 
 # %% ../../nbs/24_weights.ipynb #acbad793
@@ -245,22 +246,45 @@ def _foreign_kinds(path):
 # %% ../../nbs/24_weights.ipynb #2ffb8cb2
 def _check_file(path):
     "An error for what is missing, empty, or known by its first bytes as something else"
-    if not path.is_file(): raise FileNotFoundError(f'There is no checkpoint file {path}')
-    if not path.stat().st_size:
+    if not check_file(path, 'checkpoint file'):
         raise ValueError(f'{path} is empty (0 bytes): the copy or the save was interrupted; use another checkpoint')
-    with open(path, 'rb') as f: head = f.read(512)
-    if what := _by_first_bytes(head): raise ValueError(f'{path} is {what}')
+    if what := by_first_bytes(path): raise ValueError(f'{path} is {what}')
 
-def _by_first_bytes(head):
-    "What a file is that is no checkpoint; '' where it may be one"
-    if head[:2]==b'BZ' or head[:4]==b'\xfd7zX': return _ARCHIVE
-    return next((w for start,w in _NO_CHECKPOINT.items() if head[:64].lstrip().lower().startswith(start)), '')
+def by_first_bytes(path:str|Path, # A file of weights, by its name
+                   *usual:str # Kinds that it may be: 'torch', 'safetensors', 'ONNX'
+                  )->str:
+    "What a file is by its first bytes, if that is not what it should be; '' where it may be"
+    with open(path, 'rb') as f: head = f.read(512)
+    packed = head[:2]==b'BZ' or head[:4]==b'\xfd7zX' # a tar and a gzip may be a .nemo, which is taken
+    if packed or usual and (head[257:262]==b'ustar' or head[:2]==b'\x1f\x8b'): return _ARCHIVE
+    known = next((w for start,w in _NO_CHECKPOINT.items() if head[:64].lstrip().lower().startswith(start)), '')
+    kind = '' if known else _kind_of_weights(head)
+    return known or ('' if kind in (usual or ('torch',)) else _MISNAMED.get(kind, ''))
+
+def _kind_of_weights(head):
+    "Of weights, or 'text'; '' where the first bytes do not tell"
+    if head[:4]==b'PK\3\4' or head[:2]==b'\x80\2': return 'torch'
+    if head[8:9]==b'{' and int.from_bytes(head[:8], 'little')<10**8: return 'safetensors'
+    if head[4:8]==b'TFL3': return 'TFLite'
+    if head[:1]==b'\x08' and head[1:2]<b'\x20' and head[2:3] in (b'\x12', b'\x1a', b'\x3a'): return 'ONNX'
+    return 'text' if head and not _CONTROLS & {*head} else ''
+
+_CONTROLS = {*range(32)} - {*b'\t\n\r\f'} # Bytes that no text has
+_MISNAMED = dict(
+    torch="a file of torch.save: give it a name that ends in .pt",
+    safetensors='a safetensors file: give it a name that ends in .safetensors',
+    ONNX='an ONNX file or another one of protobuf: an ONNX file of ours has a name that ends in .onnx',
+    TFLite='a file of TensorFlow Lite; expected one of PyTorch', text='a text, and holds no weights')
 
 _SOUND = 'a sound file, expected a checkpoint; hifigan-generate takes sounds without --checkpoint'
+_PICTURE = 'a picture or a document, and holds no weights'
+_PICTURES, _PACKED = (b'\x89png', b'\xff\xd8\xff', b'gif8', b'%pdf'), (b'7z\xbc\xaf', b'rar!', b'(\xb5/\xfd')
 _PAGE = 'a web page, not a checkpoint, and was not opened: the download went wrong'
-_NO_CHECKPOINT = {b'riff': _SOUND, b'flac': _SOUND, b'oggs': _SOUND, b'<html': _PAGE, b'<!doctype': _PAGE,
+_NO_CHECKPOINT = {b'riff': _SOUND, b'flac': _SOUND, b'oggs': _SOUND, b'id3': _SOUND, b'<html': _PAGE, b'<!doctype': _PAGE,
     b'version https://git-lfs': 'a pointer of Git LFS, not the weights themselves: git lfs pull fetches them',
-    b'\x89hdf': 'an HDF5 file, as Keras writes; expected one of PyTorch'}
+    b'\x89hdf': 'an HDF5 file, as Keras writes; expected one of PyTorch',
+    b'gguf': 'a GGUF file, as llama.cpp reads; expected one of PyTorch', **dict.fromkeys(_PICTURES, _PICTURE),
+    **dict.fromkeys(_PACKED, 'a packed file (7z, RAR or Zstandard): unpack it, and give the file in it')}
 
 _ARCHIVE = ('a packed file, and no .nemo of NVIDIA NeMo: unpack it with tar xf, and give the file of weights in it, '
             'with its config.json')
@@ -518,8 +542,10 @@ def of_file(read:Callable, # Makes a Config of a text that may be anybody's
 def read_whole(path:Path # A file of weights
               )->bytes: # Its content
     "All bytes of a file that could be a generator"
-    if not path.is_file(): raise FileNotFoundError(f'There is no file {path}')
-    if not 0<(size := path.stat().st_size)<2**31:
+    if not 0<(size := check_file(path))<2**31:
         raise ValueError(f'{path} has {size:,} bytes, which is no generator: '
                          'the copy was interrupted, or it is something else')
+    if what := by_first_bytes(path, *_BY_SUFFIX.get(path.suffix.lower(), ())): raise ValueError(f'{path} is {what}')
     return path.read_bytes()
+
+_BY_SUFFIX = {'.safetensors': ['safetensors'], '.onnx': ['ONNX']}
