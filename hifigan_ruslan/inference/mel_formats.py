@@ -204,7 +204,7 @@ def _through_spectrum(mag, f, o):
     return _bank(o)@X
 
 def _emphasis(f):
-    "By what each bin was multiplied when each sample lost a share of the one before, (bins, 1); at 0 Hz by next to none"
+    "By what each bin was multiplied when each sample lost a share of the one before, (bins, 1)"
     w = torch.linspace(0, math.pi, f.n_fft//2+1, dtype=torch.float64)[:,None]
     return (1+f.preemphasis**2-2*f.preemphasis*w.cos()).clamp(min=1e-6).sqrt()
 
