@@ -77,7 +77,7 @@ def test_mels_are_uploaded_once_and_in_versions(stub, clone, mels, tmp_path):
     "In few files, private, with a marker; the same ones again move nothing, others are a new version"
     id, said = quiet(client.weights, mels=str(mels), root=clone)
     assert id==MELS and '12 mels in half precision, which changes them by 0.0039 at most' in said, (id, said)
-    for words in ('only the mels are uploaded', 'Upload successful: mels-aaa.npz', f'{MELS} is ready'): assert words in said
+    for words in ('only the mels are uploaded', 'Upload successful: mels-aaa.npz', 'is ready'): assert words in said
     body = stub.asked('CreateDataset')[-1]
     assert body['isPrivate'] and 'one for each recording' in body['description']
     assert sorted(stub.stored[MELS][0])==[MELS_MARKER, 'mels-aaa.npz']
@@ -274,9 +274,7 @@ def test_damaged_mels_are_not_trained_on(place):
     raw = bytearray(archive.read_bytes())
     raw[len(raw)//2] ^= 1
     archive.write_bytes(raw)
-    said, record = sat(place, 4)
-    assert 'mels-aaa.npz was changed or damaged' in said and record['outcome']=='failed', said
-    assert not list(place.glob('working/run/checkpoints/*.pt'))
+    refused(place, 'mels-aaa.npz was changed or damaged, its SHA-256 is not the one in', steps=4)
 
 def test_a_run_without_mels_goes_on_without(place):
     "Those that are attached are named, and not used; asked for, they are refused"

@@ -406,8 +406,10 @@ def _mels_to_attach(self:Session, run, reason):
 
 @patch
 def _check_names(self:Session, ids):
-    "ValueError where the mels are of none of the recordings"
-    if self.mels and (why := why_no_mels(self.mels, ids)): raise ValueError(f'The session was not begun: {why}')
+    "ValueError where the mels are of none of the recordings, or damaged"
+    if not self.mels: return
+    if why := why_no_mels(self.mels, ids): raise ValueError(f'The session was not begun: {why}')
+    self.mels.prove()
 
 @patch
 def _paired(self:Session, data)->PairedMels|None:
@@ -415,7 +417,6 @@ def _paired(self:Session, data)->PairedMels|None:
     if not self.mels: return None
     from hifigan_ruslan.inference.pairing import pair_mels
     if self.short: print('a try: of the mels, those of its clips are taken')
-    self.mels.prove()
     return pair_mels(data, self.mels.folder, self._mel_from, self.cfg)
 
 @patch
