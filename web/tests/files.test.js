@@ -22,7 +22,8 @@ test('every float type, both ends first, both orders', () => {
   const values = [1.5, -2, .25, 3, -11.5, 6]
   const want = { data: Float32Array.from(values), shape: [2, 3] }
   const half = Uint16Array.of(0x3e00, 0xc000, 0x3400, 0x4200, 0xc9c0, 0x4600)
-  for (const [descr, bytes] of [['<f4', bytesOf(Float32Array.from(values))], ['<f8', bytesOf(Float64Array.from(values))],
+  for (const [descr, bytes] of [['<f4', bytesOf(Float32Array.from(values))],
+    ['<f8', bytesOf(Float64Array.from(values))],
     ['>f4', swapped(Float32Array.from(values))], ['>f8', swapped(Float64Array.from(values))],
     ['<f2', bytesOf(half)], ['>f2', swapped(half)]]) {
     for (const version of [1, 2]) {
