@@ -30,11 +30,11 @@ def segments(data, cfg):
 def rate(batches, seconds):
     "Segments a second of an endless iterator of batches; the first second, which fills the page cache, does not count"
     begin, n = time.perf_counter(), 0
-    for wavs in batches:
+    for batch in batches:
         now = time.perf_counter()
         if now-begin>1 and n<0: n, start = 0, now
         elif now-begin<=1: n = -1
-        else: n += len(wavs)
+        else: n += len(batch.wav)
         if n>0 and now-start>seconds: return n/(now-start)
 
 def main():
@@ -48,7 +48,7 @@ def main():
     def training():
         while True:
             place.epoch += 1
-            for wavs in epoch_batches(place, ds): yield from wavs
+            for batches in epoch_batches(place, ds): yield from batches
     for name,batches in (('segments alone', segments(data, cfg)), ('as training gets them', training())):
         r = rate(batches, a.seconds)
         print(f'{name}: {r:,.0f} segments of {cfg.segment_size} samples a second, '

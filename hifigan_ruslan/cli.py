@@ -11,6 +11,7 @@ import difflib, sys
 from pathlib import Path
 from typing import Annotated
 from fastcore.script import store_true
+from .base.files import text_of
 from .base.commands import answered, check_there, command, is_path, parsed
 
 # %% ../nbs/80_cli.ipynb #ccbc8fea
@@ -22,19 +23,56 @@ def prepare_cli(
     sample_rate:int=22050, # Rate to resample to, Hz
     gain:float=1., # One factor for all of the corpus; there is no normalisation per file
     valid:float=.01, # Share of the utterances for validation
-    # Share of the utterances for the final test; at least 20, where these are no more than a tenth of all
+    # Share of the utterances for the final test; at least 20, where these are no more than a tenth of all;
+    # 1 (and --valid 0): all of it, for recordings that are only measured with
     test:float=.01,
     seed:int=1234, # Of the split
     min_seconds:float=.5, # Shorter files are skipped, and named
     min_rate:int=16000, # Files of a lower rate are skipped, and named, Hz
     max_bad:float=.05, # Stop if more than this share of the files cannot be used
-    workers:int=None # Processes; default: one per core
+    workers:int=None, # Processes; default: one per core
+    # Folder (or one file) with the mels that a TTS has made of the recordings, teacher-forced, as .npy, .npz or .pt:
+    # they are put beside the audio, to be trained on; also into an OUT that is finished already
+    mels:str=None,
+    # Format of the mels: tacotron2, fastpitch, coqui, espnet and others, with changes if need be
+    # (hifigan:mean=-5.81,std=2.45); default: as the vocoder's own
+    mel_from:str=None,
+    mel_shift:int=None, # Frames by which the mels lie late, 0 = as they are; default: as it is found by comparison
+    mel_config:str=None # config.json of the vocoder that shall take the mels; default: the preset of the sample rate
 ):
     "Find a corpus of speech, resample it once, split it, and write it as one memory-mapped file"
     check_there(corpus, 'folder')
+    pairing = _asked_mels(mels, sample_rate, mel_from, mel_shift, mel_config)
     from hifigan_ruslan.dataset.prepare import prepare
-    prepare(corpus, out, sample_rate=sample_rate, gain=gain, valid=valid, test=test, seed=seed,
-            min_seconds=min_seconds, min_rate=min_rate, max_bad=max_bad, workers=workers)
+    data = prepare(corpus, out, sample_rate=sample_rate, gain=gain, valid=valid, test=test, seed=seed,
+                   min_seconds=min_seconds, min_rate=min_rate, max_bad=max_bad, workers=workers)
+    if pairing: pairing(data, max_bad)
+
+# %% ../nbs/80_cli.ipynb #p8000002
+def _asked_mels(mels, sample_rate, mel_from, mel_shift, mel_config):
+    "What is done with the mels when the corpus is there, or None; what cannot be is said before the corpus is read"
+    if mels is None:
+        other = dict(mel_from=mel_from, mel_shift=mel_shift, mel_config=mel_config)
+        if given := [f'--{k}' for k,v in other.items() if v is not None]:
+            raise ValueError(f'{given[0]} says how to read --mels, which was not given')
+        return None
+    check_there(mels, 'file or folder')
+    from hifigan_ruslan.inference.pairing import find_mels, mel_format, pair_mels
+    cfg = _mel_cfg(sample_rate, mel_config)
+    find_mels(mels)
+    mel_format(mel_from)
+    return lambda data, max_bad: pair_mels(data, mels, mel_from, cfg, max_bad, mel_shift)
+
+def _mel_cfg(sample_rate, path):
+    "The configuration that says which mel is meant"
+    from hifigan_ruslan.config import PRESETS, load_config
+    cfg = load_config(path) if path else next((c for c in PRESETS.values() if c.sample_rate==sample_rate), None)
+    if cfg is None:
+        raise ValueError(f'No preset takes mels at {sample_rate} Hz: give --mel_config with the config.json of the '
+                         'vocoder that shall take them')
+    if cfg.sample_rate==sample_rate: return cfg
+    raise ValueError(f'{path} is of mels at {cfg.sample_rate} Hz, and the corpus is prepared at {sample_rate} Hz: '
+                     f'give --sample_rate {cfg.sample_rate}')
 
 # %% ../nbs/80_cli.ipynb #7675dde7
 @command
@@ -57,6 +95,7 @@ def generate_cli(
     "Vocode: a sound file goes through mel and back, a mel becomes sound"
     if '-' not in inputs: _check_any(inputs)
     if is_path(checkpoint): check_there(checkpoint, 'checkpoint file or folder')
+    if config: check_there(config)
     from hifigan_ruslan.vocoder import generate, generate_stream
     kw = dict(config=config, chunk=chunk, device=device, engine=engine, precision=precision,
               mel_rate=mel_rate, mel_hop=mel_hop)
@@ -89,7 +128,7 @@ def export_cli(
 ):
     "Write a trained generator for other programs: safetensors for the hub, ONNX, the official format, or a page"
     if is_path(checkpoint): check_there(checkpoint, 'checkpoint file or folder')
-    if card: check_there(card)
+    for path in filter(None, (card, config)): check_there(path)
     from hifigan_ruslan.inference.hub import export, export_format, push_folder
     from hifigan_ruslan.inference.page import export_page, is_page
     if is_page(out, format):
@@ -100,7 +139,7 @@ def export_cli(
         raise ValueError('--push uploads the folder of a safetensors export: '
                          'leave --format out and give OUT a name without .onnx')
     if share is not None and not blend: raise ValueError('--share says how to --blend, which was not given')
-    card = Path(card).read_text(encoding='utf-8') if card else ''
+    card = text_of(card) if card else ''
     path = export(checkpoint, out, format, config, license, card, blend, .3 if share is None else share)
     if push: print(push_folder(path, push, private=not public))
 
@@ -123,6 +162,8 @@ def eval_cli(
     out:str='evaluation',
     weights:str='both', # Of runs that keep a moving average: both, ema or raw
     config:str=None, # config.json of an official generator, where it does not lie beside it
+    # Generators read the mels of a TTS that hifigan-prepare --mels has put into that folder, not the recordings' own
+    from_tts:bool=False,
     rate:int=None, # Compare at this sample rate, Hz; default: the first checkpoint's, else 22,050
     clips:int=None, # Use so many of the recordings, spread evenly; default: all
     players:int=8, # Clips to hear in the report
@@ -138,9 +179,11 @@ def eval_cli(
     check_there(data, 'file or folder')
     for path in (o.split('=')[-1] for o in systems):
         if is_path(path): check_there(path, 'file or folder')
+    if config: check_there(config)
     from hifigan_ruslan.listening.report import run_eval
-    run_eval(systems, data, out, weights=weights, rate=rate, clips=clips, players=players, workers=workers,
-             title=title, licence=licence, lang=lang, config=config, device=device, engine=engine, precision=precision)
+    run_eval(systems, data, out, weights=weights, from_tts=from_tts, rate=rate, clips=clips, players=players,
+             workers=workers, title=title, licence=licence, lang=lang, config=config, device=device, engine=engine,
+             precision=precision)
 
 # %% ../nbs/80_cli.ipynb #bf2eb8dd
 @command
@@ -183,16 +226,18 @@ def kaggle_pull(root:str='.', # The root of a clone of the repository
     return answer
 
 def kaggle_weights(
-    # universal or another voice, a run, a folder of hifigan-export, or a checkpoint file
-    voice:Annotated[str, dict(nargs='?')]='universal',
-    name:str=None, # Of the weights, in place of that of the voice or the folder
+    # A voice, a run, a folder of hifigan-export, or a checkpoint file; default: universal, or with --mels none
+    voice:Annotated[str, dict(nargs='?')]=None,
+    name:str=None, # Of the weights, or of the mels, in place of that of the voice or the folder
     # The root of a clone of the repository: its kernel-metadata.json knows you where the login does not
     root:str='.',
-    minutes:float=15. # How long to wait for Kaggle to take the files in
-)->str: # OWNER/NAME of the dataset
-    "Make a private Kaggle dataset of trained weights, or bring it up to date; sessions start from them"
+    minutes:float=15., # How long to wait for Kaggle to take the files in
+    mels:str=None, # A folder with a TTS's mel for each recording, to train on: a dataset of its own
+    mel_from:str=None # The format of the mels, such as espnet; default: that of HiFi-GAN
+)->str: # OWNER/NAME of the dataset, or of both
+    "Make a private Kaggle dataset of trained weights, or of a TTS's mels, or bring it up to date; sessions use them"
     from hifigan_ruslan.kaggle.client import weights
-    return weights(voice, name, root, minutes)
+    return weights(voice, name, root, minutes, mels, mel_from)
 
 def kaggle_budget(
     steps_per_s:float, # Speed, as a session prints it
@@ -245,7 +290,7 @@ def _no_such_action(action, actions):
 # %% ../nbs/80_cli.ipynb #589cef8a
 def _check_given(given):
     "ValueError for what was left as the pages have it"
-    for name in ('init', 'corpus', 'sources'):
+    for name in ('init', 'corpus', 'mels', 'sources'):
         if 'YOUR_NAME' in (given.get(name) or ''):
             raise ValueError(f'--{name} still has YOUR_NAME in it: put your user name there')
 

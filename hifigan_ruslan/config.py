@@ -82,6 +82,7 @@ class Config:
     ema_decay:float=.999 # Of the generator's moving average, which is what one deploys; 0 = no average
     grad_clip:float|None=None # Largest norm of the gradients of G, and of D; None = no clipping, as official
     random_gain_db:float=0. # Each segment is scaled by a random gain within +- this, dB: wave and mel together
+    true_mels:float=0. # Where the data holds a TTS's mels: share of segments with the recording's own mel as input
     # bookkeeping
     save_every_epochs:int=5 # A checkpoint is kept each so many epochs, besides last and best
     keep_epochs:int|None=None # How many of these are kept, the newest; None = all
@@ -132,6 +133,7 @@ def _check_training(c):
     _must(c, ('mel_warmup','adv_ramp'), lambda v: _whole(v, 0), 'be a whole number of steps')
     _must(c, ['seed'], lambda v: _whole(v, 0) and v<2**63, 'be a whole number from 0 to 2**63-1')
     _must(c, ['ema_decay'], lambda v: _number(v) and 0<=v<1, 'lie in [0, 1)')
+    _must(c, ['true_mels'], lambda v: _number(v) and 0<=v<=1, 'be a share from 0 to 1, such as .3')
     _must(c, ['mel_loss'], lambda v: v in ('mel','multiscale'), "be 'mel' or 'multiscale'")
     _must(c, ['betas'], _two_betas, 'be two numbers in [0, 1)')
     _must(c, ['grad_clip'], lambda v: v is None or _number(v) and v>0, 'be above 0, or None for no clipping')
@@ -274,7 +276,8 @@ def preset(name:str # One of V1, V2, V3, SEED, V1_44K, TINY; upper or lower case
 
 # %% ../nbs/01_config.ipynb #c0f16a01
 # Measured in nbs/57_fine_tune.ipynb
-_TRANSFER = dict(lr_g=1e-4, lr_d=2e-4, lr_decay=.999, cosine_steps=None, mel_warmup=0, adv_ramp=500)
+_TRANSFER = dict(lr_g=1e-4, lr_d=2e-4, lr_decay=.999, cosine_steps=None, mel_warmup=0, adv_ramp=500,
+                 true_mels=0.)
 
 def fine_tuning(cfg:Config # The model that is trained on, such as V1
                )->Config: # The same model and batch, other learning rates
@@ -288,7 +291,7 @@ def fine_tuning_steps(hours:float # Of speech to train on, h
 
 # %% ../nbs/01_config.ipynb #0c897306
 _DISC = {'mpd+msd': ('mpd','msd'), 'mpd+mrd': ('mpd','mrd')} # What `disc` was in version 0.1, as `discriminators`
-_SINCE = ('discriminators', 'lambda_gen') # Fields that version 0.1 does not know
+_SINCE = ('discriminators', 'lambda_gen', 'true_mels') # Fields that version 0.1 does not know
 _FIRST = ('lambda_gen', 'lambda_fm', 'lambda_mel') # Weights of the losses that were there from the beginning
 
 def _later_losses(): return [f.name for f in fields(Config) if f.name.startswith('lambda_') and f.name not in _FIRST]
@@ -418,6 +421,7 @@ def load_config(path:str|Path # A config.json of ours or of the official reposit
         raise FileNotFoundError(f'No configuration at {path}: give the config.json that belongs to the checkpoint')
     if (size := path.stat().st_size)>2**20: raise ValueError(f'{path} has {size:,} bytes, which is no configuration')
     try: return config_from_json(path.read_text(encoding='utf-8-sig'))
+    except UnicodeDecodeError as e: raise ValueError(f'{path} is no text in UTF-8 ({e}): save it as UTF-8') from e
     except ValueError as e: raise ValueError(f'{path}: {e}') from e
 
 # %% ../nbs/01_config.ipynb #c5c530d9

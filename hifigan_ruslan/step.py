@@ -15,6 +15,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from .config import Config
 from .base.hardware import DTYPES, Ranks
+from .data import Batch
 from .mel import LogMel, at_least_fp32
 from .generator import Generator, weights_once
 from .discriminators import Discriminators, disc_names
@@ -93,16 +94,17 @@ def _adam(network, lr, cfg):
     return torch.optim.AdamW(network.parameters(), lr, betas=cfg.betas, weight_decay=cfg.weight_decay, fused=True)
 
 # %% ../nbs/30_step.ipynb #a7f391cd
-def train_step(wavs:list, # `grad_accum` batches of real waves, each (B, 1, segment_size), on the state's device
+def train_step(batches:list, # `grad_accum` of them, on the state's device: `Batch`, or real waves (B, 1, T) alone
                s:TrainState, # Changed in place
                stop:Callable=lambda: False # Asked until D is updated: should the step be given up?
               )->dict: # Losses, gradient norms, mean scores per sub-discriminator: 0-dim tensors; {} if it was given up
     "One optimiser step of the discriminators, then one of the generator"
     logs, finite = _Sums(), True
-    if s.precision=='fp64': wavs = [w.double() for w in wavs]
+    batches = [_as_batch(b, s) for b in batches]
+    wavs = [b.wav for b in batches]
     set_lr(s)
     alone, held = s.step<s.cfg.mel_warmup, s.step<s.hold_g  # no discriminators yet; or only they learn
-    with weights_once(s.generator), torch.set_grad_enabled(not held): fakes = [_generate(wav, s) for wav in wavs]
+    with weights_once(s.generator), torch.set_grad_enabled(not held): fakes = [_generate(b, s) for b in batches]
     if stop(): return {}
 
     if not alone: # the discriminators' turn
@@ -128,11 +130,24 @@ def train_step(wavs:list, # `grad_accum` batches of real waves, each (B, 1, segm
     s.skipped, s.skips_in_a_row = s.skipped + (not finite), 0 if finite else s.skips_in_a_row+1
     return dict(logs)
 
-# %% ../nbs/30_step.ipynb #951893c1
-def _generate(wav, s):
-    "Generated waves (B, 1, T) in fp32"
-    with s.autocast(): return at_least_fp32(s.generator(s.logmel(wav)))
+# %% ../nbs/30_step.ipynb #4936cc3d
+def _as_batch(x, s):
+    "A `Batch`, in double precision where all is"
+    b = x if isinstance(x, Batch) else Batch(x)
+    return b.each(lambda t: t.double() if t.is_floating_point() else t) if s.precision=='fp64' else b
 
+def _generate(b, s):
+    "Generated waves (B, 1, T) in fp32"
+    with s.autocast(): return at_least_fp32(s.generator(_input(b, s)))
+
+def _input(b, s):
+    "The mel that the generator gets: a TTS's where there is one, but the recording's own where that is asked for"
+    if b.mel is None: return s.logmel(b.wav)
+    frames = b.wav.shape[-1]//s.cfg.hop_length
+    assert b.mel.shape==(len(b.wav), s.cfg.n_mels, frames), (b.mel.shape, b.wav.shape)
+    return b.mel if b.true is None else torch.where(b.true[:,None,None], s.logmel(b.wav), b.mel)
+
+# %% ../nbs/30_step.ipynb #951893c1
 def _disc_backward(real, fake, s, logs, n, last):
     "Loss and gradients of the discriminators for one of `n` batches"
     real_scores, fake_scores = s.discriminate(real)[0], s.discriminate(fake)[0]

@@ -44,9 +44,9 @@ HEAVY = 'torch librosa scipy.signal matplotlib.pyplot ipywidgets sklearn.metrics
 FIRST = 'index', 'index_ru', 'story', 'story_ru' # They stand above the wings in the menu
 WINGS = 'Base Data Model Training Inference Evaluation Listening Kaggle Commands'.split() # of the tens 0 to 8
 # docs/pages/, in the order of the menu
-GUIDES = 'browser kaggle reading_the_log fine_tune tts deploy faq reference contributing changelog'.split()
+GUIDES = 'browser kaggle reading_the_log fine_tune tts adapters deploy faq reference contributing changelog'.split()
 # Of these, NAME_ru.md is in Russian
-TRANSLATED = 'browser kaggle reading_the_log fine_tune tts deploy faq reference'.split()
+TRANSLATED = 'browser kaggle reading_the_log fine_tune tts adapters deploy faq reference'.split()
 DEFINITION = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 def directives(cell):

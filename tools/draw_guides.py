@@ -31,7 +31,7 @@ def from_notebook(notebook, name):
 
 def twice_the_same(wavs, s):
     "A step whose discriminators get the recording twice, as from a loader that returns one batch twice"
-    def generate(wav, s): return wav.clone().requires_grad_()
+    def generate(batch, s): return batch.wav.clone().requires_grad_()
     def update(s, opt, *args): return opt is not s.opt_d or real(s, opt, *args)
     real = steps._update
     with patch.object(steps, '_generate', generate), patch.object(steps, '_update', update): return train_step(wavs, s)

@@ -60,8 +60,8 @@ def trial(name, data, parts, write):
     s.hold_g, ds = warmup, SegmentDataset(data, cfg.segment_size, cfg.seed)
     begin, end = time.monotonic(), warmup+LOOKS[-1]
     while s.step<end:
-        for wavs in epoch_batches(s, ds):
-            train_step(wavs, s)
+        for batches in epoch_batches(s, ds):
+            train_step(batches, s)
             advance(s, len(ds))
             if s.step-warmup not in LOOKS: continue
             for kind,g in (('ema', s.ema), ('raw', s.generator)):

@@ -10,7 +10,7 @@ import importlib.util, json, math, re, time
 from pathlib import Path
 import numpy as np, torch
 from ..base.audio import write_as
-from ..base.files import claim, json_value, new_file
+from ..base.files import claim, json_dict, new_file
 from ..data import SpeechData
 from ..mel import LogMel
 from ..model.weights import load_generator, read_checkpoint
@@ -130,9 +130,10 @@ def main(data:str, run:str, start:str='', name:str='', health:str='', # As in `c
 # %% ../../nbs/55_compare.ipynb #1cea3f2b
 def _kept(place):
     "What an earlier comparison has written; {} where there is none, or none that can be read"
-    try: found = json_value((place/'scores.json').read_bytes(), 'it')
-    except (OSError, ValueError): return {}
-    return found if isinstance(found, dict) else {}
+    found = json_dict(place/'scores.json')
+    rows = found.get('rows')
+    good = isinstance(rows, list) and all(isinstance(r, dict) and {'id', 'start'}<=r.keys() for r in rows)
+    return found if good else {}
 
 def _compared(id, wav, now, before, start, ours):
     "Numbers of one clip, whose sounds are kept; `start` = what is known of the start, or None"

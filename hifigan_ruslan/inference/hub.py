@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save as save_tensors
 from ..config import Config, config_dict, official_dict
-from ..base.files import claim, new_file
+from ..base.files import claim, file_bytes, new_file, text_of
 from ..model.weights import (
     blend_weights, checkpoint_config, file_notes, folded_weights, normed_weights, read_checkpoint)
 from ..model.voices import is_voice, voice_card
@@ -197,7 +197,7 @@ def _check_upload(folder, private):
 
 def _check_licensed(card):
     "ValueError for a model card that nobody else may go by"
-    if re.search('^license: unknown$', card.read_text(encoding='utf-8'), re.M):
+    if re.search('^license: unknown$', text_of(card), re.M):
         raise ValueError(f'{card} says that the licence is unknown: for a public repository, say which '
                          '(license=... of export_folder)')
 
@@ -234,7 +234,7 @@ def _says_another(config):
 
 def _json(path):
     "What a JSON file holds, None where it holds nothing that can be read"
-    try: return json.loads(path.read_bytes())
+    try: return json.loads(file_bytes(path))
     except (ValueError, RecursionError): return None
 
 # %% ../../nbs/43_hub.ipynb #efae25b3
@@ -288,7 +288,7 @@ def card_text(checkpoint:str|Path|dict, # As in `open_checkpoint`
 
 def _card_beside(source):
     beside = source.with_name('README.md')
-    return beside.read_text(encoding='utf-8') if source.suffix.lower()=='.safetensors' and beside.is_file() else ''
+    return text_of(beside) if source.suffix.lower()=='.safetensors' and beside.is_file() else ''
 
 def _about(checkpoint, source, blend, share):
     "What the files themselves tell of the weights, in sentences"

@@ -10,7 +10,7 @@ __all__ = ['EXPECTED', 'EXPECTED_SOURCE', 'WARM', 'WARM_SOURCE', 'budget_table',
 import base64, html, io, json, math, re
 from pathlib import Path
 import numpy as np, soundfile as sf
-from ..base.files import Ours, json_value, new_file
+from ..base.files import Ours, json_dict, new_file
 from ..base.speech import own_words
 from urllib.parse import unquote
 from ..step import disc_health
@@ -167,12 +167,6 @@ def _no_fall(x, y):
     return ' It does not fall measurably: more steps of this kind may bring nothing that one hears.'
 
 # %% ../../nbs/71_progress.ipynb #81bf9739
-def _kept(path):
-    "What a JSON file holds; {} where there is none, or none that can be read"
-    try: found = json_value(path.read_bytes(), 'it')
-    except (OSError, ValueError): return {}
-    return found if isinstance(found, dict) else {}
-
 def keep_facts(facts:dict, # What `json` can write
                path:Path, # Of the file
                marker:Ours # Of its folder, from `claim`
@@ -184,12 +178,12 @@ def keep_facts(facts:dict, # What `json` can write
 def start_of(run:Path # Folder of a run
             )->dict: # name, sha256 and origin; {} for a run from scratch
     "The weights that the run was begun from"
-    return _kept(run/'start.json')
+    return json_dict(run/'start.json')
 
 def comparison_of(run:Path # Folder of a run
                  )->dict: # As `compare` in compare gives it; {} where nothing was compared
     "Start and now, measured"
-    found = _kept(run/'compare'/'scores.json')
+    found = json_dict(run/'compare'/'scores.json')
     return found if found.get('rows') else {}
 
 # %% ../../nbs/71_progress.ipynb #46d57de6
@@ -208,7 +202,8 @@ def _labels(run, step):
 
 def samples_of(run:Path # Folder of a run
               )->list: # [(clip, [(label, sound)])], paths
-    "The recording of each sample and what was generated at up to four moments of the training, the last among them"
+    """The recording of each sample and what was generated at up to four moments of the training, the last among them;
+    at the end, where there is a TTS, what is generated from its mel now"""
     folders = sorted(p for p in (run/'samples').glob('*') if p.is_dir())
     return [(d.name, [('recording', d/'real.wav'), *_generated(d)]) for d in folders]
 
@@ -216,7 +211,8 @@ def _generated(folder):
     "Up to four of the sounds that validations have left, at even distances"
     wavs = sorted(folder.glob('step_*.wav'))
     some = np.unique(np.linspace(0, len(wavs)-1, min(4, len(wavs))).round().astype(int))
-    return [(f'generated at step {int(wavs[i].stem[5:]):,}', wavs[i]) for i in some]
+    tts = [(f"from the TTS's mel at step {int(p.stem[4:]):,}", p) for p in sorted(folder.glob('tts_*.wav'))[-1:]]
+    return [(f'generated at step {int(wavs[i].stem[5:]):,}', wavs[i]) for i in some] + tts
 
 # %% ../../nbs/71_progress.ipynb #20faf543
 _SCORES = dict(mel_l1='mel L1 (lower is better)', pesq='PESQ (higher is better)')
