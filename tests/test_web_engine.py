@@ -434,6 +434,11 @@ def test_what_cannot_be_is_said(site, page):
       await s.push({ data: new Float32Array(80).fill(-5), bands: 80, frames: 1 })
       await s.end()
       await s.push({ data: new Float32Array(80).fill(-5), bands: 80, frames: 1 }) }""")
+    thrower = "{ onPiece: () => { throw new Error('thrown by the page') } }"
+    mel = '{ data: new Float32Array(80 * 300).fill(-5), bands: 80, frames: 300 }'
+    assert fails(page, f'() => engine.vocode({mel}, {thrower})')=='thrown by the page'
+    assert fails(page, f'() => engine.stream({thrower}).push({mel})')=='thrown by the page'
+    assert fails(page, f'() => engine.vocode({mel})')=='nothing' # and it goes on
     assert 'The engine was stopped' in fails(page, '() => { engine.stop(); return engine.mel(new Float32Array(9999)) }')
 
 def test_what_is_not_there_is_said(site, browser):

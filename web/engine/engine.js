@@ -116,16 +116,24 @@ class Line {
   hear({ id, piece, first, result, error }) {
     const who = this.waiting.get(id)
     if (!who) return
-    if (piece) return this.handOn(who, piece, first)
+    if (piece) return this.handOn(id, who, piece, first)
     if (!who.keep || error) this.waiting.delete(id)
     if (error) who.fail(Object.assign(new Error(error.message), { name: error.name }))
     else who.ok(result)
   }
 
-  /** A piece to the one who waits; if that throws, the job fails with what it threw. */
-  handOn(who, piece, first) {
-    try { who.onPiece?.(piece, first) } catch (e) { who.fail(e) }
+  /** A piece to the one who waits; if that throws, the job ends, and fails with what it threw. */
+  handOn(id, who, piece, first) {
+    if (who.thrown) return
+    try { who.onPiece?.(piece, first) } catch (e) {
+      who.thrown = e
+      who.fail(e)
+      this.abort(id)
+    }
   }
+
+  /** What the one who waits for pieces threw, if anything. */
+  thrownBy(id) { return this.waiting.get(id)?.thrown }
 
   abort(id) { if (!this.dead) this.worker.postMessage({ job: 'abort', of: id }) }
 
@@ -214,7 +222,15 @@ export class Engine {
    */
   stream({ onPiece, signal } = {}) {
     const { line, config } = this, { id, answer } = line.ask('open', {}, { onPiece })
-    const part = (job, message) => stoppable(line, { id, answer: line.ask(job, { of: id, ...message }).answer }, signal)
+    const part = async (job, message) => {
+      let made
+      try {
+        made = await stoppable(line, { id, answer: line.ask(job, { of: id, ...message }).answer }, signal)
+      } catch (e) { throw line.thrownBy(id) ?? e }
+      if (line.thrownBy(id)) throw line.thrownBy(id)
+      return made
+    }
+    answer.catch(() => 0) // the first push says it
     let last = answer
     const after = (f) => (last = last.then(f)) // one after the other
     return {
