@@ -186,7 +186,8 @@ def _beside(path):
 def is_path(name:str # A voice, a checkpoint or a system, as a user typed it
            )->bool: # Else it may be the name of something
     "Is this meant as a file or a folder?"
-    return '/' in name or os.sep in name or os.path.splitext(name)[1] in ('.pt', '.onnx', '.wav', '.safetensors', '.nemo')
+    ending = os.path.splitext(name)[1]
+    return '/' in name or os.sep in name or ending in ('.pt', '.onnx', '.wav', '.safetensors', '.nemo')
 
 # %% ../../nbs/05_commands.ipynb #0f488a97
 def command(f:Callable # Named `NAME_cli`: its command is hifigan-NAME

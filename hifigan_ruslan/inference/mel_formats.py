@@ -204,7 +204,7 @@ def _through_spectrum(mag, f, o):
     return _bank(o)@X
 
 def _emphasis(f):
-    "By what each bin was multiplied when each sample lost a share of the one before, (bins, 1); at 0 Hz by next to none"
+    "By what each bin was multiplied when each sample lost a share of the one before, (bins, 1)"
     w = torch.linspace(0, math.pi, f.n_fft//2+1, dtype=torch.float64)[:,None]
     return (1+f.preemphasis**2-2*f.preemphasis*w.cos()).clamp(min=1e-6).sqrt()
 
@@ -881,8 +881,9 @@ def _in_dict(d, n_mels):
     if key: return _in_batch(d[key], _names_in(d), d.get(_first_key(d, _LENGTH_KEYS)), n_mels)
     found = {k: v if _is_array(v) else _one_inside(v, n_mels) for k,v in d.items() if isinstance(v, (dict, *_ARRAYS))}
     if found and all(isinstance(k, str) for k in found) and not any(v is None for v in found.values()): return found
-    raise ValueError(f'it holds a dict of {", ".join(str(k)[:30] for k in list(d)[:8]) or "nothing"}, and none of these '
-                     "is called mel: save dict(mel=...), or one dict of the recordings' names and their mels")
+    there = ', '.join(str(k)[:30] for k in list(d)[:8]) or 'nothing'
+    raise ValueError(f'it holds a dict of {there}, and none of these is called mel: '
+                     "save dict(mel=...), or one dict of the recordings' names and their mels")
 
 _ARRAYS = np.ndarray, Tensor
 

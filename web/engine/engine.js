@@ -159,17 +159,18 @@ export class Engine {
    *   {text}, the wasm as URL or bytes; optionally webgpu: {ort, wasm}
    * @param {'auto'|'webgpu'|'wasm'} [o.prefer]
    * @param {number} [o.threads] most; default as many as the machine has, where the page may
-   * @param {number} [o.tile] frames that are computed at once
+   * @param {number} [o.tile] most frames that are computed at once
+   * @param {number} [o.first] the same of the first piece, so that sound comes soon
    * @param {function({what: string, loaded: number, total: ?number})} [o.onLoad] hears how far the loading is
    * @returns {Promise<Engine>}
    */
-  static async start({ model, config, runtime, prefer = 'auto', threads, tile, onLoad }) {
+  static async start({ model, config, runtime, prefer = 'auto', threads, tile, first, onLoad }) {
     checkConfig(config)
     if (!['auto', 'webgpu', 'wasm'].includes(prefer)) {
       throw new Error(`There is no backend '${prefer}'; use 'auto', 'webgpu' or 'wasm'`)
     }
     const all = piecesOf(runtime), line = new Line(newWorker(all.worker))
-    try { return await Engine.open(line, all, { model, config, prefer, threads, tile, onLoad }) } catch (e) {
+    try { return await Engine.open(line, all, { model, config, prefer, threads, tile, first, onLoad }) } catch (e) {
       line.close(e)
       throw e
     }

@@ -56,7 +56,7 @@ test('what a file says of its size is not believed', async () => {
   await says(npy('<f4', [80, 2], []).subarray(0, 30), /cut off within its header/)
   await says(new Uint8Array(0), /it is empty/)
   await says(Buffer.from('PK\x03\x04 and then nothing'), /the archive was cut off/)
-  await says(Buffer.from('Это не мел. '.repeat(100)), /it looks like|no numbers/)
+  await says(Buffer.from('Это не мел. '.repeat(100)), /it looks like text/)
   await says(Buffer.from('This is text, '.repeat(100)), /it looks like text/)
   await says(Buffer.from('RIFF....WAVEfmt '.repeat(20)), /it looks like a WAV file/)
   await says(Buffer.from('\x89PNG\r\n\x1a\n', 'latin1'), /it looks like a PNG picture/)
