@@ -258,7 +258,7 @@ def test_drops_that_are_no_file(tab):
     gone = '{name: "gone.wav", size: 9, arrayBuffer: () => Promise.reject(new DOMException("", "NotReadableError"))}'
     assert 'gone.wav cannot be read (NotReadableError)' in drop(tab, '{files: [%s]}' % gone)['error']
     two = drop(tab, '{files: [new File(["text"], "a.txt"), new File(["text"], "b.txt")]}')
-    assert 'a.txt is a text' in two['error']
+    assert 'a.txt is a text' in two['error'] and '2 files were dropped; the first is taken' in two['notes']
 
 def hour(rate=8000):
     "The head of a WAV of an hour, its samples left out: it may not be decoded"
