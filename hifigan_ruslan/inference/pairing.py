@@ -195,7 +195,7 @@ def _upright(mel, n_mels):
     "A mel as floats (n_mels, F), if it can be turned into that; else as it is, for `mel_faults` to name"
     while mel.ndim>2 and mel.shape[0]==1: mel = mel[0]
     if mel.ndim==2 and mel.shape[0]!=n_mels and mel.shape[1]==n_mels: mel = mel.T
-    if isinstance(mel, Tensor): return mel.float() if mel.dtype.is_floating_point else mel
+    if isinstance(mel, Tensor): return mel.detach().float() if mel.dtype.is_floating_point else mel
     with np.errstate(over='ignore'): return mel.astype(np.float32) if mel.dtype.kind=='f' else mel
 
 def _is_mel(x, n_mels):
@@ -314,9 +314,9 @@ class _Looker:
             return o.wrong('several mels', f'its recording has {len(entries)}: {_some([e.where for e in entries])}')
         try: raw = _upright(entries[0].read(self.cfg, self.n_mels), self.n_mels)
         except ValueError as e: return o.wrong('unreadable', str(e))
-        return self._judged(o, raw)
+        return self.judged(o, raw)
 
-    def _judged(self, o, raw):
+    def judged(self, o, raw):
         "What `mel_faults` says of it, after its conversion"
         if _is_mel(raw, self.n_mels): o.raw = np.asarray(raw)
         x = raw
@@ -326,14 +326,15 @@ class _Looker:
         faults = mel_faults(x, _with_bands(self.cfg, self.n_mels if o.raw is None else self.cfg.n_mels))
         certain = next((f for f in faults if f.certain), None)
         if certain: return o.wrong(certain.name, str(certain))
+        if o.raw is None: return o.wrong('several mels', f'it holds {len(x)} mels without names, {tuple(x.shape)}')
         o.mel, o.maybe = np.asarray(x), faults
-        return self._compared(o)
+        return _compared(o)
 
-    def _compared(self, o):
-        "How it fits; one of as many frames as bands the way round that fits better"
-        ways = [o.mel, o.mel.T] if o.mel.shape[0]==o.mel.shape[1] else [o.mel]
-        o.mel, o.like = max(((m, _likeness(m, o.own, o.shape)) for m in ways), key=lambda way: way[1].best)
-        return o
+def _compared(o):
+    "How it fits; one of as many frames as bands the way round that fits better"
+    ways = [o.mel, o.mel.T] if o.mel.shape[0]==o.mel.shape[1] else [o.mel]
+    o.mel, o.like = max(((m, _likeness(m, o.own, o.shape)) for m in ways), key=lambda way: way[1].best)
+    return o
 
 # %% ../../nbs/46_pairing.ipynb #q4600027
 def _turned(o):
@@ -384,7 +385,7 @@ def _most(looks, kind):
     same = [o for o in looks if o.kind==kind]
     return same if len(same)>len(looks)/2 else []
 
-def _check_faults(looks, looker, cfg):
+def _check_faults(looks, cfg):
     "ValueError where most of the mels have the same certain fault"
     kind = Counter(o.kind for o in looks if o.kind).most_common(1)
     if not kind or not (same := _most(looks, kind[0][0])): return
@@ -396,16 +397,17 @@ def _check_lengths(looks, cfg):
     frames = np.array([(o.mel.shape[1], o.own.shape[1]) for o in looks if o.mel is not None], float)
     if len(frames)<3: return
     ratio = float(np.median(frames[:,0]/frames[:,1]))
-    same = np.abs(frames[:,0]-ratio*frames[:,1])<=np.maximum(_MOST_FRAMES, .02*frames[:,1])
-    away = np.abs(frames[:,0]-frames[:,1])>_MOST_FRAMES
-    if not (same.mean()>.7 and abs(ratio-1)>.03 and away.mean()>.7) or _one_difference(frames, ratio): return
-    raise ValueError(f'The mels have {ratio:.3f} times as many frames as the recordings ({int(same.sum())} of '
-                     f'{len(frames)} that were looked at): {_another_hop(ratio, cfg)}')
+    if abs(ratio-1)<=.01 or not (n := _by_one_factor(frames, ratio)): return
+    raise ValueError(f'The mels have {ratio:.3f} times as many frames as the recordings ({n} of {len(frames)} '
+                     f'that were looked at): {_another_hop(ratio, cfg)}')
 
-def _one_difference(frames, ratio):
-    "Is a difference that is the same for all nearer to the truth than a ratio?"
-    off = frames[:,0]-frames[:,1]
-    return np.abs(off-np.median(off)).mean()<np.abs(frames[:,0]-ratio*frames[:,1]).mean()
+def _by_one_factor(frames, ratio):
+    "How many lengths this factor explains; 0 where it is not the reason, or one difference explains them better"
+    off, rest = frames[:,0]-frames[:,1], np.abs(frames[:,0]-ratio*frames[:,1])
+    same, spread = rest<=_MOST_FRAMES+.004*frames[:,1], np.abs(off-np.median(off)).mean()
+    clear = (np.abs(off)>_MOST_FRAMES).mean()>.7 and rest.mean()<=spread
+    drift = np.median(np.abs(off))>=3 and rest.mean()<.5*spread # short clips, which may be few frames longer
+    return int(same.sum()) if same.mean()>.7 and (clear or drift) else 0
 
 # %% ../../nbs/46_pairing.ipynb #q460002c
 _RATES = 16000, 22050, 24000, 32000, 44100, 48000, 8000
@@ -607,6 +609,8 @@ class _Pairing:
         if kinds['no mel']>len(self.bad)/2 and self.found.strangers:
             return f'. {_strangers_words(self.found.strangers)}'
         if kinds['several mels']>len(self.bad)/2: return '. Leave one mel for each recording in the folder'
+        if kinds['length']+kinds['elsewhere']>len(self.bad)/2:
+            return '. Was silence cut off, or added, before the TTS saw the recordings? Then prepare what it saw'
         return ''
 
     def listed(self, n=20):
@@ -683,7 +687,7 @@ def _survey(found, data, looker):
     "Looks at up to 80 of the pairs; ValueError where they are wrong as a whole"
     some = _spread([u for u in data.utterances if u.id in found.entries], 80)
     looks, cfg = [looker.look(u, found.entries[u.id]) for u in some], looker.cfg
-    _check_faults(looks, looker, cfg)
+    _check_faults(looks, cfg)
     _check_lengths(looks, cfg)
     _check_turned(looks)
     _check_shuffled(looks, looker)
@@ -691,8 +695,8 @@ def _survey(found, data, looker):
     _check_unlike(looks)
     return looks
 
-def _plan(files, folder, mel_from, shift, cfg):
-    "By what the same call is known again: (quickly, surely)"
+def _plan(files, folder, mel_from, shift):
+    "By what the same call is known again, without reading the files"
     root = Path(folder)
     def rel(p): return p.name if p==root else p.relative_to(root).as_posix()
     stats = [(rel(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
@@ -715,7 +719,7 @@ def _there(data, cfg, plan, content):
     old, unlike = mels.meta.get('plan') or {}, mels.unlike(cfg)
     same = old.get('files_sha256')==plan['files_sha256'] or mels.meta.get('source_sha256')==content()
     if same and old.get('asked')==plan['asked'] and not unlike: return mels
-    why = unlike or ('of other files' if not same else f"with --mel_from, --mel_shift {old.get('asked')}")
+    why = unlike or ('of other files' if not same else _asked_words(old.get('asked')))
     raise ValueError(f'{data.path} holds the mels of a TTS already, made otherwise ({why}). Nothing was changed: '
                      'prepare into another folder, or delete mels.npy, mels.csv and mels.json there')
 
@@ -732,7 +736,7 @@ def pair_mels(data:SpeechData, # Prepared corpus; the mels are stored in its fol
     cfg, fmt = cfg or Config(), mel_format(mel_from)
     _check_asked(data, cfg, max_bad, shift)
     files = find_mels(folder)
-    plan = _plan(files, folder, mel_from, shift, cfg)
+    plan = _plan(files, folder, mel_from, shift)
     if mels := _there(data, cfg, plan, lambda: _content(files, folder)):
         print(f'{printable(data.path)} has these mels already: {len(mels.rows):,}')
         return mels
@@ -740,7 +744,12 @@ def pair_mels(data:SpeechData, # Prepared corpus; the mels are stored in its fol
     found = _pairs(data, folder, files, cfg, looker.n_mels)
     of = f'{len(found.entries):,} of {len(data.utterances):,} recordings'
     for line in (f'{printable(folder)}: mels of {of}', *found.said): print(line)
-    return _paired(_ready(data, found, looker, max_bad, shift, progress), plan, fmt, mel_from, folder, files)
+    return _paired(_ready(data, found, looker, max_bad, shift, progress), plan, mel_from, folder, files)
+
+def _asked_words(asked):
+    "With which options it was done"
+    names = [f'--{k} {v}' for k,v in zip(('mel_from', 'mel_shift'), asked or []) if v is not None]
+    return f'with {" and ".join(names)}' if names else 'without --mel_from and --mel_shift'
 
 def _check_asked(data, cfg, max_bad, shift):
     "ValueError for numbers that cannot be meant"
@@ -763,7 +772,7 @@ def _ready(data, found, looker, max_bad, shift, progress):
         if line: print(line)
     return p
 
-def _paired(p, plan, fmt, mel_from, folder, files):
+def _paired(p, plan, mel_from, folder, files):
     "Go through all, store them, and say what was done"
     counts = {}
     def pairs():
