@@ -52,6 +52,13 @@ class MelFormat:
     preemphasis:float=0. # Each sample less so much of the one before
     gain:str='' # 'peak': the wave is scaled to a peak of 1 before; '': as it is
 
+    def __post_init__(self):
+        for k,known in _WORDS.items():
+            if getattr(self, k) not in known:
+                raise ValueError(f'The {k} of a mel format must be one of {known}, found {getattr(self, k)!r}')
+
+_WORDS = dict(log=('ln', 'log10', 'db', None), padding=('reflect', 'constant'), gain=('', 'peak'))
+
 # %% ../../nbs/44_mel_formats.ipynb #b1f9331d
 MEL_FORMATS = dict(
     hifigan=MelFormat('HiFi-GAN, and this project', center=False, under_root=1e-9),
