@@ -99,7 +99,8 @@ def test_weights_and_mels_are_files(tmp_path, name, read, what):
 
 def test_texts_that_are_no_utf8_are_named(tmp_path, capsys):
     (tmp_path/'c.json').write_bytes(json.dumps(official_dict(TINY)).encode('utf-16'))
-    with pytest.raises(ValueError, match='c.json is no text in UTF-8 .*save it as UTF-8'): load_config(tmp_path/'c.json')
+    with pytest.raises(ValueError, match='c.json is no text in UTF-8 .*save it as UTF-8'):
+        load_config(tmp_path/'c.json')
     (tmp_path/'card').write_bytes('Голос Руслана'.encode('cp1251'))
     with pytest.raises(SystemExit): run('export', 'festvox-ru-v2', str(tmp_path/'out'), '--card', str(tmp_path/'card'))
     assert 'card is no text in UTF-8' in capsys.readouterr().err

@@ -498,9 +498,11 @@ class SideFiles(Kind):
         out['journal.jsonl'] = (work/'half'/'journal.jsonl').read_bytes()
         return out | {'log.csv': self.log(), 'clips.csv': self.clips(), '.state.json':
             b'{"state": "done", "pid": 1, "host": "x", "step": 9}', 'ratings.csv': self.ratings(),
-            'scores.json': self.scores(), 'test.json': self.test(), 'session.json': b'{"step": 9, "outcome": "trained", "settings": {"HOURS": 9}}',
+            'scores.json': self.scores(), 'test.json': self.test(),
+            'session.json': b'{"step": 9, "outcome": "trained", "settings": {"HOURS": 9}}',
             'sessions.json': json.dumps(dict(hifigan_weekly=1, kernel='a/b', sessions=[dict(state='ended', began=1.5,
-                step=9, reason='')])).encode(), 'hifigan-weights.json': json.dumps(dict(hifigan_weights=1, name='a', origin='b', files={
+                step=9, reason='')])).encode(),
+            'hifigan-weights.json': json.dumps(dict(hifigan_weights=1, name='a', origin='b', files={
                 k: 'ab'*32 for k in ('model.safetensors', 'config.json')})).encode()}
 
     def prepare(self, out):
