@@ -62,7 +62,7 @@ class Prepare(Action):
 class Train(Action):
     def words(self, out):
         return ['train', str(self.work/'data'), str(out), '--config', str(self.work/'small.json'),
-                *'--steps 12 --device cpu --save_minutes .0001 --log_every 1'.split()] # a row is of steps of one process
+                *'--steps 12 --device cpu --save_minutes .0001 --log_every 1'.split()]
 
     def check(self, out, reference):
         for p in out.glob('checkpoints/*.pt'): read_checkpoint(p)
