@@ -118,8 +118,9 @@ def test_a_wrong_folder_is_told(what, stub, clone, mels, tmp_path):
     (tmp_path/'empty').mkdir(); (tmp_path/'db').mkdir()
     for p in mels.iterdir(): np.save(tmp_path/'db'/p.name, np.load(p)*8.686)
     given, words = WRONG[what]
-    for f in (lambda: client.weights(mels=str(given(tmp_path)), root=clone),
-              lambda: client.push(clone, mels=str(given(tmp_path)), from_scratch=True)):
+    def to_push():
+        with client._mels_of(clone, dict(MELS=str(given(tmp_path)))): pass
+    for f in (lambda: client.weights(mels=str(given(tmp_path)), root=clone), to_push):
         error, _ = quiet(f)
         assert isinstance(error, (ValueError, OSError)) and words in str(error), error
     assert not stub.asked('StartBlobUpload') and not stub.asked('SaveKernel') and packs_left(tmp_path)==[]
