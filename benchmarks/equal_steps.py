@@ -25,8 +25,8 @@ from hifigan_ruslan.train import valid_clips
 def unseen_mel(generate, clips, cfg):
     "Mean full-band mel L1 over whole utterances; `generate` makes waves (1, 1, T) of waves (1, 1, T)"
     logmel, scores = LogMel(cfg, fmax=cfg.fmax_loss), []
-    for _,wav in clips:
-        real = torch.from_numpy(wav)[None,None]
+    for clip in clips:
+        real = torch.from_numpy(clip.wav)[None,None]
         scores.append(mel_loss(logmel, real, generate(real)).item())
     return float(np.mean(scores))
 

@@ -2,18 +2,21 @@
 said, what the best goes by, and what is refused"""
 import contextlib, io, json, math, os, shutil, signal, socket, subprocess, sys
 from dataclasses import replace
+from functools import partial
 from unittest.mock import patch
 import numpy as np, pytest, torch
 from hifigan_ruslan import train
+from hifigan_ruslan.base.commands import parsed
 from hifigan_ruslan.config import TINY, V1_44K, save_config
 from hifigan_ruslan.data import Batch, PairedMels, SegmentDataset, SpeechData, store_mels
 from hifigan_ruslan.dataset.corpus import synth_corpus
 from hifigan_ruslan.dataset.prepare import prepare
-from hifigan_ruslan.checkpoint import load_checkpoint
+from hifigan_ruslan.checkpoint import load_checkpoint, save_checkpoint
 from hifigan_ruslan.mel import CLAMP, LogMel
 from hifigan_ruslan.step import new_state, train_step
+from hifigan_ruslan.training import command
 from hifigan_ruslan.training.command import train_cli
-from hifigan_ruslan.training.logging import plot_curves, read_log
+from hifigan_ruslan.training.logging import VALID_COLUMNS, plot_curves, read_log
 
 TOY = replace(TINY, upsample_initial_channel=32, disc_shrink=32, segment_size=2048, batch_size=2, valid_every=4,
               mpd_periods=(2,), msd_scales=1, true_mels=.3, random_gain_db=3.)
@@ -113,13 +116,13 @@ def test_a_share_is_a_share(paired, share):
 def test_short_utterances_end_in_silence(paired, tmp_path):
     "Behind its last whole frame an utterance is silent in both; and one can train on nothing else"
     mels = PairedMels.open(paired)
-    b = SegmentDataset(paired, 256*150, mels=mels, random_gain_db=6.).batch([0])
+    b = SegmentDataset(paired, 256*110, mels=mels, random_gain_db=6.).batch([0])
     u = mels.split('train')[0]
     n = u.length//256
-    assert n<150 and not b.wav[0,0,256*n:].any()
+    assert n<110 and not b.wav[0,0,256*n:].any()
     assert b.mel[0,:,n:].unique().tolist()==[np.float32(math.log(CLAMP))]
-    s, said = fitted(paired, tmp_path/'run', replace(TOY, segment_size=256*150), steps=2)
-    assert s.step==2 and s.skipped==0
+    s, said = fitted(paired, tmp_path/'run', replace(TOY, segment_size=256*110), steps=1)
+    assert s.step==1 and s.skipped==0
 
 def test_only_what_has_a_mel_is_heard(paired, tmp_path):
     heard = set()
@@ -132,6 +135,7 @@ def test_only_what_has_a_mel_is_heard(paired, tmp_path):
     assert heard=={u.id for u in mels.split('train')} and len(heard)==len(paired.split('train'))-2
     assert '8 of 10 training and 2 of 2 validation utterances have one' in said
     assert 'stand-in, tts/out' in said and "30% of the segments get the recording's own mel" in said
+    assert 'the others are left out' in said
     assert (s.epoch, s.seen)==(2, 0) and '8 training utterances' in said and '4 steps an epoch' in said
 
 # The step
@@ -198,14 +202,14 @@ def stops_at(at):
 
 def test_a_run_that_was_killed_and_stopped_is_the_undisturbed_one(paired, tmp_path):
     "SIGKILL and SIGTERM, each in the middle of an epoch"
-    dead = started(tmp_path, paired, tmp_path/'cut', TOY, kill=3, steps=10, save_minutes=1e-9)
-    whole, _ = fitted(paired, tmp_path/'whole', steps=10)
+    dead = started(tmp_path, paired, tmp_path/'cut', TOY, kill=3, steps=8, save_minutes=1e-9)
+    whole, _ = fitted(paired, tmp_path/'whole', steps=8)
     said, _ = dead.communicate()
     assert dead.returncode==-signal.SIGKILL, said
-    with stops_at(6): half, said = fitted(paired, tmp_path/'cut', steps=10)
-    assert 'last.pt, step 3\n' in said and half.stopped and half.step==6
-    cut, said = fitted(paired, tmp_path/'cut', steps=10)
-    assert 'last.pt, step 6\n' in said and all(map(torch.equal, numbers(whole), numbers(cut)))
+    with stops_at(5): half, said = fitted(paired, tmp_path/'cut', steps=8)
+    assert 'last.pt, step 3\n' in said and half.stopped and half.step==5
+    cut, said = fitted(paired, tmp_path/'cut', steps=8)
+    assert 'last.pt, step 5\n' in said and all(map(torch.equal, numbers(whole), numbers(cut)))
     assert (whole.epoch, whole.seen, whole.best)==(cut.epoch, cut.seen, cut.best)
     last = [rows(tmp_path/o) for o in ('whole', 'cut')]
     for k in ('valid_mel', 'valid_tts', 'valid_tts_ema', 'valid_tts_ema_8k'): assert last[0][k][-1]==last[1][k][-1]!=-1
@@ -216,7 +220,7 @@ def free_port():
         return s.getsockname()[1]
 
 def test_two_processes_are_one_with_twice_the_batch(paired, tmp_path):
-    port, kw = free_port(), dict(steps=6, precision='fp64')
+    port, kw = free_port(), dict(steps=4, precision='fp64')
     pair = [started(tmp_path, paired, tmp_path/'two', TOY, rank=r, port=port, **kw) for r in (0, 1)]
     one, _ = fitted(paired, tmp_path/'one', replace(TOY, batch_size=4), **kw)
     told = [p.communicate()[0] for p in pair]
@@ -225,29 +229,32 @@ def test_two_processes_are_one_with_twice_the_batch(paired, tmp_path):
     assert (one.step, one.epoch, one.seen)==(two.step, two.epoch, two.seen)
     assert max((a-b).abs().max().item() for a,b in zip(numbers(one), numbers(two)))<1e-8
     a, b = rows(tmp_path/'one'), rows(tmp_path/'two')
-    for k in ('mel', 'valid_mel', 'valid_tts_ema', 'valid_tts_ema_8k'): assert a[k]==pytest.approx(b[k], abs=1e-4), k
+    for k in VALID_COLUMNS: assert a[k]==pytest.approx(b[k], abs=1e-4), k
 
 # What it goes by
 
+def told(*scores):
+    "In place of validations: of each the number from the recordings' own mels, and that from the TTS's"
+    left = iter(scores)
+    def validate(s, clips, **kw):
+        own, tts = (dict.fromkeys(names, x) for names,x in zip((VALID_COLUMNS[:4], VALID_COLUMNS[4:]), next(left)))
+        return own | tts, [], True
+    return patch.dict(train.fit.__globals__, validate=validate)
+
 def test_the_best_is_that_of_the_tts(paired, tmp_path):
-    "Two validations: one number falls, the other rises"
-    told = iter([dict(valid_mel=1., valid_mel_8k=1., valid_ema=1., valid_ema_8k=1., valid_tts_ema=1.),
-                 dict(valid_mel=.9, valid_mel_8k=.9, valid_ema=.9, valid_ema_8k=.9, valid_tts_ema=1.1)])
-    def validate(s, clips, **kw): return next(told), [], True
-    with patch.dict(train.fit.__globals__, validate=validate): s, said = fitted(paired, tmp_path/'run', steps=8)
+    with told((1., 1.), (.9, 1.1)): s, said = fitted(paired, tmp_path/'run', replace(TOY, valid_every=1), steps=2)
     assert s.best==1. and "best mel L1 1.0000 on unseen utterances from the TTS's mels" in said
-    assert load_checkpoint(tmp_path/'run'/'checkpoints'/'best.pt')[0].step==4
+    assert load_checkpoint(tmp_path/'run'/'checkpoints'/'best.pt')[0].step==1
     assert "best.pt and the alarm go by the mel L1 from the TTS's mels (valid_tts_ema)" in said
 
-def test_the_alarm_compares_what_the_best_does(plain, paired, tmp_path):
-    fitted(plain, tmp_path/'own', replace(TOY, true_mels=0.), steps=4)
-    first = tmp_path/'own'/'checkpoints'/'last.pt'
-    s, said = fitted(paired, tmp_path/'tuned', replace(TOY, lr_g=.05), steps=4, init=first, disc_warmup=0)
-    log = read_log(tmp_path/'tuned'/'log.csv')
-    assert s.start==pytest.approx(log['valid_tts_ema'][0], abs=1e-4) and s.start!=pytest.approx(log['valid_ema'][0])
-    assert log['vs_start'][-1]==pytest.approx(log['valid_tts_ema'][-1]/s.start-1, abs=1e-3)
-    assert f"the start: mel L1 {s.start:.4f} from the TTS's mels" in said
-    assert 'ALARM' in said and "unseen utterances from the TTS's mels" in said
+def test_the_alarm_compares_what_the_best_does(paired, tmp_path):
+    "First the TTS's number is worse than the start and the other better, then the other way round"
+    save_checkpoint(new_state(TOY), tmp_path/'init.pt')
+    with told((2., 1.), (1., 1.1), (3., .9)):
+        s, said = fitted(paired, tmp_path/'run', replace(TOY, valid_every=1), steps=2, init=tmp_path/'init.pt')
+    assert (s.start, s.best)==(1., .9) and "the start: mel L1 1.0000 from the TTS's mels on unseen" in said
+    assert said.count('ALARM')==1 and "mel L1 1.1000 on unseen utterances from the TTS's mels, 1.0000 at the" in said
+    assert read_log(tmp_path/'run'/'log.csv')['vs_start']==pytest.approx([0., .1, -.1])
 
 def test_sounds_and_curves_of_both(paired, tmp_path):
     fitted(paired, tmp_path/'run', steps=1, drawn=True)
@@ -322,12 +329,15 @@ def test_likely_mistakes(plain, paired, tmp_path):
 
 def test_the_command(paired, tmp_path, capsys):
     save_config(replace(TOY, true_mels=0.), tmp_path/'cfg.json')
-    common = [str(paired.path), str(tmp_path/'run'), '--config', str(tmp_path/'cfg.json'), '--device', 'cpu']
-    def call(*args):
-        with patch.object(sys, 'argv', ['hifigan-train', *common, *args]): train_cli()
-    call('--steps', '1', '--true_mels', '.5')
-    said = capsys.readouterr().out
-    assert "50% of the segments get the recording's own mel" in said
+    call = partial(train_cli, str(paired.path), str(tmp_path/'run'), config=str(tmp_path/'cfg.json'), device='cpu')
+    call(steps=1, true_mels=.5)
+    assert "50% of the segments get the recording's own mel" in capsys.readouterr().out
     assert load_checkpoint(tmp_path/'run'/'checkpoints'/'last.pt')[0].cfg.true_mels==.5
-    with pytest.raises(SystemExit): call('--true_mels', '3')
-    assert 'true_mels must be a share from 0 to 1, such as .3, found 3' in capsys.readouterr().err
+    with pytest.raises(SystemExit): call(true_mels=3.)
+    assert 'true_mels must be a share from 0 to 1, such as .3, found 3.0' in capsys.readouterr().err
+    assert parsed(train_cli, ['data', 'run', '--true_mels', '.3'], 'hifigan-train')['true_mels']==.3
+
+def test_the_length_of_a_fine_tuning_is_that_of_what_is_heard(paired, capsys):
+    "500 steps for each minute that has a mel; here for hours in place of seconds"
+    with patch.object(SpeechData, 'sample_rate', 22050/3600): command._fine_tuning_steps(paired.path)
+    assert f'{PairedMels.open(paired).hours*3600:.2f} h' in capsys.readouterr().out

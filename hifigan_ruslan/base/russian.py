@@ -611,6 +611,8 @@ now, step {n}
 _say('''
 generated at step {n}
 сгенерировано на шаге {n}
+from the TTS's mel at step {n}
+из мел-спектрограммы TTS на шаге {n}
 Start and now
 Начало и теперь
 utterance

@@ -208,7 +208,8 @@ def _labels(run, step):
 
 def samples_of(run:Path # Folder of a run
               )->list: # [(clip, [(label, sound)])], paths
-    "The recording of each sample and what was generated at up to four moments of the training, the last among them"
+    """The recording of each sample and what was generated at up to four moments of the training, the last among them;
+    at the end, where there is a TTS, what is generated from its mel now"""
     folders = sorted(p for p in (run/'samples').glob('*') if p.is_dir())
     return [(d.name, [('recording', d/'real.wav'), *_generated(d)]) for d in folders]
 
@@ -216,7 +217,8 @@ def _generated(folder):
     "Up to four of the sounds that validations have left, at even distances"
     wavs = sorted(folder.glob('step_*.wav'))
     some = np.unique(np.linspace(0, len(wavs)-1, min(4, len(wavs))).round().astype(int))
-    return [(f'generated at step {int(wavs[i].stem[5:]):,}', wavs[i]) for i in some]
+    tts = [(f"from the TTS's mel at step {int(p.stem[4:]):,}", p) for p in sorted(folder.glob('tts_*.wav'))[-1:]]
+    return [(f'generated at step {int(wavs[i].stem[5:]):,}', wavs[i]) for i in some] + tts
 
 # %% ../../nbs/71_progress.ipynb #20faf543
 _SCORES = dict(mel_l1='mel L1 (lower is better)', pesq='PESQ (higher is better)')

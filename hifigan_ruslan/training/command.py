@@ -39,9 +39,7 @@ def train_cli(
     disc_shrink:int=None,
     cosine_steps:int=None, # Let the learning rate fall along a cosine until this step
     mel_warmup:int=None, # First steps with the mel loss alone, the discriminators idle
-    # Where DATA holds the mels of a TTS: share of segments that get the recording's own mel all the same,
-    # such as .3; 1 = all
-    true_mels:float=None,
+    true_mels:float=None, # Share of segments with the recording's own mel, where DATA holds those of a TTS: .3
     # First steps in which only the discriminators learn; default: 500 where --init brings none
     disc_warmup:int=None,
     valid_every:int=None, # In place of the preset's: steps between validations

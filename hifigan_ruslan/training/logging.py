@@ -415,6 +415,7 @@ def _sounds(waves, step):
 
 def _plain(id): return re.sub(r'[^\w.-]+', '_', id)
 
+# %% ../../nbs/32_logging.ipynb #0b99fe7a
 def save_samples(out:Path, # samples/ of a run
                  kept:list, # From `validate`: (id, recording, generated), and a third wave from the TTS's mel
                  cfg:Config, # For the rate and the mel
