@@ -831,8 +831,9 @@ def _in_dict(d, n_mels):
     if key: return _in_batch(d[key], _names_in(d), d.get(_first_key(d, _LENGTH_KEYS)), n_mels)
     found = {k: v if _is_array(v) else _one_inside(v, n_mels) for k,v in d.items() if isinstance(v, (dict, *_ARRAYS))}
     if found and all(isinstance(k, str) for k in found) and not any(v is None for v in found.values()): return found
-    raise ValueError(f'it holds a dict of {", ".join(str(k)[:30] for k in list(d)[:8]) or "nothing"}, and none of these '
-                     "is called mel: save dict(mel=...), or one dict of the recordings' names and their mels")
+    there = ', '.join(str(k)[:30] for k in list(d)[:8]) or 'nothing'
+    raise ValueError(f'it holds a dict of {there}, and none of these is called mel: '
+                     "save dict(mel=...), or one dict of the recordings' names and their mels")
 
 _ARRAYS = np.ndarray, Tensor
 

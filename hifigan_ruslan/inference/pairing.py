@@ -114,11 +114,11 @@ class _Entry:
     name:str|None=None # In the file; None = its only one
 
     def read(self, cfg, n_mels):
-        "As it was saved"
+        "As it was saved, and the names of all mels in a dict, of which the first was taken"
         f = self.file if isinstance(self.file, MelFile) else MelFile(self.file, _with_bands(cfg, n_mels))
-        if self.name is not None: return f.mel(self.name)
-        if len(f.names)!=1: raise ValueError(f'it holds {len(f.names)} mels, and one is expected')
-        return f.mel(f.names[0])
+        if self.name is None and len(f.names)!=1:
+            raise ValueError(f'it holds {len(f.names)} mels, and one is expected')
+        return f.mel(f.names[0] if self.name is None else self.name), tuple(f.passed)
 
 def _with_bands(cfg, n_mels): return cfg if cfg.n_mels==n_mels else replace(cfg, n_mels=n_mels)
 
@@ -195,7 +195,7 @@ def _upright(mel, n_mels):
     "A mel as floats (n_mels, F), if it can be turned into that; else as it is, for `mel_faults` to name"
     while mel.ndim>2 and mel.shape[0]==1: mel = mel[0]
     if mel.ndim==2 and mel.shape[0]!=n_mels and mel.shape[1]==n_mels: mel = mel.T
-    if isinstance(mel, Tensor): return mel.float() if mel.dtype.is_floating_point else mel
+    if isinstance(mel, Tensor): return mel.detach().float() if mel.dtype.is_floating_point else mel
     with np.errstate(over='ignore'): return mel.astype(np.float32) if mel.dtype.kind=='f' else mel
 
 def _is_mel(x, n_mels):
@@ -241,10 +241,10 @@ class _Likeness:
 # %% ../../nbs/46_pairing.ipynb #q460001d
 _FARTHEST = 120 # Frames, of the shifts that are tried
 
-def _likeness(mel, own):
-    "How a mel fits that of the recording"
+def _likeness(mel, own, shape=None):
+    "How a mel fits that of the recording, whose shape may be known"
     most = max(2, min(_FARTHEST, mel.shape[1]//2, own.shape[1]//2))
-    c = _correlation(_shape(mel), _shape(own), most)
+    c = _correlation(_shape(mel), _shape(own) if shape is None else shape, most)
     i = int(c.argmax())
     return _Likeness(float(c[i]), i-most+_between(c, i), c)
 
@@ -268,7 +268,7 @@ _TOO_EVEN = .3 # Nepers, root mean square of the shape of a recording in which n
 _MOST_FRAMES = 5 # Frames by which a mel may be longer or shorter: one of centred frames, four of a reduction factor
 _MOST_BESIDE = 2.5 # Frames that one mel may lie from where the others lie
 
-def _even(own): return float(np.sqrt(np.square(_shape(own)).mean()))<_TOO_EVEN
+def _even(shape): return float(np.sqrt(np.square(shape).mean()))<_TOO_EVEN
 
 # %% ../../nbs/46_pairing.ipynb #q4600025
 @dataclass
@@ -277,6 +277,7 @@ class _Look:
     u:Utterance
     where:str # The file
     own:object=None # (n_mels, F) mel of the recording
+    shape:object=None # Its shape
     raw:object=None # As it is in the file, upright; None where it is none
     mel:object=None # (n_mels, F') in our units; None where it cannot be
     kind:str='' # Of what is wrong; '' = nothing
@@ -296,7 +297,7 @@ class _Looker:
     "Reads mels and compares them with the recordings of a corpus"
     def __init__(self, data, cfg, fmt):
         self.data, self.cfg, self.fmt, self.n_mels = data, cfg, fmt, fmt.n_mels if fmt else cfg.n_mels
-        self.logmel = LogMel(cfg)
+        self.logmel, self.taken = LogMel(cfg), Counter() # Keys of dicts with several mels
 
     @torch.no_grad()
     def own(self, u):
@@ -308,13 +309,15 @@ class _Looker:
         o = _Look(u, entries[0].where)
         if u.length<=self.logmel.pad: return o.wrong('recording too short', f'{u.length} samples have no mel')
         o.own = self.own(u)
+        o.shape = _shape(o.own)
         if len(entries)>1:
-            return o.wrong('several mels', f'the recording has {len(entries)}: {_some([e.where for e in entries])}')
-        try: raw = _upright(entries[0].read(self.cfg, self.n_mels), self.n_mels)
+            return o.wrong('several mels', f'its recording has {len(entries)}: {_some([e.where for e in entries])}')
+        try: raw, keys = entries[0].read(self.cfg, self.n_mels)
         except ValueError as e: return o.wrong('unreadable', str(e))
-        return self._judged(o, raw)
+        if len(keys)>1: self.taken[keys] += 1
+        return self.judged(o, _upright(raw, self.n_mels))
 
-    def _judged(self, o, raw):
+    def judged(self, o, raw):
         "What `mel_faults` says of it, after its conversion"
         if _is_mel(raw, self.n_mels): o.raw = np.asarray(raw)
         x = raw
@@ -324,20 +327,21 @@ class _Looker:
         faults = mel_faults(x, _with_bands(self.cfg, self.n_mels if o.raw is None else self.cfg.n_mels))
         certain = next((f for f in faults if f.certain), None)
         if certain: return o.wrong(certain.name, str(certain))
+        if o.raw is None: return o.wrong('several mels', f'it holds {len(x)} mels without names, {tuple(x.shape)}')
         o.mel, o.maybe = np.asarray(x), faults
-        return self._compared(o)
+        return _compared(o)
 
-    def _compared(self, o):
-        "How it fits; one of as many frames as bands the way round that fits better"
-        ways = [o.mel, o.mel.T] if o.mel.shape[0]==o.mel.shape[1] else [o.mel]
-        o.mel, o.like = max(((m, _likeness(m, o.own)) for m in ways), key=lambda way: way[1].best)
-        return o
+def _compared(o):
+    "How it fits; one of as many frames as bands the way round that fits better"
+    ways = [o.mel, o.mel.T] if o.mel.shape[0]==o.mel.shape[1] else [o.mel]
+    o.mel, o.like = max(((m, _likeness(m, o.own, o.shape)) for m in ways), key=lambda way: way[1].best)
+    return o
 
 # %% ../../nbs/46_pairing.ipynb #q4600027
 def _turned(o):
     "How the mel would have to be turned to fit, and the way back; None where it would not"
     for kind,m,back in (('backwards', o.mel[:,::-1], 'mel[:, ::-1]'), ('upside down', o.mel[::-1], 'mel[::-1]')):
-        if _likeness(m, o.own).best>max(_LIKE, o.like.best+.15): return kind, back
+        if _likeness(m, o.own, o.shape).best>max(_LIKE, o.like.best+.15): return kind, back
 
 def _owner(o, looker, tries=12):
     "The other utterance that a mel fits, or None; tried are those of its length, the nearest in the list first"
@@ -351,7 +355,7 @@ def _owner(o, looker, tries=12):
 def _misfit(o, late):
     "Kind and words of what is wrong with a pair, where mels lie `late` frames late; None where nothing is"
     if o.kind: return o.kind, o.why
-    if not _even(o.own):
+    if not _even(o.shape):
         if o.like.best<_LIKE: return _unlike(o)
         if abs(o.like.late-late)>_MOST_BESIDE and o.like.best>o.like.at(late)+.05: return _elsewhere(o, late)
     if min(abs(o.more), abs(o.more-round(late)))>_MOST_FRAMES: return 'length', _length_words(o)
@@ -382,7 +386,7 @@ def _most(looks, kind):
     same = [o for o in looks if o.kind==kind]
     return same if len(same)>len(looks)/2 else []
 
-def _check_faults(looks, looker, cfg):
+def _check_faults(looks, cfg):
     "ValueError where most of the mels have the same certain fault"
     kind = Counter(o.kind for o in looks if o.kind).most_common(1)
     if not kind or not (same := _most(looks, kind[0][0])): return
@@ -394,16 +398,17 @@ def _check_lengths(looks, cfg):
     frames = np.array([(o.mel.shape[1], o.own.shape[1]) for o in looks if o.mel is not None], float)
     if len(frames)<3: return
     ratio = float(np.median(frames[:,0]/frames[:,1]))
-    same = np.abs(frames[:,0]-ratio*frames[:,1])<=np.maximum(_MOST_FRAMES, .02*frames[:,1])
-    away = np.abs(frames[:,0]-frames[:,1])>_MOST_FRAMES
-    if not (same.mean()>.7 and abs(ratio-1)>.03 and away.mean()>.7) or _one_difference(frames, ratio): return
-    raise ValueError(f'The mels have {ratio:.3f} times as many frames as the recordings ({int(same.sum())} of '
-                     f'{len(frames)} that were looked at): {_another_hop(ratio, cfg)}')
+    if abs(ratio-1)<=.01 or not (n := _by_one_factor(frames, ratio)): return
+    raise ValueError(f'The mels have {ratio:.3f} times as many frames as the recordings ({n} of {len(frames)} '
+                     f'that were looked at): {_another_hop(ratio, cfg)}')
 
-def _one_difference(frames, ratio):
-    "Is a difference that is the same for all nearer to the truth than a ratio?"
-    off = frames[:,0]-frames[:,1]
-    return np.abs(off-np.median(off)).mean()<np.abs(frames[:,0]-ratio*frames[:,1]).mean()
+def _by_one_factor(frames, ratio):
+    "How many lengths this factor explains; 0 where it is not the reason, or one difference explains them better"
+    off, rest = frames[:,0]-frames[:,1], np.abs(frames[:,0]-ratio*frames[:,1])
+    same, spread = rest<=_MOST_FRAMES+.004*frames[:,1], np.abs(off-np.median(off)).mean()
+    clear = (np.abs(off)>_MOST_FRAMES).mean()>.7 and rest.mean()<=spread
+    drift = np.median(np.abs(off))>=3 and rest.mean()<.5*spread # short clips, which may be few frames longer
+    return int(same.sum()) if same.mean()>.7 and (clear or drift) else 0
 
 # %% ../../nbs/46_pairing.ipynb #q460002c
 _RATES = 16000, 22050, 24000, 32000, 44100, 48000, 8000
@@ -451,10 +456,10 @@ def _advice(looks, cfg):
     if not looks: return ''
     costs = {k: _cost(looks, k, cfg) for k in _TRIED}
     mean, std = _line(looks)
-    best = min(costs, key=costs.get)
-    if costs[best]<1: return _fits(best, costs[best], was=looks[0])
-    line = f'hifigan:mean={mean:.3g},std={std:.3g}'
-    return _fits(line, _cost(looks, line, cfg), ' (estimated; better are the numbers of the TTS)')
+    line, best = f'hifigan:mean={mean:.3g},std={std:.3g}', min(costs, key=costs.get)
+    fitted = _cost(looks, line, cfg)
+    if costs[best]<=1.1*fitted+.03: return _fits(best, costs[best], was=looks[0])
+    return _fits(line, fitted, ' (estimated; better are the numbers of the TTS)')
 
 def _fits(spelled, cost, more='', was=None):
     "The end of a sentence; '' where these mels do not fit, or were taken for just that"
@@ -520,7 +525,7 @@ def _levels(looks):
 # %% ../../nbs/46_pairing.ipynb #q4600034
 def _check_unlike(looks):
     "ValueError where most mels are not like their recordings"
-    odd = [o for o in looks if o.mel is not None and not _even(o.own) and o.like.best<_LIKE]
+    odd = [o for o in looks if o.mel is not None and not _even(o.shape) and o.like.best<_LIKE]
     if len(odd)<=len(looks)/2: return
     like = np.median([o.like.best for o in odd])
     raise ValueError(f'{len(odd)} of {len(looks)} mels that were looked at are not like their recordings (correlation '
@@ -550,7 +555,7 @@ def _odd_band(levels, looks, cfg):
 # %% ../../nbs/46_pairing.ipynb #q4600036
 def _shift_of(looks):
     "Frames by which most mels lie late; None where they do not agree"
-    late = np.array([o.like.late for o in looks if o.mel is not None and o.like.best>=_LIKE and not _even(o.own)])
+    late = np.array([o.like.late for o in looks if o.mel is not None and o.like.best>=_LIKE and not _even(o.shape)])
     if not len(late): return 0
     median = float(np.median(late))
     if (np.abs(late-median)<=1.2).mean()<.6: return None
@@ -603,8 +608,10 @@ class _Pairing:
     def tips(self):
         kinds = Counter(kind for _,_,kind,_ in self.bad)
         if kinds['no mel']>len(self.bad)/2 and self.found.strangers:
-            return f'. {len(self.found.strangers):,} mels belong to no recording: {_some(self.found.strangers)}'
+            return f'. {_strangers_words(self.found.strangers)}'
         if kinds['several mels']>len(self.bad)/2: return '. Leave one mel for each recording in the folder'
+        if kinds['length']+kinds['elsewhere']>len(self.bad)/2:
+            return '. Was silence cut off, or added, before the TTS saw the recordings? Then prepare what it saw'
         return ''
 
     def listed(self, n=20):
@@ -649,23 +656,31 @@ def _taken(p, o):
     return o.u, mel, changed
 
 # %% ../../nbs/46_pairing.ipynb #q460003c
+def _mels(n, one, many): return f'{n:,} mel{"s" if n>1 else ""} {many if n>1 else one}'
+
+def _strangers_words(names): return f'{_mels(len(names), "belongs", "belong")} to no recording: {_some(names)}'
+
 def _end_words(ends):
     "What was cut and filled, in lines"
     for side,what in ((-1, 'longer than their recordings, by up to {}: cut at the end'),
                       (1, 'shorter, by up to {}: filled at the end from the recordings')):
         those = {abs(k): n for k,n in ends.items() if k*side>0}
-        if those: yield f'{sum(those.values()):,} mels were {what.format(_frames(max(those)))}'
+        if those: yield f'{_mels(sum(those.values()), "was", "were")} {what.format(_frames(max(those)))}'
 
 def _summary(p):
     "Lines for the user"
     yield from _end_words(p.ends)
     for name,those in p.maybe.items():
-        yield f'{len(those):,} mels were kept, and look odd: {name}? {printable(those[0][0])}: {those[0][1]}'
-    if p.found.strangers: yield f'{len(p.found.strangers):,} mels belong to no recording: {_some(p.found.strangers)}'
-    if p.missing: yield f'{len(p.missing):,} recordings have no mel: {_some([u.id for u in p.missing])}'
+        such = f'{name}? {printable(those[0][0])}: {those[0][1]}'
+        yield f'{_mels(len(those), "fits its recording", "fit their recordings")}, but would look odd alone: {such}'
+    if p.found.strangers: yield _strangers_words(p.found.strangers)
+    if n := len(p.missing):
+        yield f'{n:,} {"recordings have" if n>1 else "recording has"} no mel: {_some([u.id for u in p.missing])}'
     faulty = [o for o in p.bad if o[2]!='no mel']
     kinds = ', '.join(f'{n} {kind}' for kind,n in Counter(kind for _,_,kind,_ in faulty).items())
-    if faulty: yield f'{len(faulty):,} mels are left out ({kinds}), such as {printable(faulty[0][1])}: {faulty[0][3]}'
+    such = ', such as' if len(faulty)>1 else ':'
+    if faulty: yield (f'{_mels(len(faulty), "is", "are")} left out ({kinds}){such} {printable(faulty[0][1])}: '
+                      f'{printable(faulty[0][3])}')
     if p.bad: yield f'the list is {p.data.path/_SKIPPED}'
 
 # %% ../../nbs/46_pairing.ipynb #q460003d
@@ -673,7 +688,7 @@ def _survey(found, data, looker):
     "Looks at up to 80 of the pairs; ValueError where they are wrong as a whole"
     some = _spread([u for u in data.utterances if u.id in found.entries], 80)
     looks, cfg = [looker.look(u, found.entries[u.id]) for u in some], looker.cfg
-    _check_faults(looks, looker, cfg)
+    _check_faults(looks, cfg)
     _check_lengths(looks, cfg)
     _check_turned(looks)
     _check_shuffled(looks, looker)
@@ -681,8 +696,8 @@ def _survey(found, data, looker):
     _check_unlike(looks)
     return looks
 
-def _plan(files, folder, mel_from, shift, cfg):
-    "By what the same call is known again: (quickly, surely)"
+def _plan(files, folder, mel_from, shift):
+    "By what the same call is known again, without reading the files"
     root = Path(folder)
     def rel(p): return p.name if p==root else p.relative_to(root).as_posix()
     stats = [(rel(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
@@ -699,14 +714,13 @@ def _digest(x): return hashlib.sha256(json.dumps(x).encode('utf-8', 'surrogatepa
 # %% ../../nbs/46_pairing.ipynb #q460003f
 def _there(data, cfg, plan, content):
     "The mels that are stored already, if they are these; None where there are none; ValueError for others"
-    if not any((data.path/n).exists() for n in ('mels.npy', 'mels.csv', 'mels.json')): return None
     try: mels = PairedMels.open(data)
-    except ValueError as e: return print(f'{e}\n... which is done now, from the beginning')
+    except ValueError as e: return print(f'{e}. That is done now, from the beginning')
     if mels is None: return None
     old, unlike = mels.meta.get('plan') or {}, mels.unlike(cfg)
     same = old.get('files_sha256')==plan['files_sha256'] or mels.meta.get('source_sha256')==content()
     if same and old.get('asked')==plan['asked'] and not unlike: return mels
-    why = unlike or ('of other files' if not same else f"with --mel_from, --mel_shift {old.get('asked')}")
+    why = unlike or ('of other files' if not same else _asked_words(old.get('asked')))
     raise ValueError(f'{data.path} holds the mels of a TTS already, made otherwise ({why}). Nothing was changed: '
                      'prepare into another folder, or delete mels.npy, mels.csv and mels.json there')
 
@@ -723,7 +737,7 @@ def pair_mels(data:SpeechData, # Prepared corpus; the mels are stored in its fol
     cfg, fmt = cfg or Config(), mel_format(mel_from)
     _check_asked(data, cfg, max_bad, shift)
     files = find_mels(folder)
-    plan = _plan(files, folder, mel_from, shift, cfg)
+    plan = _plan(files, folder, mel_from, shift)
     if mels := _there(data, cfg, plan, lambda: _content(files, folder)):
         print(f'{printable(data.path)} has these mels already: {len(mels.rows):,}')
         return mels
@@ -731,7 +745,12 @@ def pair_mels(data:SpeechData, # Prepared corpus; the mels are stored in its fol
     found = _pairs(data, folder, files, cfg, looker.n_mels)
     of = f'{len(found.entries):,} of {len(data.utterances):,} recordings'
     for line in (f'{printable(folder)}: mels of {of}', *found.said): print(line)
-    return _paired(_ready(data, found, looker, max_bad, shift, progress), plan, fmt, mel_from, folder, files)
+    return _paired(_ready(data, found, looker, max_bad, shift, progress), plan, mel_from, folder, files)
+
+def _asked_words(asked):
+    "With which options it was done"
+    names = [f'--{k} {v}' for k,v in zip(('mel_from', 'mel_shift'), asked or []) if v is not None]
+    return f'with {" and ".join(names)}' if names else 'without --mel_from and --mel_shift'
 
 def _check_asked(data, cfg, max_bad, shift):
     "ValueError for numbers that cannot be meant"
@@ -749,12 +768,13 @@ def _ready(data, found, looker, max_bad, shift, progress):
     p.check()
     looks = _survey(found, data, looker)
     late = _shift_of(looks)
+    for keys in looker.taken: print(f'of the mels in a file {keys[0]!r} is taken, not {_some(keys[1:])}')
     p.late, p.move = late or 0, late or 0 if shift is None else shift
     for line in (_shift_words(late, shift, looker.cfg), *_notes(looks, looker.cfg)):
         if line: print(line)
     return p
 
-def _paired(p, plan, fmt, mel_from, folder, files):
+def _paired(p, plan, mel_from, folder, files):
     "Go through all, store them, and say what was done"
     counts = {}
     def pairs():
