@@ -118,8 +118,9 @@ def test_a_wrong_folder_is_told(what, stub, clone, mels, tmp_path):
     (tmp_path/'empty').mkdir(); (tmp_path/'db').mkdir()
     for p in mels.iterdir(): np.save(tmp_path/'db'/p.name, np.load(p)*8.686)
     given, words = WRONG[what]
-    for f in (lambda: client.weights(mels=str(given(tmp_path)), root=clone),
-              lambda: client.push(clone, mels=str(given(tmp_path)), from_scratch=True)):
+    def to_push():
+        with client._mels_of(clone, dict(MELS=str(given(tmp_path)))): pass
+    for f in (lambda: client.weights(mels=str(given(tmp_path)), root=clone), to_push):
         error, _ = quiet(f)
         assert isinstance(error, (ValueError, OSError)) and words in str(error), error
     assert not stub.asked('StartBlobUpload') and not stub.asked('SaveKernel') and packs_left(tmp_path)==[]
@@ -224,7 +225,7 @@ def test_a_run_on_mels_goes_on_with_them_alone(place, mels):
     assert record['outcome']=='trained' and record['mels']['pairs']==11, (said, record)
     assert 'a try: of the mels, those of its clips are taken' in said and '50% of the segments get' in said, said
     assert 'trained on the mels of a TTS: tts-out (12 mels, SHA-256 ' in said and MELS in record['inputs'], said
-    assert 'mels of 11 of 11 recordings' in said and '1 mels belong to no recording' in said, said
+    assert 'mels of 11 of 11 recordings' in said and '1 mel belongs to no recording' in said, said
     assert record['settings']['MELS'] is None
     assert np.isfinite(read_log(place/'working/run/log.csv')['valid_tts_ema']).any()
     run = attach(place, NEW)
