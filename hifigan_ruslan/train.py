@@ -669,13 +669,13 @@ def _start(speech, ours, cfg, resume, init, disc_warmup, where):
     s = _continue(*found, speech, cfg) if found else _begin(cfg, init, disc_warmup, where)
     ranks.check_same([*s.generator.parameters(), *s.disc_params()])
     if ranks.first: _prepare_folder(s, ours)
-    if found and found[2].name!='last.pt': _catch_up(s, ours, data)
+    if found and found[2].name!='last.pt': _catch_up(s, ours, speech)
     return s
 
-def _catch_up(s, ours, data):
+def _catch_up(s, ours, speech):
     "Write last.pt where a kill came after a newer checkpoint and before it, or where it is damaged"
     written = ours.writing('checkpoints/last.pt', digest=False) if s.ranks.first else nullcontext()
-    with written: save_checkpoint(s, ours.folder/'checkpoints'/'last.pt', data.fingerprint)
+    with written: save_checkpoint(s, ours.folder/'checkpoints'/'last.pt', speech.fingerprint)
 
 def _name(init):
     "What given weights are called"
