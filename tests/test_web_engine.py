@@ -13,7 +13,7 @@ from hifigan_ruslan.inference.mel_formats import MEL_FORMATS, foreign_mel, mel_f
 from hifigan_ruslan.inference.onnx import export_onnx
 from hifigan_ruslan.mel import LogMel
 from hifigan_ruslan.model.reading import open_checkpoint
-from hifigan_ruslan.model.weights import load_generator
+from hifigan_ruslan.vocoder import Vocoder
 
 ROOT = Path(__file__).parent.parent
 WEB, SMALL = ROOT/'web', 'festvox-ru-v2'
@@ -304,17 +304,12 @@ def vocode(page, mel):
     return floats(wave), pieces
 
 @cache
-def exact_generator(name):
-    "A voice in fp64, which is what all others compute"
-    cfg, weights = open_checkpoint(name)
-    return load_generator(cfg, weights).double()
+def python(name): return Vocoder.load(name, engine='onnx')
 
 @cache
-@torch.no_grad()
-def exact(path, seconds, name=SMALL):
-    "The wave of a clip's mel"
-    mel = logmel(speech(path, seconds), open_checkpoint(name)[0])
-    return exact_generator(name)(torch.from_numpy(mel).double()[None])[0,0].numpy()
+def wave_of(path, seconds, name=SMALL):
+    "What Python makes of a clip's mel"
+    return python(name).vocode(logmel(speech(path, seconds), python(name).cfg)).numpy()
 
 MEL = 'async (x) => { const m = await engine.mel(toFloats(x)); return [toBase64(m.data), m.frames] }'
 
@@ -327,14 +322,14 @@ def same_as_python(page, seconds, least):
         check_mel_of_browser(floats(got[0]), x, cfg)
         mel = logmel(x, cfg)
         assert got[1]==mel.shape[1]
-        assert snr(exact(path, seconds), vocode(page, mel)[0])>=least, path
+        assert snr(wave_of(path, seconds), vocode(page, mel)[0])>=least, path
 
 @pytest.mark.parametrize('seconds', [.5, pytest.param(None, marks=slow)])
 def test_fp32_from_a_server_with_threads(site, page, seconds):
-    "As exact as Python's own engines are, which agree with each other to 93 dB and with fp64 to 95"
+    "Python's own engines agree with each other to 93 dB, and with fp64 to 95 to 105: here by the same onnxruntime"
     info = start(page, site[1], f'{SMALL}-32.onnx', open_checkpoint(SMALL)[0], threads=2)
     assert (info['backend'], info['threads'], info['simd'])==('wasm', 2, True) and '2 threads' in info['why']
-    same_as_python(page, seconds, 95)
+    same_as_python(page, seconds, 100)
 
 @pytest.mark.parametrize('seconds', [.5, pytest.param(None, marks=slow)])
 def test_fp16_from_a_file_without_threads(site, page, seconds):
