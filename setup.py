@@ -15,7 +15,7 @@ setup(
     python_requires='>=' + cfg['min_python'],
     classifiers=['Programming Language :: Python :: ' + v for v in pythons[pythons.index(cfg['min_python']):]],
     packages=find_packages(include=['hifigan_ruslan', 'hifigan_ruslan.*']), include_package_data=True,
-    package_data={'hifigan_ruslan': ['clips/*', 'voices/*/*', 'web/*']},
+    package_data={'hifigan_ruslan': ['clips/*', 'voices/*/*', 'web/*', 'web/app/*/*']},
     install_requires=shlex.split(cfg['requirements']),
     extras_require={k: shlex.split(cfg[f'{k}_requirements']) for k in ('dev', 'onnx', 'eval')},
     entry_points={'console_scripts': cfg['console_scripts'].split(),

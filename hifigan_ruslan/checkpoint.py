@@ -15,9 +15,9 @@ from . import __version__
 from .config import Config, config_dict, config_from_dict, load_config, official_dict
 from .base.files import Ours, claim, new_file
 from .base.hardware import Ranks
-from hifigan_ruslan.model.weights import (
-    FORMAT, VERSION, check_finite, check_fit, check_plain, checkpoint_config, differing, generator_in, normed_weights,
-    old_names, read_checkpoint)
+from .model.weights import (
+    FORMAT, VERSION, check_finite, check_fit, check_plain, checkpoint_config, differing, generator_in, new_names,
+    normed_weights, old_names, read_checkpoint)
 from .model.weightset import DISC, preset_of, unlike
 from .model.reading import config_of
 from .step import TrainState, new_state
@@ -119,8 +119,9 @@ def _is_head(k, v):
 def _load_parts(s, ck, path):
     "The networks, the optimisers and the scalers of a checkpoint"
     for k,part in _parts(s).items():
-        if k.startswith('scaler') and not (ck[k] and part.is_enabled()): continue # it was, or is now, not fp16
-        try: _fill(part, ck[k])
+        try:
+            if k.startswith('scaler') and not (_scales(ck[k]) and part.is_enabled()): continue # not fp16, then or now
+            _fill(part, ck[k])
         except ValueError as e: raise ValueError(f'{path}: {k} {_OF_ITS_OWN} ({e})') from e
 
 _OF_ITS_OWN = 'does not fit its own configuration'
@@ -153,6 +154,17 @@ def _check_moments(opt):
         odd = next((k for k in ('lr','eps','weight_decay') if not _is_score(group.get(k))), '')
         if not _are_betas(group.get('betas')): odd = 'betas'
         if odd: raise ValueError(f'its {odd} is {str(group.get(odd))[:60]!r}')
+
+_SCALES = dict(scale=float, growth_factor=float, backoff_factor=float, growth_interval=int, _growth_tracker=int)
+
+def _scales(state):
+    "The state of a scaler, checked; it is empty where the run was not in fp16"
+    if not isinstance(state, dict): raise ValueError(f'it is a {type(state).__name__}, expected a dict')
+    odd = next((k for k in state if not _is_scale(k, state[k])), None)
+    if odd is not None: raise ValueError(f'its {odd} is {str(state[odd])[:60]!r}')
+    return state
+
+def _is_scale(name, v): return type(v) is _SCALES.get(name) and 0<=v<math.inf
 
 def _are_betas(v): return isinstance(v, (tuple, list)) and len(v)==2 and all(_is_score(b) and 0<=b<1 for b in v)
 
@@ -328,7 +340,7 @@ def _from_official(do, s):
     do, known = _todays_names(do, s.cfg), list(s.discriminators)
     if not {*known, 'optim_g', 'optim_d'} <= do.keys(): raise ValueError(_not_all_in(do, known))
     optimisers = _our_optimisers(do, s)
-    return {k: _new_names(do[k]) for k in known} | optimisers
+    return {k: new_names(do[k]) for k in known} | optimisers
 
 def _not_all_in(do, known):
     return f'The official do_* file must hold {", ".join(known)}, optim_g and optim_d; this one has: {_has(do)}'
@@ -349,19 +361,6 @@ def _official_order(s):
         n = len(list(s.discriminators[k].parameters()))
         places[k], first = range(first, first+n), first+n
     return [i for k in s.discriminators for i in places[k]]
-
-# %% ../nbs/31_checkpoint.ipynb #046e7556
-_SPECTRAL = dict(weight_orig='parametrizations.weight.original', weight_u='parametrizations.weight.0._u',
-                 weight_v='parametrizations.weight.0._v')
-
-def _new_names(state):
-    "Names of the older spectral norm translated; those of the older weight norm torch translates itself"
-    spectral = {k.removesuffix('weight_orig') for k in state if k.endswith('weight_orig')}
-    return {_new_name(k, spectral): v for k,v in state.items()}
-
-def _new_name(k, spectral):
-    conv, _, last = k.rpartition('.')
-    return f'{conv}.{_SPECTRAL[last]}' if conv+'.' in spectral and last in _SPECTRAL else k
 
 # %% ../nbs/31_checkpoint.ipynb #3e1ae8eb
 def save_official(s:TrainState, # What to save

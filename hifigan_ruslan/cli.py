@@ -11,6 +11,7 @@ import difflib, sys
 from pathlib import Path
 from typing import Annotated
 from fastcore.script import store_true
+from .base.files import text_of
 from .base.commands import answered, check_there, command, is_path, parsed
 
 # %% ../nbs/80_cli.ipynb #ccbc8fea
@@ -22,7 +23,8 @@ def prepare_cli(
     sample_rate:int=22050, # Rate to resample to, Hz
     gain:float=1., # One factor for all of the corpus; there is no normalisation per file
     valid:float=.01, # Share of the utterances for validation
-    # Share of the utterances for the final test; at least 20, where these are no more than a tenth of all
+    # Share of the utterances for the final test; at least 20, where these are no more than a tenth of all;
+    # 1 (and --valid 0): all of it, for recordings that are only measured with
     test:float=.01,
     seed:int=1234, # Of the split
     min_seconds:float=.5, # Shorter files are skipped, and named
@@ -93,6 +95,7 @@ def generate_cli(
     "Vocode: a sound file goes through mel and back, a mel becomes sound"
     if '-' not in inputs: _check_any(inputs)
     if is_path(checkpoint): check_there(checkpoint, 'checkpoint file or folder')
+    if config: check_there(config)
     from hifigan_ruslan.vocoder import generate, generate_stream
     kw = dict(config=config, chunk=chunk, device=device, engine=engine, precision=precision,
               mel_rate=mel_rate, mel_hop=mel_hop)
@@ -109,9 +112,9 @@ def _check_any(inputs):
 @command
 def export_cli(
     checkpoint:str, # A checkpoint, a run folder, an exported folder or .onnx, or an official generator file
-    out:str, # Folder of a safetensors export, file of the others
-    # safetensors, safetensors-fp16, onnx, onnx-fp16 or official;
-    # default: onnx where OUT ends in .onnx, else safetensors
+    out:str, # Folder of a safetensors export, or of a page for a web server; file of the others
+    # safetensors, safetensors-fp16, onnx, onnx-fp16, official, or page: the voice in a browser, one file or a folder;
+    # default: onnx where OUT ends in .onnx, page where it ends in .html, else safetensors
     format:str=None,
     config:str=None, # config.json of an official generator, where it does not lie beside it
     # For the model card, as Hugging Face names it; weights trained on RUSLAN: cc-by-nc-sa-4.0
@@ -123,18 +126,29 @@ def export_cli(
     blend:str=None,
     share:float=None # With --blend: of CHECKPOINT in that average; default: 0.3
 ):
-    "Write a trained generator for other programs: safetensors for the hub, ONNX, or the official format"
+    "Write a trained generator for other programs: safetensors for the hub, ONNX, the official format, or a page"
     if is_path(checkpoint): check_there(checkpoint, 'checkpoint file or folder')
-    if card: check_there(card)
+    for path in filter(None, (card, config)): check_there(path)
     from hifigan_ruslan.inference.hub import export, export_format, push_folder
+    from hifigan_ruslan.inference.page import export_page, is_page
+    if is_page(out, format):
+        _check_page(license=license!='unknown', card=card, push=push, public=public, blend=blend, share=share)
+        return export_page(checkpoint, out, config)
     if public and not push: raise ValueError('--public says how to --push, which was not given')
     if push and not export_format(out, format).startswith('safetensors'):
         raise ValueError('--push uploads the folder of a safetensors export: '
                          'leave --format out and give OUT a name without .onnx')
     if share is not None and not blend: raise ValueError('--share says how to --blend, which was not given')
-    card = Path(card).read_text(encoding='utf-8') if card else ''
+    card = text_of(card) if card else ''
     path = export(checkpoint, out, format, config, license, card, blend, .3 if share is None else share)
     if push: print(push_folder(path, push, private=not public))
+
+def _check_page(**options):
+    "ValueError for options of the other formats"
+    given = [f'--{k}' for k,v in options.items() if v not in (None, False)]
+    if given:
+        raise ValueError(f'{", ".join(given)} cannot go with a page: export a folder with it first '
+                         '(hifigan-export CHECKPOINT FOLDER ...), then make the page of that folder')
 
 # %% ../nbs/80_cli.ipynb #34a525ab
 @command
@@ -148,6 +162,8 @@ def eval_cli(
     out:str='evaluation',
     weights:str='both', # Of runs that keep a moving average: both, ema or raw
     config:str=None, # config.json of an official generator, where it does not lie beside it
+    # Generators read the mels of a TTS that hifigan-prepare --mels has put into that folder, not the recordings' own
+    from_tts:bool=False,
     rate:int=None, # Compare at this sample rate, Hz; default: the first checkpoint's, else 22,050
     clips:int=None, # Use so many of the recordings, spread evenly; default: all
     players:int=8, # Clips to hear in the report
@@ -163,9 +179,11 @@ def eval_cli(
     check_there(data, 'file or folder')
     for path in (o.split('=')[-1] for o in systems):
         if is_path(path): check_there(path, 'file or folder')
+    if config: check_there(config)
     from hifigan_ruslan.listening.report import run_eval
-    run_eval(systems, data, out, weights=weights, rate=rate, clips=clips, players=players, workers=workers,
-             title=title, licence=licence, lang=lang, config=config, device=device, engine=engine, precision=precision)
+    run_eval(systems, data, out, weights=weights, from_tts=from_tts, rate=rate, clips=clips, players=players,
+             workers=workers, title=title, licence=licence, lang=lang, config=config, device=device, engine=engine,
+             precision=precision)
 
 # %% ../nbs/80_cli.ipynb #bf2eb8dd
 @command
@@ -208,16 +226,18 @@ def kaggle_pull(root:str='.', # The root of a clone of the repository
     return answer
 
 def kaggle_weights(
-    # universal or another voice, a run, a folder of hifigan-export, or a checkpoint file
-    voice:Annotated[str, dict(nargs='?')]='universal',
-    name:str=None, # Of the weights, in place of that of the voice or the folder
+    # A voice, a run, a folder of hifigan-export, or a checkpoint file; default: universal, or with --mels none
+    voice:Annotated[str, dict(nargs='?')]=None,
+    name:str=None, # Of the weights, or of the mels, in place of that of the voice or the folder
     # The root of a clone of the repository: its kernel-metadata.json knows you where the login does not
     root:str='.',
-    minutes:float=15. # How long to wait for Kaggle to take the files in
-)->str: # OWNER/NAME of the dataset
-    "Make a private Kaggle dataset of trained weights, or bring it up to date; sessions start from them"
+    minutes:float=15., # How long to wait for Kaggle to take the files in
+    mels:str=None, # A folder with a TTS's mel for each recording, to train on: a dataset of its own
+    mel_from:str=None # The format of the mels, such as espnet; default: that of HiFi-GAN
+)->str: # OWNER/NAME of the dataset, or of both
+    "Make a private Kaggle dataset of trained weights, or of a TTS's mels, or bring it up to date; sessions use them"
     from hifigan_ruslan.kaggle.client import weights
-    return weights(voice, name, root, minutes)
+    return weights(voice, name, root, minutes, mels, mel_from)
 
 def kaggle_budget(
     steps_per_s:float, # Speed, as a session prints it
@@ -270,7 +290,7 @@ def _no_such_action(action, actions):
 # %% ../nbs/80_cli.ipynb #589cef8a
 def _check_given(given):
     "ValueError for what was left as the pages have it"
-    for name in ('init', 'corpus', 'sources'):
+    for name in ('init', 'corpus', 'mels', 'sources'):
         if 'YOUR_NAME' in (given.get(name) or ''):
             raise ValueError(f'--{name} still has YOUR_NAME in it: put your user name there')
 

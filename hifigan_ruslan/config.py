@@ -421,6 +421,7 @@ def load_config(path:str|Path # A config.json of ours or of the official reposit
         raise FileNotFoundError(f'No configuration at {path}: give the config.json that belongs to the checkpoint')
     if (size := path.stat().st_size)>2**20: raise ValueError(f'{path} has {size:,} bytes, which is no configuration')
     try: return config_from_json(path.read_text(encoding='utf-8-sig'))
+    except UnicodeDecodeError as e: raise ValueError(f'{path} is no text in UTF-8 ({e}): save it as UTF-8') from e
     except ValueError as e: raise ValueError(f'{path}: {e}') from e
 
 # %% ../nbs/01_config.ipynb #c5c530d9

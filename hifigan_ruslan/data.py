@@ -31,6 +31,7 @@ class MelRow(NamedTuple):
     changed:int # Frames that were added at the end; below 0: cut off there
     shift:int # Frames by which it was moved
 
+# %% ../nbs/12_data.ipynb #f1787fef
 class PairedMels:
     "The mels that a TTS has made of the utterances of a prepared corpus"
     def __init__(self,
@@ -106,6 +107,7 @@ def data_fingerprint(data:SpeechData, # Prepared corpus
     "By this a run knows again on what it was trained"
     return f'{data.fingerprint} {mels.identity}' if mels else data.fingerprint
 
+# %% ../nbs/12_data.ipynb #3595b99b
 @patch_to(PairedMels, as_prop=True)
 def hours(self)->float: # h
     "Length of the utterances that have a mel"
@@ -224,6 +226,7 @@ def _of_other_audio(data, meta):
     return (f'the mels of a TTS in {printable(data.path)} belong to another prepared corpus ({what}): pair them anew, '
             f'hifigan-prepare CORPUS {printable(data.path)} --mels FOLDER')
 
+# %% ../nbs/12_data.ipynb #5d00f726
 def _wrong_mel_meta(d):
     "The first value that cannot be of a description; '' where all are as they should be"
     if not isinstance(d, dict): return 'it holds no names'
@@ -282,6 +285,7 @@ class Batch(NamedTuple):
         "The same with all of its tensors changed"
         return Batch(*(None if x is None else f(x) for x in self))
 
+# %% ../nbs/12_data.ipynb #30fcb8b3
 class SegmentDataset:
     "One random segment per utterance and epoch; a map-style dataset for torch"
     def __init__(self,

@@ -19,8 +19,8 @@ from tqdm import tqdm
 from . import __version__
 from .config import Config, V1
 from .base.audio import write_as
-from .base.files import (Ours, claim, composed, csv_rows, csv_text, explained, follow_parent, new_file,
-                                       only_one, printable, uninterrupted, write_through)
+from .base.files import (Ours, claim, composed, csv_rows, csv_text, explained, file_bytes, follow_parent,
+                                       new_file, only_one, printable, uninterrupted, write_through)
 from .metrics import METRICS, Recording, not_computed
 from .evaluation.stats import clips_to_prove, holm, interval, least_p, paired
 from .evaluation.systems import RECORDING
@@ -276,7 +276,7 @@ def _readable(path):
     "Rows of a file that may be absent or cut off at its end, and the numbers of those that are damaged"
     path = Path(path)
     if not path.is_file(): return [], []
-    try: head, *cells = csv_rows(_whole_lines(path.read_bytes().decode('utf-8', 'surrogateescape')), path) or [COLUMNS]
+    try: head, *cells = csv_rows(_whole_lines(file_bytes(path).decode('utf-8', 'surrogateescape')), path) or [COLUMNS]
     except ValueError as e: raise ValueError(f'{e}: move it away, and the clips are measured anew') from e
     if sorted(head)!=sorted(COLUMNS): raise ValueError(_other_table(path, head))
     rows = {i: _opened_row(head, c) for i,c in enumerate(cells, 1)}

@@ -130,7 +130,7 @@ def train_step(batches:list, # `grad_accum` of them, on the state's device: `Bat
     s.skipped, s.skips_in_a_row = s.skipped + (not finite), 0 if finite else s.skips_in_a_row+1
     return dict(logs)
 
-# %% ../nbs/30_step.ipynb #951893c1
+# %% ../nbs/30_step.ipynb #4936cc3d
 def _as_batch(x, s):
     "A `Batch`, in double precision where all is"
     b = x if isinstance(x, Batch) else Batch(x)
@@ -147,6 +147,7 @@ def _input(b, s):
     assert b.mel.shape==(len(b.wav), s.cfg.n_mels, frames), (b.mel.shape, b.wav.shape)
     return b.mel if b.true is None else torch.where(b.true[:,None,None], s.logmel(b.wav), b.mel)
 
+# %% ../nbs/30_step.ipynb #951893c1
 def _disc_backward(real, fake, s, logs, n, last):
     "Loss and gradients of the discriminators for one of `n` batches"
     real_scores, fake_scores = s.discriminate(real)[0], s.discriminate(fake)[0]

@@ -252,6 +252,7 @@ def fit(data:SpeechData|str|Path, # Prepared corpus, or its folder
     budget = Budget(hours, time.monotonic() if started is None else started)
     speech, out = _Speech.of(data), Path(out)
     _check_asked(speech, cfg, steps=steps, epochs=epochs, hours=hours, log_every=log_every)
+    if not save_minutes>=0: raise ValueError(f'save_minutes must not be negative, found {save_minutes}')
     if (out/'dataset.json').exists():
         raise ValueError(f'{out} holds a prepared corpus: give the run a folder of its own')
     ours, where = claim_run(out), _where(device, precision)
@@ -381,6 +382,7 @@ def _hurried(r):
     "Must a validation end here?"
     return r.signals.asked or time.monotonic()>r.budget.check_until
 
+# %% ../nbs/33_train.ipynb #25bef263
 def _check_start(r):
     "Validate the weights that the run starts from"
     s = r.s
@@ -394,9 +396,10 @@ def _check_start(r):
 
 def _start_words(valid):
     "What the weights that a run starts from can do"
-    own = f"{valid['valid_ema']:.4f} on unseen utterances (0-8 kHz {valid['valid_ema_8k']:.4f})"
-    tts = 'valid_tts_ema' in valid and f"{valid['valid_tts_ema']:.4f} from the TTS's mels"
-    return f"mel L1 {tts}, {own} from the recordings' own" if tts else f'mel L1 {own}'
+    own, treble = f"{valid['valid_ema']:.4f}", f"(0-8 kHz {valid['valid_ema_8k']:.4f})"
+    if 'valid_tts_ema' not in valid: return f'mel L1 {own} on unseen utterances {treble}'
+    tts = f"{valid['valid_tts_ema']:.4f} from the TTS's mels"
+    return f"mel L1 {tts} on unseen utterances, {own} from the recordings' own {treble}"
 
 def _no_start(r):
     "Why there is nothing to compare with"
@@ -595,13 +598,15 @@ def _other_mel(data, mels, differ):
 
 def _and_the_mels(speech): return ' in another folder, and pair the mels of the TTS anew' if speech.mels else ''
 
+# %% ../nbs/33_train.ipynb #15af473d
 def _say_mels(speech, cfg, validated, say):
     "What is learnt from the mels of a TTS, and what the best goes by"
     data, mels = speech
     if not mels: return
-    parts = {k: f'{len(mels.split(k))} of {len(data.split(k))} {words}' for k,words in _PARTS.items()}
-    say(f"trained on the mels of a TTS ({_whose(mels)}), against the recordings: {' and '.join(parts.values())} "
-        'utterances have one, the others are left out')
+    counts = {words: (len(mels.split(k)), len(data.split(k))) for k,words in _PARTS.items()}
+    told = ' and '.join(f'{n} of {all} {words}' for words,(n,all) in counts.items())
+    rest = ', the others are left out'*any(n<all for n,all in counts.values())
+    say(f'trained on the mels of a TTS ({_whose(mels)}), against the recordings: {told} utterances have one{rest}')
     if cfg.true_mels: say(f"{cfg.true_mels:.0%} of the segments get the recording's own mel in place of the TTS's")
     if validated: return say("best.pt and the alarm go by the mel L1 from the TTS's mels (valid_tts_ema)")
     say("no validation utterance has a mel of the TTS: best.pt and the alarm go by the recordings' own (valid_ema)")

@@ -171,6 +171,11 @@ def _check_chunk(chunk):
     if chunk is None or _is_whole(chunk) and chunk>0: return
     raise ValueError(f'chunk must be a whole number of frames above 0, or None, found {chunk!r}')
 
+def _check_numbers(**numbers):
+    "ValueError for an option that is no number of frames, samples or Hz"
+    odd = next((k for k,v in numbers.items() if v is not None and not (_is_whole(v) and v>0)), '')
+    if odd: raise ValueError(f'{odd} must be a whole number above 0, or left out, found {numbers[odd]!r}')
+
 def _is_whole(n): return isinstance(n, Integral) and not isinstance(n, bool)
 
 @patch
@@ -373,6 +378,7 @@ def _check_writable(out):
     "ValueError where this user may not write into the folder, or make it"
     near = next(p for p in [Path(out).absolute(), *Path(out).absolute().parents] if p.exists())
     if os.access(near, os.W_OK|os.X_OK): return
+    if near.is_file(): raise ValueError(f'{near} is a file, and a folder is needed there: choose another folder')
     raise ValueError(f'{out}: permission denied, this user may not write into {near}. Choose another folder')
 
 # %% ../nbs/45_vocoder.ipynb #71f0714a
@@ -393,6 +399,7 @@ def generate(inputs:list, # Paths: sound files (resynthesised), mels as .npy, .n
              mel_hop:int=None # Hop of the mels, samples, where it is known: likewise
             )->list: # Paths of the WAVs
     "Resynthesise sound files and vocode mels into a folder"
+    _check_numbers(chunk=chunk, mel_rate=mel_rate, mel_hop=mel_hop)
     targets = _targets(inputs, out)
     if not any(p.exists() for p in targets):
         raise FileNotFoundError('There is no ' + ', '.join(map(str, targets)))
@@ -439,6 +446,7 @@ def generate_stream(checkpoint:str|Path|dict, # As in `generate`
                     **kw:object # As in `generate`
                    ):
     "Frames from standard input to samples on standard output; words go to standard error"
+    _check_numbers(chunk=chunk, mel_rate=mel_rate, mel_hop=mel_hop)
     v, start = Vocoder.load(checkpoint, **kw), perf_counter()
     check_mel(torch.zeros(v.cfg.n_mels, 1), v.cfg, sample_rate=mel_rate, hop_length=mel_hop) # before anything is read
     print(f'engine: {v.why}\nreading float32 frames of {v.cfg.n_mels}, writing 16-bit samples at {v.sample_rate} Hz',

@@ -48,6 +48,8 @@ class KaggleStub:
         self.log = []                             # events: {stream_name, time, data}
         self.is_running = False                   # the log is followed as a stream of events, else it is one JSON list
         self.blobs = {}                           # token -> [name, length, bytes or None]
+        self.puts = []                            # (name, bytes that came) of each part of an upload
+        self.breaks = None                        # name of a blob whose upload breaks off in the middle, once
         self.stored = {}                          # id of a dataset -> its versions, each name -> bytes
         self.made = {}                            # id of a dataset -> the body with which it was made
         self.dataset_statuses = ['READY']         # as `statuses`
@@ -261,9 +263,23 @@ class _Handler(BaseHTTPRequestHandler):
         "A blob, to the address that StartBlobUpload gave; without a login, as the address is the secret"
         token = urlsplit(self.path).path.removeprefix('/upload/')
         data = self.rfile.read(int(self.headers.get('Content-Length') or 0))
+        part = self.headers.get('Content-Range', '')
         if token not in self.stub.blobs: return self.answer(404, dict(code=404, message='Not found'))
-        self.stub.blobs[token][2] = data
-        self.answer(200, b'')
+        blob = self.stub.blobs[token]
+        if part.startswith('bytes */'): return self.how_far(*blob)
+        self.stub.puts.append((blob[0], len(data)))
+        breaks, self.stub.breaks = self.stub.breaks==blob[0], None if self.stub.breaks==blob[0] else self.stub.breaks
+        start = int(part.removeprefix('bytes ').partition('-')[0]) if part else 0
+        blob[2] = (blob[2] or b'')[:start] + (data[:len(data)//2] if breaks else data)
+        self.answer(500 if breaks else 200, b'')
+
+    def how_far(self, name, length, data):
+        "Asked by the command before it goes on with an upload, as Google's storage answers"
+        if data is not None and len(data)==length: return self.answer(200, b'')
+        self.send_response(308)
+        if data: self.send_header('Range', f'bytes=0-{len(data)-1}')
+        self.send_header('Content-Length', '0')
+        self.end_headers()
 
     def reply(self, method):
         path = unquote(urlsplit(self.path).path) # asked as a proxy: the path comes with http://host

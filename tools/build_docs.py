@@ -44,8 +44,9 @@ HEAVY = 'torch librosa scipy.signal matplotlib.pyplot ipywidgets sklearn.metrics
 FIRST = 'index', 'index_ru', 'story', 'story_ru' # They stand above the wings in the menu
 WINGS = 'Base Data Model Training Inference Evaluation Listening Kaggle Commands'.split() # of the tens 0 to 8
 # docs/pages/, in the order of the menu
-GUIDES = 'kaggle reading_the_log fine_tune tts deploy faq reference contributing changelog'.split()
-TRANSLATED = 'kaggle reading_the_log fine_tune tts deploy faq reference'.split() # Of these, NAME_ru.md is in Russian
+GUIDES = 'browser kaggle reading_the_log fine_tune tts adapters deploy faq reference contributing changelog'.split()
+# Of these, NAME_ru.md is in Russian
+TRANSLATED = 'browser kaggle reading_the_log fine_tune tts adapters deploy faq reference'.split()
 DEFINITION = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 def directives(cell):
@@ -307,6 +308,12 @@ def add_reports(out, cfg):
         (out/p.relative_to(cfg.nbs_path)).parent.mkdir(parents=True)
         shutil.copy(p, out/p.relative_to(cfg.nbs_path))
 
+def add_vocoder(out):
+    "The small voice as a page, in the folder browser; its runtime comes from npm, once"
+    from hifigan_ruslan.inference.page import export_page
+    try: export_page('festvox-ru-v2', out/'browser')
+    except ValueError as e: sys.exit(f'the site has no page with a voice: {e}')
+
 def check_names(notebooks, guides, only):
     "Stop at the name of a notebook that is not there, and at a guide that the menu does not have"
     unknown = only-{page_name(p) for p in notebooks}
@@ -338,6 +345,7 @@ def main(
         sphinx(tmp, out, jobs)
     in_russian(out)
     add_reports(out, cfg)
+    add_vocoder(out)
     guide_paths = [ROOT/'docs'/'pages'/f'{g}.md' for g in GUIDES]
     (out/'llms.txt').write_text(llms_txt(notebooks, guide_paths, site_of(cfg)), encoding='utf-8')
     check_docs(out)

@@ -8,7 +8,7 @@ __all__ = ['SOUND_SUFFIXES', 'UNREAD_SUFFIXES', 'CLIPPED', 'LOWEST_RATE', 'HIGHE
            'write_as', 'is_ours', 'wav_at']
 
 # %% ../../nbs/03_audio.ipynb #f327a18a
-import hashlib, io, os, re, stat, struct, sys, zlib
+import hashlib, io, os, re, struct, sys, zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from numbers import Real
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 import numpy as np, soundfile as sf, soxr
 from fastcore.basics import patch
-from .files import new_file, printable
+from .files import new_file, printable, sort_of
 
 # %% ../../nbs/03_audio.ipynb #03a10001
 SOUND_SUFFIXES = ('.wav .wave .bwf .rf64 .w64 .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .snd .caf .sph '
@@ -59,18 +59,13 @@ _SENTENCES = {
     'clipped': 'is clipped: {}'}
 
 # %% ../../nbs/03_audio.ipynb #03a10004
-_SORTS = {stat.S_ISFIFO: 'a pipe', stat.S_ISDIR: 'a folder', stat.S_ISSOCK: 'a socket', stat.S_ISCHR: 'a device',
-          stat.S_ISBLK: 'a device'}
-
 def _check_file(path):
     "The size of a file that may be opened; links are followed"
     try: s = os.stat(path)
     except FileNotFoundError: raise FileNotFoundError(f'There is no sound file {printable(path)}') from None
-    if not stat.S_ISREG(s.st_mode): raise SoundError('no file', _sort(s.st_mode), path)
+    if sort := sort_of(s.st_mode): raise SoundError('no file', sort, path)
     if not s.st_size: raise SoundError('empty', '0 bytes', path)
     return s.st_size
-
-def _sort(mode): return next((what for is_that,what in _SORTS.items() if is_that(mode)), 'of an unknown sort')
 
 # %% ../../nbs/03_audio.ipynb #03a10006
 class _Promise(NamedTuple):
@@ -423,11 +418,13 @@ def _check_tally(t, taken, clipped, path):
     "SoundError for a sound whose numbers cannot be meant; `taken` channels are those that are used"
     if not t.n: raise SoundError('no samples', '', path)
     if t.bad: raise SoundError('not finite', f'{t.bad:,} of {t.n*len(t.peak):,} samples', path)
-    if (peak := t.peak.max())>_LOUDEST: raise SoundError('too loud', _of_16_bits(peak), path)
+    if (peak := t.peak.max())>_LOUDEST: raise SoundError('too loud', _of_whole_numbers(peak), path)
     share = (t.full[taken]/t.n).max()
     if share>clipped: raise SoundError('clipped', _too_clipped(share, clipped), path)
 
-def _of_16_bits(peak): return f'{peak:g}, expected [-1, 1]; if these are 16-bit values, divide by 32768'
+def _of_whole_numbers(peak):
+    bits = next((b for b in (8, 16, 24, 32) if peak<=2**(b-1)), 32)
+    return f'{peak:g}, expected [-1, 1]; if these are {bits}-bit values, divide by {2**(bits-1)}'
 
 def _too_clipped(share, most): return f'{share:.1%} of its samples are at full scale or beyond, more than {most:.1%}'
 
@@ -752,4 +749,4 @@ def _not_finite(x):
 
 def _too_loud(x):
     peak = np.abs(x).max()
-    if peak>_LOUDEST: return f'The wave reaches {_of_16_bits(peak)}'
+    if peak>_LOUDEST: return f'The wave reaches {_of_whole_numbers(peak)}'

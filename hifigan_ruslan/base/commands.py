@@ -25,7 +25,7 @@ from types import UnionType
 from typing import Annotated, get_args, get_origin
 from fastcore.docments import docments
 from fastcore.script import store_true
-from .files import anything_saved, printable
+from .files import anything_saved, check_file, printable
 
 # %% ../../nbs/05_commands.ipynb #c155481f
 class _Console:
@@ -172,8 +172,9 @@ def _spelled(name, names): return _TWINS[name] if name not in names and _TWINS.g
 def check_there(path:str, # As a user typed it
                 what:str='file' # What it should be: 'file', 'folder', or 'file or folder'
                ):
-    "FileNotFoundError where nothing of this name is there, with what lies beside it under a similar name"
-    if os.path.exists(path): return
+    """FileNotFoundError where nothing of this name is there, with what lies beside it under a similar name;
+    ValueError for a pipe or a device, which would be waited for"""
+    if os.path.exists(path): return None if os.path.isdir(path) else check_file(path)
     near = difflib.get_close_matches(os.path.basename(path), _beside(path), 3, .75)
     raise FileNotFoundError(f'There is no {what} {path}' + (f'; beside it: {", ".join(near)}' if near else ''))
 
@@ -185,7 +186,8 @@ def _beside(path):
 def is_path(name:str # A voice, a checkpoint or a system, as a user typed it
            )->bool: # Else it may be the name of something
     "Is this meant as a file or a folder?"
-    return '/' in name or os.sep in name or os.path.splitext(name)[1] in ('.pt', '.onnx', '.wav', '.safetensors')
+    ending = os.path.splitext(name)[1]
+    return '/' in name or os.sep in name or ending in ('.pt', '.onnx', '.wav', '.safetensors', '.nemo')
 
 # %% ../../nbs/05_commands.ipynb #0f488a97
 def command(f:Callable # Named `NAME_cli`: its command is hifigan-NAME

@@ -169,6 +169,84 @@ INIT называет версию {n}; какая лежит в {mount}, отс
 {path} изменён или повреждён, его SHA-256 не тот, что в {marker}: сделайте набор данных заново командой hifigan-kaggle weights
 ''')
 
+# %% ../../nbs/06_russian.ipynb #me060002
+_say('''
+trained on the mels of a TTS: {name} ({facts}) in {folder}, read as {f}
+обучение на мелах TTS: {name} ({facts}) из {folder}, формат {f}
+trained on the mels of a TTS: {name} ({facts}) in {folder}
+обучение на мелах TTS: {name} ({facts}) из {folder}
+{n} mels
+мелов: {n}
+format {f}
+формат {f}
+not counted
+не посчитаны
+a try: of the mels, those of its clips are taken
+проба: из мелов берутся те, что от её записей
+the mels {name} ({facts}) are attached and not used: the run that goes on was trained without (NEW_RUN = True begins one with them)
+мелы {name} ({facts}) подключены, но не используются: обучение, которое продолжается, шло без них (NEW_RUN = True начнёт новое с ними)
+MEL_FROM = {x} is not used: there are no mels
+MEL_FROM = {x} не используется: мелов нет
+MEL_FROM = {x} is taken, though the mels were packed as {y}
+берётся MEL_FROM = {x}, хотя мелы упакованы как {y}
+MEL_FROM: There is no mel format {x}; choose one of {list}, with changes if need be, such as {y}
+MEL_FROM: формата {x} нет; есть {list}, при необходимости с изменениями, например {y}
+The session was not begun: true_mels {n} asks for that share of the recordings' own mels beside those of a TTS, and no mels of a TTS are attached: hifigan-kaggle push --mels attaches them, or take true_mels back
+Сессия не начата: true_mels {n} просит эту долю мелов самих записей рядом с мелами TTS, а мелы TTS не подключены: их подключает hifigan-kaggle push --mels, или уберите true_mels
+The session was not begun: none of the {n} names in {folder} has that of one of the {m} recordings in it. Found: {names}; expected: {own}
+Сессия не начата: ни в одном из имён в {folder} (их {n}) нет имени записи (их {m}). Есть: {names}; нужно: {own}
+The session was not begun: {folder} holds no mels (.npz, .npy, .pt). Found:
+Сессия не начата: в {folder} нет мелов (.npz, .npy, .pt). Найдено:
+trained on the mels of a TTS, and none are attached (MELS = {x})
+обучено на мелах TTS, а они не подключены (MELS = {x})
+trained on the mels of a TTS, and none are attached
+обучено на мелах TTS, а они не подключены
+trained on the mels of a TTS, and the data holds other ones now
+обучено на мелах TTS, а теперь подключены другие
+trained on the recordings' own mels, and MELS asks for those of a TTS
+обучено на мелах самих записей, а MELS просит мелы TTS
+''')
+
+# %% ../../nbs/06_russian.ipynb #me060004
+_say('''
+Attach the mels that it was trained on (MELS says which are taken), or begin a new run from its weights (NEW_RUN = True, INIT = {path})
+Подключите мелы, на которых оно обучалось (какие брать, говорит MELS), или начните новое обучение с его весов (NEW_RUN = True, INIT = {path})
+Take MELS back, or begin a new run from its weights (NEW_RUN = True, INIT = {path})
+Уберите MELS или начните новое обучение с его весов (NEW_RUN = True, INIT = {path})
+MELS is {folder}, and there is no such folder
+MELS = {folder}, а такой папки нет
+MELS asks for {x}, and in {folder} are others (SHA-256 {hash}): an old version may be attached. hifigan-kaggle push --mels {name} attaches the present one
+MELS просит {x}, а в {folder} другие (SHA-256 {hash}): возможно, подключена старая версия. Новую подключает hifigan-kaggle push --mels {name}
+MELS = {x} may mean more than one set of mels: {names}. Say which one, such as MELS = {name}; MELS = 'none' trains without
+MELS = {x} может означать разные мелы: {names}. Скажите, какие, например MELS = {name}; MELS = 'none' учит без них
+More than one set of mels: {names}. Say which one, such as MELS = {name}; MELS = 'none' trains without
+Подключены разные мелы: {names}. Скажите, какие, например MELS = {name}; MELS = 'none' учит без них
+{name} ({facts}) in {folder}
+{name} ({facts}) в {folder}
+{path} names {name}, which is not there: make the dataset again with hifigan-kaggle weights --mels
+{path} называет {name}, а этого файла нет: сделайте набор данных заново командой hifigan-kaggle weights --mels
+{path} was changed or damaged, its SHA-256 is not the one in {marker}: make the dataset again with hifigan-kaggle weights --mels
+{path} изменён или повреждён, его SHA-256 не тот, что в {marker}: сделайте набор данных заново командой hifigan-kaggle weights --mels
+{folder}: mels of {n} of {m} recordings
+{folder}: мелы для {n} из {m} записей
+the names of the mels are {x}
+имена мелов: {x}
+the names of the mels in the files are {x}
+имена мелов в файлах: {x}
+{n} mels belong to no recording: {names}
+мелов, которые не подходят ни к одной записи: {n} ({names})
+{n} recordings have no mel: {names}
+записей без мела: {n} ({names})
+{n} mels are left out ({kinds}), such as {where}: {why}
+не взято мелов: {n} ({kinds}), например {where}: {why}
+the list is {path}
+список: {path}
+{n} pairs are stored in {path}
+пар записано: {n}, в {path}
+{path} has these mels already: {n}
+в {path} эти мелы уже есть: {n}
+''')
+
 # %% ../../nbs/06_russian.ipynb #9c5c7fb1
 _say('''
 {path}, step {n} ({p})
@@ -275,10 +353,10 @@ There are no files in {folder} that can be read as sound
 В {folder} нет файлов, которые читались бы как звук
 {folder} holds {kinds} files: convert them before you upload them, in their folder, with {command}
 в {folder} файлы {kinds}: преобразуйте их до загрузки, в их папке, командой {command}
-CORPUS is {x}, which is not attached; attached: {there}. hifigan-kaggle push --corpus OWNER/NAME attaches a dataset, in the editor Add Input does; a name that is wrong, or of a private dataset of somebody else, is left out by Kaggle without an error. Found:
-CORPUS = {x}, но это не подключено; подключено: {there}. Набор данных подключает hifigan-kaggle push --corpus OWNER/NAME, в редакторе Add Input; неверное имя или чужой приватный набор Kaggle пропускает без ошибки. Найдено:
-CORPUS is {x}, and more than one of what is attached is called so: {names}. Give OWNER/NAME, or the folder
-CORPUS = {x}, и так называется не один из подключённых: {names}. Задайте OWNER/NAME или папку
+{setting} is {x}, which is not attached; attached: {there}. hifigan-kaggle push {option} OWNER/NAME attaches a dataset, in the editor Add Input does; a name that is wrong, or of a private dataset of somebody else, is left out by Kaggle without an error. Found:
+{setting} = {x}, но это не подключено; подключено: {there}. Набор данных подключает hifigan-kaggle push {option} OWNER/NAME, в редакторе Add Input; неверное имя или чужой приватный набор Kaggle пропускает без ошибки. Найдено:
+{setting} is {x}, and more than one of what is attached is called so: {names}. Give OWNER/NAME, or the folder
+{setting} = {x}, и так называется не один из подключённых: {names}. Задайте OWNER/NAME или папку
 RUSLAN is under CC BY-NC-SA 4.0: recordings here and weights trained on them are not for commercial use
 RUSLAN под лицензией CC BY-NC-SA 4.0: записи здесь и веса, обученные на них, не для коммерческого использования
 The terms of {name} apply to the recordings here and to weights trained on them

@@ -13,7 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 import numpy as np
 from ..base.audio import SOUND_SUFFIXES, UNREAD_SUFFIXES, is_ours, write_as
-from ..base.files import claim, composed, csv_rows, json_value, listing, only_one, printable, read_marker
+from ..base.files import (
+    claim, composed, csv_rows, file_bytes, json_value, listing, only_one, printable, read_marker)
 
 # %% ../../nbs/10_corpus.ipynb #b1ca8911
 _FORMANTS = {'а': (700,1200,2500), 'о': (500,850,2400), 'у': (320,700,2300),
@@ -89,7 +90,9 @@ class Corpus:
     files:dict # id -> path of the sound file, in natural order of the paths
     texts:dict # id -> text; ids without a text are not there
     layout:str # What was found, in words
-    counts:dict # Rows of the metadata that are missing (no file), refused, ambiguous; same_name (in several folders)
+    # Rows of the metadata that are missing (no file), refused, ambiguous, replaced (by a later row of another text);
+    # same_name (in several folders)
+    counts:dict
     refused:tuple=() # Names in the metadata that point out of the folder
 
     def rel(self, id:str)->str: # Path below `root`, with / between the parts
@@ -242,13 +245,19 @@ def _readings(text):
 def _is_metadata(p):
     "By its name"
     name, ext = p.stem.lower(), p.suffix.lower()
-    if ext in ('.json','.jsonl'): return 'manifest' in name or 'index' in name
-    return p.name.lower()=='marks.txt' or ext in ('.csv','.tsv','.txt') and 'metadata' in name
+    if ext in ('.json','.jsonl'): return any(o in name for o in ('manifest', 'index', 'metadata'))
+    if p.name.lower()=='marks.txt' or ext in ('.csv','.tsv','.txt') and 'metadata' in name: return True
+    return ext in ('.csv','.tsv') and name in _PARTS or ext in ('.csv','.tsv','.txt') and bool(_LISTS.search(name))
+
+_PARTS = {'train', 'training', 'val', 'valid', 'validation', 'validated', 'dev', 'test', 'text', 'texts'}
+_LISTS = re.compile(r'^transcri(pts?|ptions?)$|filelist|\.trans$')
 
 # %% ../../nbs/10_corpus.ipynb #6e27c0dc
 _NAME_KEYS = ('audio_filepath', 'audio', 'path', 'wav', 'file', 'file_name', 'filename', 'audio_file', 'audio_path',
               'wav_path', 'name', 'id')
 _TEXT_KEYS = ('text', 'transcription', 'transcript', 'sentence', 'raw_text', 'normalized_text')
+_NAME_WORDS = re.compile('audio|path|wav|file|name|clip|^id$|_id$|файл|имя|запись|аудио')
+_TEXT_WORDS = re.compile('text|transcri|sentence|utterance|phrase|текст|фраз|предложени|расшифровк|транскри')
 
 def _table_rows(text, known):
     "Pairs of a name and a text, by the separator with which the most rows name a sound that is `known`"
@@ -277,8 +286,18 @@ def _columns(rows, k):
     "How many rows are the head, and the columns of names and texts; None where it is not known"
     head = [c.strip('"\' ').lower() for c in rows[0]]
     text = next((head.index(o) for o in _TEXT_KEYS if o in head), None)
-    if text is not None and text!=k and head[k] in _NAME_KEYS: return 1, (k, text)
-    return 0, (k, 1 if k==0 else 0 if k==1 and max(map(len, rows))==2 else None)
+    if text is None: text = next((i for i,o in enumerate(head) if i!=k and _TEXT_WORDS.search(o)), None)
+    if text is not None and text!=k and _NAME_WORDS.search(head[k]): return 1, (k, text)
+    if k==0: return 0, (k, _worded(rows))
+    return 0, (k, 0 if k==1 and max(map(len, rows))==2 else None)
+
+def _worded(rows):
+    "The second column, or where that holds only numbers the one that holds words; None where it is not sure which"
+    width = max(map(len, rows))
+    def words(i): return any(any(map(str.isalpha, r[i])) for r in rows[1:] or rows if len(r)>i)
+    if width==2 or words(1): return 1
+    found = [i for i in range(2, width) if words(i)]
+    return found[0] if len(found)==1 else None
 
 def _text_of(row, t, sep, rows):
     "The text of a row; with commas in it that nobody has quoted, it is all that follows"
@@ -313,7 +332,7 @@ def _first(o, keys):
 
 def _metadata_rows(path, known):
     "Pairs from a metadata file of either kind, and its encoding; '' for UTF-8"
-    text, encoding = _decoded(path.read_bytes())
+    text, encoding = _decoded(file_bytes(path))
     if path.suffix.lower() in ('.json','.jsonl'): return _json_rows(text), encoding
     rows = _table_rows(text, known)
     return rows[_has_header(rows, known):], encoding
@@ -391,9 +410,10 @@ def _some(paths):
     return ', '.join(printable(p.name) for p in paths[:3])+more
 
 # %% ../../nbs/10_corpus.ipynb #k1c00003
-def _left_out(found):
+def _left_out(found, index):
     "Notes on files that are neither sound nor text"
-    rest = [p for p in found if not _is_sound(p) and not _is_metadata(p) and p.suffix.lower()!='.txt']
+    rest = [p for p in found if not _is_sound(p) and not _is_metadata(p)
+            and (p.suffix.lower()!='.txt' or composed(p.stem) not in index)]
     if not rest: return []
     return [f'left out: {_by_suffix(rest)}{_how_to_convert(rest)}']
 
@@ -408,9 +428,11 @@ def _join(rows, index, folder):
     "Texts by id, refused names, and counts of what did not fit, of one metadata file"
     refused = tuple(n for n,_ in rows if _is_unsafe(n))
     matched = [(t, _match(n, index, folder)) for n,t in rows if not _is_unsafe(n)]
+    pairs = [(ids[0], t) for t,ids in matched if len(ids)==1 and t]
+    texts = dict(pairs)
     counts = dict(missing=sum(len(ids)==0 for _,ids in matched), refused=len(refused),
-                  ambiguous=sum(len(ids)>1 for _,ids in matched))
-    return {ids[0]: t for t,ids in matched if len(ids)==1 and t}, refused, counts
+                  ambiguous=sum(len(ids)>1 for _,ids in matched), replaced=sum(texts[k]!=t for k,t in pairs))
+    return texts, refused, counts
 
 # %% ../../nbs/10_corpus.ipynb #6561f38c
 def find_corpus(root:str|Path # Folder with sound files (`SOUND_SUFFIXES`) at any depth
@@ -431,7 +453,7 @@ def find_corpus(root:str|Path # Folder with sound files (`SOUND_SUFFIXES`) at an
     counts['same_name'] = _same_name(index)
     if counts['same_name']: notes.append(_copies(counts['same_name']))
     notes = notes or ['no texts (a vocoder does not need them)']
-    layout = '; '.join([_where(rels)] + notes + copies + apart + _left_out(found) + odd)
+    layout = '; '.join([_where(rels)] + notes + copies + apart + _left_out(found, index) + odd)
     return Corpus(root, dict(zip(ids, sounds)), texts|single, layout, counts, refused)
 
 def _same_name(index):
@@ -480,7 +502,7 @@ def _metadata(root, found, index):
     "Texts by id, refused names and counts, and notes on each metadata file"
     tables, notes = _tables(root, found, index)
     tables.sort(key=_fit)
-    texts, refused, counts = {}, (), dict(missing=0, refused=0, ambiguous=0)
+    texts, refused, counts = {}, (), dict.fromkeys(('missing', 'refused', 'ambiguous', 'replaced'), 0)
     for o in tables:
         if not texts: refused, counts = o.refused, o.counts
         texts = o.texts|texts
@@ -525,7 +547,7 @@ def _single_texts(found, ids, index):
     texts, odd = {}, {}
     for id,p in certain.items():
         if id not in wanted: continue
-        try: texts[id] = ' '.join(_decoded(p.read_bytes())[0].split())
+        try: texts[id] = ' '.join(_decoded(file_bytes(p, 2**20))[0].split())
         except ValueError as e: odd[p.name] = e
     return texts, [*_count_texts(texts), *_first_odd(odd)]
 

@@ -17,8 +17,8 @@ from tqdm import tqdm
 from .. import __version__
 from ..base.audio import CLIPPED, Sound, SoundError
 from ..base.files import (
-    claim, csv_rows, csv_text, explained, follow_parent, json_value, listing, new_file, only_one, printable,
-    read_marker, sha256_of, uninterrupted, write_through)
+    claim, csv_rows, csv_text, explained, file_bytes, follow_parent, json_value, listing, new_file, only_one,
+    printable, read_marker, sha256_of, uninterrupted, write_through)
 from .corpus import Corpus, find_corpus
 
 # %% ../../nbs/11_prepare.ipynb #00dfc508
@@ -54,17 +54,24 @@ def _left_out(why): return np.zeros(0, '<i2'), dict(samples=0, skipped=why)
 # %% ../../nbs/11_prepare.ipynb #5d417316
 def _quantised(sound, sample_rate, gain):
     "The samples of a sound as int16, and its row for the journal"
-    parts, clipped, power, peak = [], 0, 0., 0
+    parts, clipped, power, ends = [], 0, 0., [0, 0]
     for wav in sound.wave(sample_rate):
         x = np.rint(wav*(32768*gain))
         clipped += int(((x>32767) | (x< -32768)).sum())
         x = x.clip(-32768, 32767)
-        peak, power = max(peak, np.abs(x).max(initial=0)), power+np.square(x, dtype=np.float64).sum()
+        ends = [x.min(initial=ends[0]), x.max(initial=ends[1])] if parts or not len(x) else [x.min(), x.max()]
+        power += np.square(x, dtype=np.float64).sum()
         parts.append(x.astype('<i2'))
     n = sum(map(len, parts))
+    _check_swing(ends, gain)
     if clipped>CLIPPED*n: raise SoundError('clipped', _too_loud(clipped/n, gain))
     return np.concatenate(parts), dict(samples=n, source_rate=sound.sample_rate, clipped=clipped,
-                                       **_levels(peak, power/max(n, 1)))
+                                       **_levels(max(map(abs, map(float, ends))), power/max(n, 1)))
+
+def _check_swing(ends, gain):
+    "SoundError for a sound that is only an offset"
+    swing = (ends[1]-ends[0])/65536/gain
+    if swing<1e-3: raise SoundError('silent', f'nothing but a constant offset: it swings by {_db(swing):.0f} dBFS')
 
 def _too_loud(share, gain):
     return f'{share:.1%} of its samples are beyond full scale at gain {gain:g}; a lower --gain avoids it'
@@ -81,6 +88,7 @@ def _split(n, # Utterances, in natural order
            valid, test, # Shares
            seed):
     "Part of each utterance, the method and its reason"
+    if (valid, test)==(0, 1) and n: return np.full(n, 'test', dtype=object), 'all', _ALL_TEST
     want = _held_out(n, valid, test)
     held, rng = sum(want.values()), np.random.default_rng([seed, 11])
     block = max(2, min(10, held//8))
@@ -89,6 +97,8 @@ def _split(n, # Utterances, in natural order
     why = (f'up to {block} neighbours (of one chapter) at a time from random places, '
            'with an unused guard clip on each side')
     return _draw_blocks(n, blocks, block+2, rng), 'blocks', why
+
+_ALL_TEST = 'all of it is for the test, as asked: nothing here can be trained on'
 
 def _blocks(want, block):
     "Part and length of each block, none longer than `block`"
@@ -217,7 +227,8 @@ def _again(path): return f'Copy it again, or delete {path} and prepare anew'
 def _read_meta(path):
     "Content of dataset.json of a finished folder"
     _check_finished(path)
-    try: meta = json_value((path/_META).read_bytes(), 'it')
+    raw = file_bytes(path/_META)
+    try: meta = json_value(raw, 'it')
     except ValueError as e: raise ValueError(f'{path/_META} is damaged ({e}). {_again(path)}') from e
     if not (wrong := _wrong_meta(meta)): return meta
     raise ValueError(f'{path/_META} is not a whole description in format {_FORMAT}, which this version reads '
@@ -265,8 +276,9 @@ def _summary(data):
 def _read_table(path):
     "Utterances of utterances.csv"
     if not path.exists(): raise ValueError(f'{path} is missing. {_again(path.parent)}')
+    raw = file_bytes(path, 2**30)
     try:
-        head, *rows = csv_rows(path.read_bytes().decode('utf-8', 'surrogateescape'), 'it') or [[]]
+        head, *rows = csv_rows(raw.decode('utf-8', 'surrogateescape'), 'it') or [[]]
         return [_utterance(i, head, row) for i,row in enumerate(rows, 1)]
     except (KeyError, ValueError) as e:
         raise ValueError(f'{path} is damaged ({type(e).__name__}: {e}). {_again(path.parent)}') from e
@@ -389,7 +401,7 @@ def _drop_journal(out):
     "Remove what is left of a preparation that was killed at its very end"
     path, marker = out/_JOURNAL, read_marker(out)
     if not path.exists(): return
-    ours = _JOURNAL in marker.files if marker else 'format' in _object(path.read_bytes().split(b'\n')[0])
+    ours = _JOURNAL in marker.files if marker else 'format' in _object(file_bytes(path, 2**30).split(b'\n')[0])
     if ours: path.unlink(missing_ok=True)
 
 def _object(line):
@@ -476,7 +488,7 @@ def _rows(blocks): return [r for b in blocks for r in b['rows']]
 
 def _read_journal(out, plan):
     "Finished blocks of an interrupted run with the same plan"
-    lines = (out/_JOURNAL).read_bytes().split(b'\n')[:-1] # the last line, if it was cut off, has no end
+    lines = file_bytes(out/_JOURNAL, 2**30).split(b'\n')[:-1] # the last line, if it was cut off, has no end
     diff = _differences(_object(lines[0]), plan) if lines else 'its journal is empty'
     if diff: raise ValueError(f'{out} holds an unfinished preparation of something else ({diff}). {_UNCHANGED}')
     blocks = [_unsealed(l) for l in lines[1:]]
@@ -655,7 +667,8 @@ def prepare(corpus:str|Path|Corpus, # Folder of the corpus, or what `find_corpus
             sample_rate:int=22050, # Hz, of the prepared audio
             gain:float=1., # One factor for all clips; lower it if samples are clipped
             valid:float=.01, # Share of the utterances held out for validation; 0 = none
-            test:float=.01, # Share held out for test, at least 20 where these are at most a tenth; 0 = none
+            # Share held out for test, at least 20 where these are at most a tenth; 0 = none; 1 (with valid 0) = all
+            test:float=.01,
             seed:int=1234, # Of the split
             min_seconds:float=.5, # Shorter clips are skipped
             min_rate:int=16000, # Hz; clips with a lower sample rate are skipped
@@ -691,7 +704,8 @@ def _check_numbers(sample_rate, gain, valid, test, seed, min_seconds, max_bad, w
     need(isinstance(sample_rate, int) and sample_rate>=8000,
          'sample_rate must be a whole number of Hz, 8000 or more', sample_rate)
     need(math.isfinite(gain) and gain>0, 'gain must be above 0', gain)
-    need(valid>=0 and test>=0 and valid+test<1, 'valid and test are shares whose sum must be below 1', valid, test)
+    need(valid>=0 and test>=0 and valid+test<1 or (valid, test)==(0, 1), 'valid and test are shares whose sum must be '
+         'below 1 (or 0 and 1, for recordings that are only measured with)', valid, test)
     need(isinstance(seed, int) and seed>=0, 'seed must be a whole number, 0 or more', seed)
     need(min_seconds>=0 and 0<=max_bad<=1, 'min_seconds must not be negative and max_bad must be a share',
          min_seconds, max_bad)

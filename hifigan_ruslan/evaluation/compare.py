@@ -10,7 +10,7 @@ import importlib.util, json, math, re, time
 from pathlib import Path
 import numpy as np, torch
 from ..base.audio import write_as
-from ..base.files import claim, json_value, new_file
+from ..base.files import claim, json_dict, new_file
 from ..data import SpeechData
 from ..mel import LogMel
 from ..model.weights import load_generator, read_checkpoint
@@ -130,9 +130,15 @@ def main(data:str, run:str, start:str='', name:str='', health:str='', # As in `c
 # %% ../../nbs/55_compare.ipynb #1cea3f2b
 def _kept(place):
     "What an earlier comparison has written; {} where there is none, or none that can be read"
-    try: found = json_value((place/'scores.json').read_bytes(), 'it')
-    except (OSError, ValueError): return {}
-    return found if isinstance(found, dict) else {}
+    found = json_dict(place/'scores.json')
+    rows = found.get('rows')
+    return found if isinstance(rows, list) and all(map(_is_start, rows)) else {}
+
+def _is_start(row):
+    "Does a row of an earlier comparison hold numbers of the start?"
+    if not isinstance(row, dict) or not isinstance(row.get('id'), str): return False
+    start = row.get('start')
+    return isinstance(start, dict) and 'mel_l1' in start and all(type(v) is float for v in start.values())
 
 def _compared(id, wav, now, before, start, ours):
     "Numbers of one clip, whose sounds are kept; `start` = what is known of the start, or None"

@@ -8,15 +8,15 @@ __all__ = ['RECORDING', 'Clip', 'file_stamp', 'eval_clips', 'System', 'Original'
 
 # %% ../../nbs/52_systems.ipynb #9787c019
 import math, time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 import numpy as np, torch
 from torch import Tensor
 from ..config import Config, V1
 from ..base.audio import rate_of, read_wav, sound_at, wav_at
-from ..base.files import composed
+from ..base.files import composed, printable
 from ..dataset.corpus import find_corpus
-from ..data import SpeechData
+from ..data import PairedMels, SpeechData
 from ..mel import LogMel
 from ..model.weights import read_checkpoint
 from ..model.voices import VOICES, is_voice, voice_config
@@ -30,12 +30,20 @@ class Clip:
     name:str # Of the sound file without suffix, or its path where the name alone is not unique
     source:object # Path of the sound file, or the SpeechData that holds it
     text:str='' # What is said; '' if unknown
+    mels:PairedMels|None=None # Those of a TTS, where the copies are to be made from them
 
     def wav(self, rate:int # Wanted rate, Hz
            )->np.ndarray: # (T,) float32
         "The recording, read now"
         if isinstance(self.source, Path): return sound_at(self.source, rate)
         return wav_at(self.source.wav(self._utterance), self.source.sample_rate, rate)
+
+    def tts_mel(self, cfg:Config # Of the generator that is to read it
+               )->np.ndarray|None: # (n_mels, F) float32; None = the copies are made from the recording's own mel
+        "The mel that a TTS has made of it; ValueError where it is of another kind"
+        if self.mels is None: return None
+        if unlike := self.mels.unlike(cfg): raise ValueError(_other_mel(self.mels, unlike))
+        return self.mels.mel(self._utterance)
 
     def __iter__(self): return iter((self.name, self.wav)) # for name,read in clips
 
@@ -51,7 +59,9 @@ class Clip:
     @property
     def stamp(self)->str:
         "Changes when the recording does"
-        return file_stamp(self.source) if isinstance(self.source, Path) else f'{self.source.fingerprint} {self.name}'
+        if isinstance(self.source, Path): return file_stamp(self.source)
+        own = f'{self.source.fingerprint} {self.name}'
+        return f'{own} {self.mels.fingerprint}' if self.mels else own
 
 def file_stamp(path:Path)->str: # Path, size and time of change
     "What tells whether a file is still the same"
@@ -59,12 +69,17 @@ def file_stamp(path:Path)->str: # Path, size and time of change
     except OSError: return f'{path} absent'
     return f'{path.resolve()} {s.st_size} {s.st_mtime_ns}'
 
+def _other_mel(mels, unlike):
+    return f'the mels of the TTS in {printable(mels.data.path)} are not those that it reads ({unlike})'
+
 # %% ../../nbs/52_systems.ipynb #3344f840
-def eval_clips(path:str|Path|list # Prepared corpus, folder with sound files, one file, or a list of these
+def eval_clips(path:str|Path|list, # Prepared corpus, folder with sound files, one file, or a list of these
+               from_tts:bool=False # The copies are made from the mels of a TTS, which lie in the prepared corpus
               )->list: # Of Clip
     "The recordings to measure on; they are read one by one, later"
-    if isinstance(path, (list, tuple)): return _distinct([c for p in path for c in eval_clips(p)])
+    if isinstance(path, (list, tuple)): return _distinct([c for p in path for c in eval_clips(p, from_tts)])
     path = Path(path)
+    if from_tts: return _with_mels(path)
     if (path/'dataset.json').is_file(): return _prepared(path)
     if path.is_dir(): return _found(path)
     if not path.exists(): raise FileNotFoundError(_nothing_there(path))
@@ -77,6 +92,16 @@ def _prepared(path):
     if part is None: raise ValueError(_no_part(path))
     if part=='valid': print(_no_test_part(path))
     return [Clip(u.id, data, u.text) for u in data.split(part)]
+
+def _with_mels(path):
+    "The same with the mels of its TTS; what has none is left out, and named"
+    mels = PairedMels.open(SpeechData.open(path)) if (path/'dataset.json').is_file() else None
+    if mels is None: raise ValueError(_no_mels(path))
+    clips = _prepared(path)
+    left = [c.name for c in clips if c.name not in mels.rows]
+    if len(left)==len(clips): raise ValueError(_no_mel_of_these(path, len(clips)))
+    if left: print(_some_left_out(left, len(clips)))
+    return [replace(c, mels=mels) for c in clips if c.name in mels.rows]
 
 def _found(path):
     corpus = find_corpus(path)
@@ -102,6 +127,19 @@ def _no_part(path):
 def _no_test_part(path):
     return (f'{path} has no test part. The validation part is used; '
             'the best checkpoint was chosen by it, which flatters the numbers a little')
+
+def _no_mels(path):
+    return (f'There are no mels of a TTS in {path}, and the copies were to be made from them: '
+            f'hifigan-prepare CORPUS {path} --mels FOLDER puts them there')
+
+def _no_mel_of_these(path, n):
+    return (f'None of the {n:,} recordings of {path} that would be measured has a mel of the TTS: '
+            'the folder of mels needs some of the test part too')
+
+def _some_left_out(left, n):
+    more = f' and {len(left)-5:,} more' if len(left)>5 else ''
+    names = ', '.join(map(printable, left[:5]))
+    return f'{len(left):,} of {n:,} recordings have no mel of the TTS and are left out: {names}{more}'
 
 # %% ../../nbs/52_systems.ipynb #d0b8f052
 @dataclass
@@ -163,9 +201,13 @@ class GriffinLim(System):
 
     def copy(self, clip, wav, rate):
         x, begin = wav_at(wav, rate, self.cfg.sample_rate), time.perf_counter()
-        mel = LogMel(self.cfg)(torch.from_numpy(np.pad(x, (0, -len(x)%self.cfg.hop_length)))[None])[0]
-        y = self.vocode(mel)[:len(x)]
+        mel = clip.tts_mel(self.cfg) if clip else None # a wave alone has no TTS
+        y = self.vocode(self._mel(x) if mel is None else mel)[:len(x)]
         return wav_at(y, self.cfg.sample_rate, rate)[:len(wav)], self.cfg.sample_rate, time.perf_counter()-begin
+
+    def _mel(self, x):
+        "Of a wave, up to its last sample"
+        return LogMel(self.cfg)(torch.from_numpy(np.pad(x, (0, -len(x)%self.cfg.hop_length)))[None])[0]
 
     def stamp(self, clip): return f'{self.name} {self.n_iter} {self.cfg}'
 
@@ -207,7 +249,8 @@ class TrainedGenerator(System):
 
     def copy(self, clip, wav, rate):
         v, begin = self.open(), time.perf_counter()
-        y = v.resynthesize(wav, rate)[0].numpy()
+        mel = clip.tts_mel(v.cfg)
+        y = (v.resynthesize(wav, rate) if mel is None else v.vocode(mel))[0].numpy()
         took = time.perf_counter()-begin
         return wav_at(y, v.sample_rate, rate)[:len(wav)], v.sample_rate, took
 

@@ -17,6 +17,7 @@ from librosa import mel_frequencies
 from librosa.filters import mel as mel_filters
 from torch import Tensor
 from ..config import Config
+from ..base.files import check_file
 from ..base.audio import wav_at
 from ..mel import CLAMP
 from ..model.weights import check_members
@@ -42,17 +43,42 @@ class MelFormat:
     mean:float|tuple|None=0. # Subtracted after the logarithm, one or one per band; None: nobody knows with what
     std:float|tuple|None=1. # Divides after that
     clip:tuple|None=None # Lowest and highest value of the result
+    guard:float=0. # Added before the logarithm, in place of a floor
+    under_root:float=0. # Added to the power of each bin of the Fourier transform, before the root of it
+    least_bin:float=0. # Smallest magnitude of such a bin
+    symmetric:bool=False # A symmetric Hann window, as NeMo has, in place of a periodic one
+    padding:str='reflect' # What lies beyond the ends of the wave: 'reflect', or 'constant', which is zeros
+    ends:bool=True # With center, the frame on the very end of the wave is there too; False: T//hop_length frames
+    preemphasis:float=0. # Each sample less so much of the one before
+    gain:str='' # 'peak': the wave is scaled to a peak of 1 before; '': as it is
 
 # %% ../../nbs/44_mel_formats.ipynb #b1f9331d
 MEL_FORMATS = dict(
-    hifigan=MelFormat('HiFi-GAN, and this project', center=False),
+    hifigan=MelFormat('HiFi-GAN, and this project', center=False, under_root=1e-9),
     tacotron2=MelFormat('Tacotron 2 and WaveGlow of NVIDIA; torchaudio\'s Tacotron 2'),
     fastpitch=MelFormat('FastPitch of NVIDIA'),
     coqui=MelFormat("Coqui TTS, AudioProcessor's defaults", fmax=None, log='db', floor=1e-8,
                     mean=-30., std=12.5, clip=(-4.,4.)),
-    espnet=MelFormat('ESPnet2 TTS, feat_gen_denorm', fmin=80., fmax=7600., log='log10', floor=1e-10),
+    coqui_ln=MelFormat("Coqui TTS, its recipes for LJSpeech and VCTK", floor=1e-8),
+    espnet=MelFormat('ESPnet2 TTS, feat_gen_denorm', fmin=80., fmax=7600., log='log10', floor=1e-10, least_bin=1e-5),
     torchaudio=MelFormat("torchaudio's MelSpectrogram as it comes, and a logarithm",
                          fmax=None, htk=True, norm=None, power=2))
+
+_ZEROS = MelFormat('FastPitch of NVIDIA NeMo', floor=0., guard=1e-5, symmetric=True, padding='constant', ends=False)
+MEL_FORMATS |= dict( # Those that speak Russian
+    nemo=_ZEROS,
+    nemo_ru=replace(_ZEROS, about='FastPitch of bene-ges for NeMo (RUSLAN)', fmax=None),
+    nemo_clamp=replace(_ZEROS, about="Mixer-TTS of NVIDIA NeMo", floor=1e-5, guard=0.),
+    nemo_hifigan=replace(_ZEROS, about="HiFi-GAN and Tacotron 2 of NVIDIA NeMo", floor=1e-5, guard=0., center=False),
+    nemo_log1p=replace(_ZEROS, about="FastPitch of NVIDIA NeMo, fastpitch_22050.yaml", norm=None, guard=1.),
+    matcha=MelFormat('Matcha-TTS (LJSpeech), decoder_outputs', center=False, under_root=1e-9,
+                     mean=-5.536622, std=2.116101),
+    matcha_vctk=MelFormat('Matcha-TTS (VCTK), decoder_outputs', center=False, under_root=1e-9,
+                          mean=-6.630575, std=2.482914),
+    vosk=MelFormat('Vosk-TTS (StableTTS, Matcha), decoder_outputs', center=False, under_root=1e-9,
+                   mean=-5.806578636169434, std=2.454238176345825),
+    kokoro_ruslan=MelFormat('kokoro-ruslan of igorshmukler', htk=True, norm=None, power=2, floor=0., guard=1e-9,
+                            gain='peak'))
 
 def _format(fmt):
     "A `MelFormat`, or that of the name"
@@ -82,14 +108,24 @@ def _per_neper(f):
 # %% ../../nbs/44_mel_formats.ipynb #abe71776
 def _magnitudes(x, f):
     "(n_fft//2+1, F) magnitudes of a wave (T,), float64, in the frames of format `f`"
-    x, window = _padded(x, f), torch.hann_window(f.win_length)
-    return torch.stft(x, f.n_fft, f.hop_length, f.win_length, window, center=False, return_complex=True).abs().double()
+    x = x.double() # in float32 the rounding of a loud band is heard in a silent one
+    spec = torch.stft(_padded(_scaled(x, f), f), f.n_fft, f.hop_length, f.win_length, _window(f), center=False,
+                      return_complex=True)
+    spec = spec if f.ends or not f.center else spec[:,:len(x)//f.hop_length]
+    return (spec.real.square()+spec.imag.square()+f.under_root).sqrt().clamp(min=f.least_bin)
+
+def _window(f): return torch.hann_window(f.win_length, periodic=not f.symmetric, dtype=torch.float64)
+
+def _scaled(x, f):
+    "The wave as the program takes it: with its gain, and pre-emphasised"
+    if f.gain=='peak': x = x/(x.abs().max()+1e-9)
+    return torch.cat([x[:1], x[1:]-f.preemphasis*x[:-1]]) if f.preemphasis else x
 
 def _padded(x, f):
-    "The wave reflected at both ends, so that its frames lie where format `f` has them"
+    "The wave lengthened at both ends, so that its frames lie where format `f` has them"
     pad = (f.n_fft-(0 if f.center else f.hop_length))//2
     if len(x)<=pad: raise ValueError(f'{len(x)} samples are too few for a mel, more than {pad} are needed')
-    return F.pad(x[None,None], (pad,pad), mode='reflect')[0,0]
+    return F.pad(x[None,None], (pad,pad), mode=f.padding)[0,0]
 
 def _normalised(m, f):
     "The mel less its mean, by its standard deviation: those of the format, or where it has none those of each band"
@@ -103,7 +139,7 @@ def foreign_mel(wav:np.ndarray|Tensor, # (T,) or (channels, T) in [-1, 1], array
     "The mel that another program makes of a wave"
     f = _format(fmt)
     spec = _magnitudes(torch.from_numpy(wav_at(wav, sample_rate, f.sample_rate)), f)
-    m = (_bank(f)@spec**f.power).clamp(min=f.floor)
+    m = (_bank(f)@spec**f.power+f.guard).clamp(min=f.floor)
     if f.log: m = m.log()*_per_neper(f)
     m = _normalised(m, f)
     return (m.clamp(*f.clip) if f.clip else m).float()
@@ -135,12 +171,20 @@ def _estimate(A, mag, f):
 def _ours(cfg):
     "The `MelFormat` of a configuration"
     return MelFormat('ours', cfg.sample_rate, cfg.n_fft, cfg.win_length, cfg.hop_length, cfg.n_mels, cfg.fmin, cfg.fmax,
-                     center=False)
+                     center=False, under_root=1e-9)
 
 def _ln(x, f):
-    "Natural logarithm of the mel magnitudes or powers, float64, from a mel of format `f`"
+    "Natural logarithm of what the format takes one of, float64, from a mel of format `f`"
     x = x.double()*_column(f.std)+_column(f.mean)
-    return x/_per_neper(f) if f.log else x.clamp(min=max(f.floor, 1e-30)).log()
+    return x/_per_neper(f) if f.log else x.clamp(min=_least(f)).log()
+
+def _least(f):
+    "The smallest number that the format takes the logarithm of"
+    return max(f.floor, f.guard, 1e-30)
+
+def _unguarded(y, f):
+    "Logarithms of the mel magnitudes or powers, without what was added before"
+    return (y.clamp(max=80).exp()-f.guard).clamp(min=1e-30).log() if f.guard else y
 
 def _root(mag, f):
     "Mel magnitudes from mel powers: the root, and the factor between the means of noise"
@@ -155,16 +199,22 @@ def _with_bins(X, n):
 
 def _through_spectrum(mag, f, o):
     "Mel magnitudes of format `o` from those of format `f`"
-    X = _spectrum(mag, f)*math.sqrt(o.win_length/f.win_length)
+    X = _spectrum(mag, f)*math.sqrt(o.win_length/f.win_length)/_emphasis(f)
     if f.n_fft!=o.n_fft: X = _with_bins(X, o.n_fft//2+1)
     return _bank(o)@X
 
+def _emphasis(f):
+    "By what each bin was multiplied when each sample lost a share of the one before, (bins, 1)"
+    w = torch.linspace(0, math.pi, f.n_fft//2+1, dtype=torch.float64)[:,None]
+    return (1+f.preemphasis**2-2*f.preemphasis*w.cos()).clamp(min=1e-6).sqrt()
+
 def _same_filters(f, o):
-    return _bank(f).shape==_bank(o).shape and torch.equal(_bank(f), _bank(o)) and f.win_length==o.win_length
+    alike = _bank(f).shape==_bank(o).shape and torch.equal(_bank(f), _bank(o))
+    return alike and f.win_length==o.win_length and f.preemphasis==o.preemphasis
 
 def _to_ours(x, f, cfg):
     "Natural-log mel of `cfg` from the logarithms `x` of format `f`"
-    o = _ours(cfg)
+    o, x = _ours(cfg), _unguarded(x, f)
     same = _same_filters(f, o)
     if same and f.power==1: return x.clamp(min=math.log(CLAMP))
     mag = x.clamp(max=30).exp()
@@ -610,7 +660,7 @@ def convert_mel(mel:np.ndarray|Tensor, # (n_mels, F) or (B, n_mels, F) of that f
     return out
 
 def _below_floor(lowest, f):
-    least = math.log(max(f.floor, 1e-30))
+    least = math.log(_least(f))
     if lowest<least-5:
         return f'that is {lowest:.3g} in natural logarithms, and below {least:.3g} it has nothing. Are these decibels?'
 
@@ -623,7 +673,7 @@ def conversion_cost(from_:str|MelFormat, # A name in MEL_FORMATS, or a format
                    )->float: # Mean |d ln mel|
     "Mean difference of the converted mel and our own mel of the same frames of the same waves"
     f = _format(from_)
-    own = replace(_ours(cfg), center=f.center)
+    own = replace(_ours(cfg), center=f.center, ends=f.ends, gain=f.gain)
     def error(w): return convert_mel(foreign_mel(w, f, cfg.sample_rate), f, cfg)-foreign_mel(w, own, cfg.sample_rate)
     return torch.cat([error(w).abs().flatten() for w in wavs]).mean().item()
 
@@ -717,7 +767,7 @@ def read_mel(path:str|Path, # Of np.save (.npy), np.savez (.npz: the array `mel`
             )->np.ndarray|Tensor: # Array or tensor, as it was saved
     "Read a mel without running anything in the file"
     path = Path(path)
-    if not path.is_file(): raise FileNotFoundError(f'There is no mel file {path}')
+    check_file(path, 'mel file')
     if path.suffix.lower()=='.pt': check_members(path) # nothing that unpacks to more than its file
     try: mel = _load_plain(path)
     except _DAMAGED as e: raise ValueError(_not_read(path, e)) from e

@@ -8,7 +8,7 @@ __all__ = ['quota', 'quota_words', 'sent', 'check', 'meaning', 'verdict', 'weigh
 
 # %% ../../nbs/75_client.ipynb #1565ce1b
 import csv, filecmp, json, os, re, subprocess, sys, tempfile, time, zipfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 from ..config import preset as named
 from ..base.audio import SOUND_SUFFIXES, UNREAD_SUFFIXES
-from ..base.files import MARKER, claim
+from ..base.files import MARKER, claim, file_bytes, json_dict, json_value, only_one
 from .kernel import (KERNEL, build, check_settings, compiled, defaults, hand_edits, read_numbers,
                                           said_settings, split_train, stale)
 
@@ -55,12 +55,6 @@ def _config_folder():
     if old.exists() or not sys.platform.startswith('linux'): return old
     return Path(os.environ.get('XDG_CONFIG_HOME') or Path.home()/'.config')/'kaggle'
 
-def _json(path):
-    "What a file of settings holds; {} where there is none"
-    try: found = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError): return {}
-    return found if isinstance(found, dict) else {}
-
 def _has_token():
     given = os.environ.get('KAGGLE_API_TOKEN')
     if given and not Path(given).exists(): return True
@@ -77,12 +71,12 @@ def _login():
     if _has_token(): return True, None
     user, key = _user_and_key()
     if user and key: return True, user
-    web = _json(Path.home()/'.kaggle'/'credentials.json')
+    web = json_dict(Path.home()/'.kaggle'/'credentials.json')
     return bool(web.get('refresh_token')), web.get('username')
 
 def _user_and_key():
     "As the variables have them, else kaggle.json"
-    kept = _json(_config_folder()/'kaggle.json')
+    kept = json_dict(_config_folder()/'kaggle.json')
     return [os.environ.get(f'KAGGLE_{k.upper()}', kept.get(k)) for k in ('username', 'key')]
 
 def _login_problems():
@@ -132,7 +126,8 @@ def _metadata(root):
     "What kernel-metadata.json says"
     path = Path(root)/_META
     if not path.is_file(): raise FileNotFoundError(_no_metadata(root))
-    try: meta = json.loads(path.read_text(encoding='utf-8'))
+    raw = file_bytes(path)
+    try: meta = json_value(raw, 'it')
     except ValueError as e:
         raise ValueError(f'{path} is not JSON ({e}): mend it, or take it back with git checkout {_META}') from None
     if not isinstance(meta, dict): raise ValueError(_no_fields(path, meta))
@@ -445,6 +440,9 @@ def _reasons(kinds):
 _PAUSE = 5. # Between questions while Kaggle takes a dataset in, s
 _NOT_YOURS = r"403 Client Error|Forbidden|Permission '.*?' was denied|404 Client Error|Not found"
 
+# What a dataset of ours holds -> with what its name begins
+_OURS = dict(weights='hifigan-ruslan-weights-', mels='hifigan-ruslan-mels-')
+
 def _user(root):
     "Whose dataset it will be: the login's name, the kernel's owner, or what the command says"
     return _login()[1] or _owner(root) or _user_of_command()
@@ -485,37 +483,64 @@ def _dataset_state(id):
     if re.search(_NOT_YOURS, text): return ''
     raise ValueError(f'No answer about the dataset {id}: {_refusal(text, id)}')
 
-def _there(id):
-    "The marker of what is in the dataset now; None where it cannot be read"
+def _marker_of(kind):
+    "Name of the marker of weights or mels, and what reads it as a dict"
+    if kind=='mels':
+        from hifigan_ruslan.kaggle.attached import MELS_MARKER, read_mels_marker
+        return MELS_MARKER, lambda path: read_mels_marker(path)._asdict()
     from hifigan_ruslan.model.weightset import SET_MARKER, read_set_marker
+    return SET_MARKER, read_set_marker
+
+def _there(id, kind='weights'):
+    "The marker of what is in the dataset now; None where it cannot be read"
+    name, read = _marker_of(kind)
     with tempfile.TemporaryDirectory(prefix='hifigan-') as d:
-        _cli('datasets', 'download', id, '-f', SET_MARKER, '-p', d, '--force', '--quiet')
+        _cli('datasets', 'download', id, '-f', name, '-p', d, '--force', '--quiet')
         for p in sorted(Path(d).iterdir()):
             _unzip(p)
-            try: return read_set_marker(p)
+            try: return read(p)
             except ValueError: continue
     return None
 
 def _unzip(path):
     "Kaggle may serve a file as FILE.zip: what is in it takes its place"
     if not zipfile.is_zipfile(path): return
-    with zipfile.ZipFile(path) as z, z.open(z.namelist()[0]) as f: path.write_bytes(f.read(2**16))
+    with zipfile.ZipFile(path) as z, z.open(z.namelist()[0]) as f: path.write_bytes(f.read(2**20))
 
-def _is_ours(id):
+def _is_ours(id, kind='weights'):
     "Does the list of the dataset's files name our marker?"
-    from hifigan_ruslan.model.weightset import SET_MARKER
-    return SET_MARKER in _cli('datasets', 'files', id)[1]
+    return _marker_of(kind)[0] in _cli('datasets', 'files', id, '--page-size', 200)[1]
 
 # %% ../../nbs/75_client.ipynb #c343f040
-def weights(voice:str='universal', # A voice, a run, a folder of hifigan-export, or a checkpoint file
-            name:str=None, # Of the weights, in place of that of the voice or the folder
+# Of the weights: a voice, a run, a folder of hifigan-export, or a checkpoint file; default: universal, where there are
+# no mels to upload
+def weights(voice:str=None,
+            name:str=None, # Of the weights, or the mels, in place of that of the voice or the folder
             # The root of a clone of the repository: its kernel-metadata.json knows you where the login does not
             root:str='.',
-            minutes:float=15. # How long to wait for Kaggle to take the files in
-           )->str: # OWNER/NAME of the dataset
-    "Make a private Kaggle dataset of trained weights, or bring it up to date; sessions start from them"
+            minutes:float=15., # How long to wait for Kaggle to take the files in
+            mels:str=None, # A folder with a TTS's mel for each recording, uploaded as a dataset of its own
+            mel_from:str=None # Their format, such as espnet; default: that of HiFi-GAN
+           )->str: # OWNER/NAME of the dataset, or of both
+    "Make a private Kaggle dataset of trained weights, or of a TTS's mels, or bring it up to date; sessions use them"
+    if wrong := _wrong_words(voice, name, mels, mel_from): raise ValueError(f'Nothing was uploaded. {wrong}')
     for problem in (*_tool_problems(), *_login_problems()): raise ValueError(f'Nothing was uploaded. {problem}')
-    with _packed(voice, name) as mine: return _upload(mine, _user(root), minutes)
+    owner, made = _user(root), []
+    if voice or not mels:
+        with _packed(voice or 'universal', name) as mine: made.append(_upload(mine, owner, minutes))
+    else: print('only the mels are uploaded; push uploads the weights that it starts from')
+    if mels:
+        with _packed_mels(mels, name, mel_from) as mine: made.append(_upload(mine, owner, minutes))
+    return ', '.join(made)
+
+def _wrong_words(voice, name, mels, mel_from):
+    "What does not go together; '' = all does"
+    if name and voice and mels: return '--name names one of both: upload the weights and the mels one after the other'
+    if mel_from and not mels: return '--mel_from is the format of mels, and no --mels FOLDER was given'
+    return _no_folder_here(mels) if mels else ''
+
+def _no_folder_here(mels):
+    return '' if Path(mels).is_dir() else f'There is no folder {mels} with mels on this computer'
 
 @contextmanager
 def _packed(voice, name=None):
@@ -526,32 +551,69 @@ def _packed(voice, name=None):
         for name in (MARKER, '.lock'): (packed.folder/name).unlink() # which guard a folder here, and say nothing there
         yield packed
 
+# %% ../../nbs/75_client.ipynb #me750002
+def _cache():
+    "A folder of this computer for what is on its way"
+    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home()/'.cache')/'hifigan_ruslan'/'kaggle'
+
+@contextmanager
+def _packed_mels(source, name=None, mel_from=None, cfg=None):
+    "The mels of a folder, packed where they stay until the block ends well"
+    from hifigan_ruslan.kaggle.pack import mels_name, mels_version, pack_mels, packed_files
+    name = name or mels_name(source)
+    folder = _cache()/f'{name}-{mels_version(source, mel_from)[:12]}'
+    with only_one(_cache()):
+        mine = _packed_before(folder) or pack_mels(source, folder, name, mel_from, cfg)
+        try: yield mine
+        except BaseException:
+            print(f'the packed mels stay in {folder}: the same command goes on from there')
+            raise
+        for p in [*packed_files(folder), folder/_DATASET_FILE]: p.unlink(missing_ok=True)
+        with suppress(OSError): folder.rmdir() # where somebody has put something else
+
+_DATASET_FILE = 'dataset-metadata.json' # What the command reads
+
+def _packed_before(folder):
+    "What an earlier attempt has packed, if it is whole"
+    name, _ = _marker_of('mels')
+    if not (folder/name).is_file(): return None
+    from hifigan_ruslan.kaggle.attached import read_mels_marker
+    try:
+        mine = read_mels_marker(folder/name)
+        mine.prove()
+    except ValueError as e: print(f'packed anew: {e}'); return None
+    print(f'packed before, and whole: the mels {mine.words} in {folder}')
+    return mine
+
 # %% ../../nbs/75_client.ipynb #63e16b05
 def _upload(mine, owner, minutes=15.):
-    "See that the user's dataset has these weights"
-    id = f'{owner}/hifigan-ruslan-weights-{mine.name}'
-    state, end = _settled(id, minutes)
-    there = _there(id) if state and state!='deleted' else None
+    "See that the user's dataset has these weights, or mels"
+    kind = _kind_of(mine)
+    id = f'{owner}/{_OURS[kind]}{mine.name}'
+    state = _settled(id, minutes)
+    there = _there(id, kind) if state and state!='deleted' else None
     if there and there['digest']==mine.digest:
-        print(f'{id} has the weights {mine.words} already: nothing is uploaded')
+        print(f'{id} has the {kind} {mine.words} already: nothing is uploaded')
         return id
-    if state and not there and not _is_ours(id): raise ValueError(_of_somebody_else(id, state))
+    if state and not there and not _is_ours(id, kind): raise ValueError(_of_somebody_else(id, state, kind))
     _send(mine, id, bool(state))
-    _taken_in(id, end, mine.digest, bool(state))
+    _taken_in(id, time.monotonic()+60*minutes, mine.digest, bool(state), kind)
     print(f'{id} is ready')
     return id
 
+def _kind_of(mine): return 'mels' if hasattr(mine, 'mels') else 'weights'
+
 def _settled(id, minutes):
-    "State of the dataset, and when to stop waiting; what Kaggle is still at work on is waited for first"
-    state, end = _dataset_state(id), time.monotonic()+60*minutes
+    "State of the dataset; what Kaggle is still at work on is waited for first"
+    state = _dataset_state(id)
     if state not in ('', 'ready', 'failed', 'deleted'):
         print(f'{id} is there, and Kaggle is still at work on it ({state})', flush=True)
-        _taken_in(id, end)
-    return state, end
+        _taken_in(id, time.monotonic()+60*minutes)
+    return state
 
-def _of_somebody_else(id, state):
+def _of_somebody_else(id, state, kind):
     deleted = ' that was deleted' if state=='deleted' else ''
-    return (f'You have a dataset {id}{deleted}, in which there are no weights that hifigan-kaggle packed. '
+    return (f'You have a dataset {id}{deleted}, in which there are no {kind} that hifigan-kaggle packed. '
             'It is left as it is: give another name with --name')
 
 # %% ../../nbs/75_client.ipynb #5a7492d7
@@ -560,41 +622,60 @@ def _send(mine, id, again):
     print(_uploading(mine, id, again), flush=True)
     _describe(mine, id)
     action = ('version', '-m', f'SHA-256 {mine.digest[:12]}') if again else ('create',)
-    code, text = _cli('datasets', *action, '-p', mine.folder, '--quiet')
+    code, text = _sent(id, 'datasets', *action, '-p', mine.folder)
     if code or 'is being created' not in text: raise ValueError(f'Nothing was uploaded: {_refusal(text, id)}')
+
+_UPLOADED = 'Upload successful|Already uploaded|Upload of ' # Lines of the command that are passed on
+
+def _sent(id, *args):
+    "Exit code and words of an upload; a line when a file is there, as it may take an hour"
+    said = []
+    with _start(*args) as p:
+        try:
+            for line in p.stdout:
+                said.append(line)
+                if re.match(_UPLOADED, line): print(f'  {line.strip()}', flush=True)
+        except BaseException: p.terminate(); raise
+    return p.returncode, ''.join(l for l in said if '%|' not in l)
 
 def _uploading(mine, id, again):
     size = sum(p.stat().st_size for p in mine.folder.iterdir())
     what = 'a new version of' if again else 'the private dataset'
-    return f'uploading the weights {mine.words}, {size/1e6:.1f} MB, as {what} {id}'
+    return f'uploading the {_kind_of(mine)} {mine.words}, {size/1e6:.1f} MB, as {what} {id}'
 
 def _describe(mine, id):
     "dataset-metadata.json for the command; private is what it makes where nothing else is asked for"
     title, other = id.partition('/')[2].replace('-', ' '), [dict(name='other')] # other = said in the description
     meta = dict(id=id, title=title, licenses=other, description=_about(mine))
-    (mine.folder/'dataset-metadata.json').write_text(json.dumps(meta, indent=1), encoding='utf-8')
+    (mine.folder/_DATASET_FILE).write_text(json.dumps(meta, indent=1), encoding='utf-8')
 
 def _about(mine):
     "The description"
+    if _kind_of(mine)=='mels': return _about_mels(mine)
     return (f'Trained weights from which a session of the kernel hifigan-ruslan-train starts: {mine.words}. '
             f'Made by hifigan-kaggle weights: {mine.origin}. '
             'Terms as said there; README.md in the dataset is the model card.')
 
+def _about_mels(mine):
+    return (f'Mels of a TTS, one for each recording, on which the kernel hifigan-ruslan-train trains a vocoder: '
+            f'{mine.words}. Made by hifigan-kaggle weights --mels: {mine.origin}. They are of the recordings, whose '
+            'terms apply')
+
 # %% ../../nbs/75_client.ipynb #f89a8f83
-def _taken_in(id, end, digest=None, again=False):
+def _taken_in(id, end, digest=None, again=False, kind='weights'):
     "Wait until Kaggle has the files, and after a new version (`again`) until they are the new ones"
     said = ''
     while True:
         state = _dataset_state(id)
-        if state=='ready' and not (again and _is_old(id, digest)): return
+        if state=='ready' and not (again and _is_old(id, digest, kind)): return
         if state in ('failed', 'deleted'): raise ValueError(_not_taken_in(id, state))
         if state!=said: print(_at_work(id, state), flush=True); said = state
         if time.monotonic()>end: raise ValueError(_too_slow(id, state))
         time.sleep(_PAUSE)
 
-def _is_old(id, digest):
-    "Are other weights shown? Without a marker Kaggle's word must do: the session proves the hash"
-    there = _there(id)
+def _is_old(id, digest, kind):
+    "Are others shown? Without a marker Kaggle's word must do: the session proves the hash"
+    there = _there(id, kind)
     return there is not None and there['digest']!=digest
 
 def _at_work(id, state):
@@ -611,10 +692,11 @@ def _too_slow(id, state):
 # %% ../../nbs/75_client.ipynb #76d93a14
 _SPARE = 15 # Minutes on top of a short run's own, for preparing the corpus and for ending, after which Kaggle stops it
 
-def _given(minutes, hours, preset, corpus, train, config, procs, lang, cpu, new_run=False):
+def _given(minutes, hours, preset, corpus, train, config, procs, lang, cpu, new_run=False, mels=None, mel_from=None):
     "Names in the kernel's settings cell -> values, of what was given"
     _recordings(corpus)
-    given = dict(MINUTES=minutes, HOURS=hours, PRESET=preset, CORPUS=corpus, TRAIN=train,
+    given = dict(MINUTES=minutes, HOURS=hours, PRESET=preset, CORPUS=corpus, TRAIN=train, MELS=mels,
+                 MEL_FROM=mel_from,
                  CONFIG=read_numbers(config) if config else None,
                  PROCS=procs, LANG=lang, CPU=cpu or None, NEW_RUN=new_run or None)
     given = {k: v for k,v in given.items() if v is not None}
@@ -791,6 +873,81 @@ def _other_weights(id, digits):
     name = id.rpartition('-weights-')[2]
     return f'weights of the hash {digits} were asked for, and {id} {found}; --init {name} takes those of now'
 
+# %% ../../nbs/75_client.ipynb #me750004
+class _Mels(NamedTuple):
+    "The mels that a session is to be trained on"
+    settings: dict # MELS as the kernel gets it; {} = as it was
+    words: str = '' # Of them, in a sentence
+    datasets: list = [] # To attach
+    kernels: list = [] # The same
+    mine: object = None # Mels that were packed here, to upload
+
+_NO_MELS = 'none' # Not those that are attached either
+
+@contextmanager
+def _mels_of(root, settings, begun=''):
+    "The mels, packed, or known to be on Kaggle; `begun`: the hash of those that the run was begun with"
+    where = settings.get('MELS')
+    if where in (None, _NO_MELS): yield _Mels({}); return
+    if not where.startswith(_MOUNTED) and 'kaggle.com/' not in where and _is_here(where):
+        with _mels_here(root, where, settings, begun) as mels: yield mels
+    else: yield _mels_on_kaggle(where, begun)
+
+@contextmanager
+def _mels_here(root, where, settings, begun):
+    "Mels of a folder of this computer, packed for the model that is to be trained"
+    if why := _no_folder_here(where): raise ValueError(f'Nothing was pushed. {why}')
+    cfg = named(settings['PRESET']) if settings.get('PRESET') else None
+    try:
+        with _packed_mels(where, None, settings.get('MEL_FROM'), cfg) as mine:
+            _check_begun(mine.digest, begun, where)
+            id = f'{_id(root).partition("/")[0]}/{_OURS["mels"]}{mine.name}'
+            words = f'It is trained on the mels {mine.words}, mounted from {id}'
+            yield _Mels(dict(MELS=f'{id}@{mine.digest[:12]}'), words, [id], mine=mine)
+    except FileNotFoundError as e: raise FileNotFoundError(f'Nothing was pushed. {e}') from None
+
+def _check_begun(digest, begun, where):
+    "ValueError for mels other than those with which the run was begun"
+    if begun and digest and begun!=digest:
+        raise ValueError(f'Nothing was pushed: the run was begun with other mels (SHA-256 {begun[:12]}) than those of '
+                         f'{where} (SHA-256 {digest[:12]}), and cannot go on with these. hifigan-kaggle push --mels '
+                         'begins a run with them')
+
+# %% ../../nbs/75_client.ipynb #me750005
+def _mels_on_kaggle(where, begun):
+    "Mels below /kaggle/input, or in a data set"
+    if where.startswith(_MOUNTED): return _mels_at_a_path(where)
+    name, _, digits = where.partition('@')
+    if not (slug := _slug(name)): raise ValueError(_no_such_mels(where))
+    try: names = _files_of(slug)
+    except ValueError as e: raise ValueError(f'Nothing was pushed. {e}') from None
+    packed = _there(_plain(slug), 'mels') if _marker_of('mels')[0] in names or digits else None
+    if why := _unfit_mels(names, packed, digits): raise ValueError(f'Nothing was pushed: {slug} {why}')
+    if packed: _check_begun(packed['digest'], begun, slug)
+    digits = packed['digest'][:12] if packed else ''
+    setting = '@'.join(filter(None, [_plain(slug), digits]))
+    return _Mels(dict(MELS=setting), f'It is trained on the mels in the data set {slug}', [slug])
+
+def _mels_at_a_path(path):
+    "What they lie in is attached, if it can be known whose it is"
+    kind, id = _of_path(path.partition('@')[0])
+    attach = {'datasets' if kind=='datasets' else 'kernels': [id]} if kind else {}
+    return _Mels(dict(MELS=path), f'It is trained on the mels in {path}', **attach)
+
+def _unfit_mels(names, packed, digits):
+    "Why what is in a data set cannot be the mels; '' where it can"
+    if digits and not packed: return f'has no packed mels, and those of the hash {digits} were asked for'
+    if digits and not packed['digest'].startswith(digits):
+        return (f'has other mels now (SHA-256 {packed["digest"][:12]}) than those that were asked for ({digits}): a '
+                'run cannot go on with other mels; hifigan-kaggle push --mels begins one with these')
+    kinds = {m.lower() for m in re.findall(r'\.\w+\b', names)}
+    if packed or kinds & {'.npz', '.npy', '.pt', '.zip', '.tar'} or 'Next Page Token' in names: return ''
+    return f'has no files of mels (.npz, .npy, .pt), but {", ".join(sorted(kinds)) or "nothing"}'
+
+def _no_such_mels(where):
+    return (f'Nothing was pushed: mels is {where!r}, expected a folder of this computer with a mel for each recording, '
+            f'a data set as OWNER/NAME or the address of its page, a path below {_MOUNTED}, or none')
+
 # %% ../../nbs/75_client.ipynb #090e72fa
 def push(root:str='.', # The root of a clone of the repository
          minutes:float=None, # A short run: train for so many minutes, to try everything at little cost
@@ -809,10 +966,14 @@ def push(root:str='.', # The root of a clone of the repository
          procs:int=None, # Training processes; default: one for each GPU
          lang:str=None, # Of what the session says: en or ru
          cpu:bool=False, # With --minutes: try on a machine without a GPU, which costs no quota
-         new_run:bool=False # Begin a new run although one is attached
+         new_run:bool=False, # Begin a new run although one is attached
+         # Train on the mels of a TTS, one for each recording: a folder, uploaded if need be, a data set on Kaggle, or
+         # a path below /kaggle/input; none: without those that are attached
+         mels:str=None,
+         mel_from:str=None # Their format, such as espnet; default: as packed, else that of HiFi-GAN
         )->str: # Address of the session
     "Send the kernel to Kaggle and start it; a run of its own, from trained weights"
-    given = _given(minutes, hours, preset, corpus, train, config, procs, lang, cpu, new_run)
+    given = _given(minutes, hours, preset, corpus, train, config, procs, lang, cpu, new_run, mels, mel_from)
     init = _asked(init, from_scratch)
     _ready(root, cpu)
     edited = hand_edits(root)[0]
@@ -825,18 +986,21 @@ def _asked(init, from_scratch):
     return 'scratch' if from_scratch else init
 
 # %% ../../nbs/75_client.ipynb #75a00004
-def _push(root, settings, init=None, kernels=(), datasets=(), without=(), cpu=False):
+def _push(root, settings, init=None, kernels=(), datasets=(), without=(), cpu=False, begun=''):
     "Push a kernel with these settings and sources; the address of its session"
     check_settings(defaults(root) | settings)
     settings, id = _with_numbers(settings), _id(root)
     meta = _sources(_metadata(root), kernels, datasets, without, cpu)
     for p in _source_problems(meta): raise ValueError(p)
     settings, meta = _with_corpus(settings, meta)
-    with _start_of(root, init or settings.get('INIT'), defaults(root) | settings) as start:
+    whole = defaults(root) | settings
+    with _start_of(root, init or settings.get('INIT'), whole) as start, _mels_of(root, whole, begun) as mels:
         uploaded = [_upload(start.mine, id.partition('/')[0])] if start.mine else []
-        meta = _sources(meta, start.kernels, [*start.datasets, *uploaded])
-        with _folder(root, settings | dict(INIT=start.init), meta) as folder:
+        if mels.mine: _upload(mels.mine, id.partition('/')[0])
+        meta = _sources(meta, [*start.kernels, *mels.kernels], [*start.datasets, *uploaded, *mels.datasets])
+        with _folder(root, settings | dict(INIT=start.init) | mels.settings, meta) as folder:
             address = _pushed(folder, id, settings.get('MINUTES'))
+    if mels.words: print(mels.words)
     goes_on = id in meta['kernel_sources'] and not settings.get('NEW_RUN')
     _say_next(goes_on, start.words + ''.join(f', mounted from {d}' for d in uploaded))
     return address
@@ -918,7 +1082,7 @@ def record(root:str='.' # The root of a clone of the repository
 
 def _record_in(folder):
     "The record among the files that a session left; one of the user's own is none"
-    found = _json(Path(folder)/'session.json')
+    found = json_dict(Path(folder)/'session.json')
     return found if 'outcome' in found else {}
 
 # %% ../../nbs/75_client.ipynb #75a00005
@@ -1061,7 +1225,7 @@ def _results(place):
 
 def _old_results(place):
     "What version 0.1 has brought here; nothing where there is something else"
-    if 'outcome' not in _json(place/'session.json'): return []
+    if 'outcome' not in json_dict(place/'session.json'): return []
     names = [p.relative_to(place).as_posix() for p in sorted(place.rglob('[!.]*')) if p.is_file()]
     return names if all(map(_is_of_old, names)) else []
 
@@ -1168,10 +1332,12 @@ def proceed(root:str='.', # The root of a clone of the repository
             config:str=None, # As in push; single numbers are put over those of the last session
             procs:int=None, # Training processes; default: as in the last session
             lang:str=None, # Of what the session says: en or ru; default: as in the last session
-            cpu:bool=False # As in push
+            cpu:bool=False, # As in push
+            mels:str=None, # As in push; default: as in the last session
+            mel_from:str=None # As in push; default: as in the last session
            )->str: # Address of the session
     "Start the next session, which goes on from the output of the last one that ended well, with its settings"
-    given = _given(minutes, hours, preset, corpus, train, config, procs, lang, cpu)
+    given = _given(minutes, hours, preset, corpus, train, config, procs, lang, cpu, mels=mels, mel_from=mel_from)
     init = _asked(init, from_scratch)
     last = last_session(root)
     _check_ended(last, anyway)
@@ -1180,7 +1346,8 @@ def proceed(root:str='.', # The root of a clone of the repository
     settings, by_hand = _settings_to_go_on(root, last.record, given | ({'INIT': init} if init else {}))
     kernels, datasets = _attached_again(root, last, by_hand)
     again = None if 'INIT' in by_hand else _start_again(root, last.record)
-    return _push(root, settings, init or again, [*kernels, *_kernel_names(sources)], datasets, cpu=cpu)
+    return _push(root, settings, init or again, [*kernels, *_kernel_names(sources)], datasets, cpu=cpu,
+                 begun='' if anyway else _begun_with(last.record))
 
 def _check_ended(last, anyway):
     "ValueError if the last session is not over, or has not ended well"
@@ -1224,6 +1391,10 @@ def _check_same_run(record, given):
     asked = dict(PRESET=str(given.get('PRESET', '')).upper(), CORPUS=_short(given.get('CORPUS')))
     for k,v in asked.items():
         if v and begun[k] and v!=begun[k]: raise ValueError(_another_run_asked(k, begun[k], v))
+
+def _begun_with(record):
+    "The hash of the mels with which the run was begun; '' where there are none, or it is not known"
+    return (record.get('mels') or {}).get('sha256', '') if record.get('step') else ''
 
 def _short(corpus): return _plain(_slug(corpus)) if corpus else ''
 
@@ -1272,9 +1443,15 @@ def _replaced(last, by_hand):
     "What was attached for settings that are others now; the weights have their own way (`_start_again`)"
     settings = last.record.get('settings') or {}
     corpus = settings.get('CORPUS') if 'CORPUS' in by_hand else None
+    mels = _replaced_mels(last, settings) if 'MELS' in by_hand else []
     weights = [s for s in last.record.get('inputs', []) if s.rpartition('/')[2].startswith(_WEIGHTS)]
     slugs = [_slug(str(s)) for s in (corpus, settings.get('INIT')) if s]
-    return [*weights, *map(_plain, filter(None, slugs)), *([_RUSLAN] if by_hand.get('CORPUS') else [])]
+    return [*weights, *mels, *map(_plain, filter(None, slugs)), *([_RUSLAN] if by_hand.get('CORPUS') else [])]
+
+def _replaced_mels(last, settings):
+    "Data sets of mels that were attached, by their name or as MELS had it"
+    packed = [s for s in last.record.get('inputs', []) if s.rpartition('/')[2].startswith(_OURS['mels'])]
+    return packed + list(filter(None, [_plain(_slug((settings.get('MELS') or '').partition('@')[0]))]))
 
 def _whole_names(last, known):
     "OWNER/NAME of what was attached; a name alone is looked for among those that are known"

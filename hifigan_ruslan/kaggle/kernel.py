@@ -243,6 +243,7 @@ def _settings_source(root):
 # Options of hifigan-train -> the numbers of a configuration that they are
 _NUMBERS = dict(batch_size=('batch_size',), grad_accum=('grad_accum',), lr=('lr_g', 'lr_d'),
                 disc_shrink=('disc_shrink',), cosine_steps=('cosine_steps',), mel_warmup=('mel_warmup',),
+                true_mels=('true_mels',),
                 valid_every=('valid_every',))
 # Others -> what says them for a session: the option of hifigan-kaggle, the setting
 _SAID_BY = dict(preset='--preset (PRESET)', config='--config (CONFIG)', init='--init (INIT)', hours='--hours (HOURS)',
@@ -313,6 +314,7 @@ def check_settings(settings:dict # All that the kernel is going to have, name ->
         if name in _RULES and not _RULES[name][0](v): raise ValueError(f'{name} must be {_RULES[name][1]}, found {v!r}')
     if settings.get('PRESET'): named(settings['PRESET'])
     if settings.get('CPU') and settings.get('MINUTES') is None: raise ValueError(_CPU_ALONE)
+    if settings.get('MEL_FROM'): _check_mel_format(settings['MEL_FROM'])
     _check_config(settings.get('CONFIG'), settings.get('PRESET'))
     split_train(settings.get('TRAIN') or '')
 
@@ -327,6 +329,8 @@ _RULES = dict( # name -> what holds of its value, and in words
            f'a number above 0 and at most {_SESSION}, when Kaggle ends a session'),
     MINUTES=(lambda v: v is None or _is_number(v) and 0<v<60*_SESSION, f'above 0 and below {60*_SESSION}, or None'),
     CORPUS=(_is_text, 'a text, or None'),
+    MELS=(_is_text, 'a text, or None'),
+    MEL_FROM=(_is_text, 'the name of a mel format in quotes, or None'),
     PROCS=(_is_count, 'a whole number above 0, or None'),
     TRAIN=(lambda v: v is None or isinstance(v, str), "options of hifigan-train in one text, or ''"),
     CONFIG=(lambda v: v is None or isinstance(v, dict), "a dict, such as {'batch_size': 8}, or None"),
@@ -336,6 +340,11 @@ _RULES = dict( # name -> what holds of its value, and in words
     ROOT=(lambda v: v=='/kaggle', "'/kaggle', where Kaggle has its folders"))
 _CPU_ALONE = ('CPU is for a short try (MINUTES, --minutes): a full session without a GPU would train for days '
               'what a GPU does in an hour')
+
+def _check_mel_format(name):
+    from hifigan_ruslan.inference.pairing import mel_format
+    try: mel_format(name)
+    except ValueError as e: raise ValueError(f'MEL_FROM: {e}') from None
 
 def _check_config(config, preset):
     """ValueError for unknown numbers, and for those that do not go together with the others of the preset;

@@ -10,7 +10,7 @@ __all__ = ['EXPECTED', 'EXPECTED_SOURCE', 'WARM', 'WARM_SOURCE', 'budget_table',
 import base64, html, io, json, math, re
 from pathlib import Path
 import numpy as np, soundfile as sf
-from ..base.files import Ours, json_value, new_file
+from ..base.files import Ours, json_dict, new_file
 from ..base.speech import own_words
 from urllib.parse import unquote
 from ..step import disc_health
@@ -167,12 +167,6 @@ def _no_fall(x, y):
     return ' It does not fall measurably: more steps of this kind may bring nothing that one hears.'
 
 # %% ../../nbs/71_progress.ipynb #81bf9739
-def _kept(path):
-    "What a JSON file holds; {} where there is none, or none that can be read"
-    try: found = json_value(path.read_bytes(), 'it')
-    except (OSError, ValueError): return {}
-    return found if isinstance(found, dict) else {}
-
 def keep_facts(facts:dict, # What `json` can write
                path:Path, # Of the file
                marker:Ours # Of its folder, from `claim`
@@ -184,13 +178,27 @@ def keep_facts(facts:dict, # What `json` can write
 def start_of(run:Path # Folder of a run
             )->dict: # name, sha256 and origin; {} for a run from scratch
     "The weights that the run was begun from"
-    return _kept(run/'start.json')
+    return json_dict(run/'start.json')
 
 def comparison_of(run:Path # Folder of a run
                  )->dict: # As `compare` in compare gives it; {} where nothing was compared
     "Start and now, measured"
-    found = _kept(run/'compare'/'scores.json')
-    return found if found.get('rows') else {}
+    found = json_dict(run/'compare'/'scores.json')
+    return found if _is_comparison(found) else {}
+
+def _is_comparison(d):
+    "Is it whole, with at least one clip?"
+    rows = d.get('rows')
+    if not isinstance(rows, list) or not rows or type(d.get('step', 0)) is not int: return False
+    if not _has_scores(d) or not all(isinstance(r, dict) and _has_scores(r) and _has_place(r) for r in rows): return False
+    return all(d['now'].keys()<=o[k].keys() for o in (d, *rows) for k in ('start', 'now'))
+
+def _has_scores(d): return all(isinstance(d.get(k), dict) and all(map(_is_real, d[k].values())) for k in ('start', 'now'))
+def _is_real(v): return isinstance(v, (int, float)) and not isinstance(v, bool)
+def _has_place(row):
+    "An id, and a folder that lies beside the file"
+    name = row.get('folder')
+    return isinstance(row.get('id'), str) and isinstance(name, str) and name==Path(name).name and name not in ('', '..')
 
 # %% ../../nbs/71_progress.ipynb #46d57de6
 def pairs_of(run:Path # Folder of a run

@@ -6,7 +6,7 @@
 __all__ = ['run_child', 'processes', 'train_words', 'Session', 'check_device', 'SessionFailed', 'gpus_tried']
 
 # %% ../../nbs/72_session.ipynb #ead8132c
-import atexit, difflib, functools, html, importlib.util, inspect, io, json, math, os, platform, re
+import atexit, difflib, functools, hashlib, html, importlib.util, inspect, io, json, math, os, platform, re
 import shlex, shutil, signal, subprocess, sys, tempfile, threading, time, traceback
 from collections.abc import Callable
 from collections import Counter
@@ -24,7 +24,7 @@ from ..base.speech import own_words, plain_output, sentences, speaking
 from ..base.hardware import DTYPES, choose_device
 from ..dataset.corpus import Corpus, find_corpus
 from ..dataset.prepare import prepare as prepared
-from ..data import SpeechData
+from ..data import PairedMels, SpeechData, data_fingerprint
 from ..model.weights import differing, read_checkpoint
 from ..model.weightset import MODEL, find_set, why_unfit
 from ..model.reading import open_checkpoint, start_weights
@@ -32,8 +32,9 @@ from ..step import new_state
 from ..checkpoint import claim_run, init_weights
 from ..training.logging import plot_curves
 from ..training.command import train_cli
-from .attached import (RUSLAN_TERMS, adopt, attached, find_speech, first_whole, inputs, mounts,
-                                            numbers_asked, terms_of, tree, why_not, why_other_voice, with_numbers)
+from .attached import (RUSLAN_TERMS, NO_MELS, MelSet, adopt, attached, attached_mels, find_speech,
+                                            first_whole, inputs, mounts, numbers_asked, terms_of, tree, why_no_mels,
+                                            why_not, why_other_voice, with_numbers)
 from .progress import (budget_table, comparison_of, health_of, how_far, in_a_sentence, keep_facts,
                                             outlook, pairs_of, run_page, samples_of, start_of)
 
@@ -125,7 +126,7 @@ def _torchrun(n, *program):
 
 # %% ../../nbs/72_session.ipynb #d1149293
 # Options of hifigan-train that a session sets itself -> what says the same; {} = their value
-_NUMBERS = 'batch_size grad_accum disc_shrink cosine_steps mel_warmup valid_every'.split()
+_NUMBERS = 'batch_size grad_accum disc_shrink cosine_steps mel_warmup true_mels valid_every'.split()
 _GOES_ON = 'a session goes on by itself; NEW_RUN = True begins a new run'
 _OWN = {k: f'{k.upper()} in the first cell says that' for k in ('preset', 'config', 'init', 'hours', 'procs')}
 _OWN |= {k: f"CONFIG = {{{{'{k}': {{}}}}}} in the first cell says that" for k in _NUMBERS}
@@ -253,10 +254,14 @@ class Session:
                  cpu:bool=False, # A short try may run without a GPU
                  lang:str='en', # Language of what the session says: en or ru
                  corpus:str|None=None, # As in `find`, for the record of a session that ends before it
-                 started:float|None=None # time.monotonic() from which the time counts; None = now
+                 started:float|None=None, # time.monotonic() from which the time counts; None = now
+                 # Mels of a TTS to train on, as in `attached_mels`; None = those that are attached, if any; 'none'
+                 mels:str|None=None,
+                 mel_from:str|None=None # Their format, as `mel_format` takes it; None = as they were packed, else ours
                 ):
-        self.settings = dict(PRESET=preset, INIT=init, HOURS=hours, MINUTES=minutes, CORPUS=corpus, PROCS=procs,
-                             TRAIN=train, CONFIG=config, NEW_RUN=new_run, CPU=cpu, LANG=lang)
+        self.settings = dict(PRESET=preset, INIT=init, HOURS=hours, MINUTES=minutes, CORPUS=corpus, MELS=mels,
+                             MEL_FROM=mel_from, PROCS=procs, TRAIN=train, CONFIG=config, NEW_RUN=new_run, CPU=cpu,
+                             LANG=lang)
         self.began, self.root, self.preset = started or time.monotonic(), Path(root), (preset or _NO_PRESET).upper()
         self.procs, self.short, self.cpu, self.lang = procs, minutes is not None, cpu, _language(lang)
         self.seconds = 3600*(_hours('MINUTES', minutes, 1/60, root) if self.short else _hours('HOURS', hours, 1, root))
@@ -268,9 +273,11 @@ class Session:
         self.attached, self.begun, self.began_at, self.runs_left = None, False, 0, []
         self.proved, self.told = set(), set()
         check_device(self.train_options, cpu)
+        self._choose_mels()
         self._choose_start(init)
         self._choose_run()
         self._settle_start(init)
+        self._settle_mels()
         self.problems, self.outcome, self.used = [], 'not trained', 1
         self._open(init)
 
@@ -284,9 +291,14 @@ class Session:
 def _choose_start(self:Session, asked):
     "The weights that are asked for, or attached, and the numbers that go with them"
     self.init, self.no_start = None, None
-    try: self.init = None if asked=='scratch' else self._fitting(find_set(self.input, asked, self._say_once))
+    try: self.init = None if asked=='scratch' else self._fitting(self._weights(asked))
     except (ValueError, OSError) as e: self.no_start = e # which matters to a new run alone
     self.cfg = self.both[self.init is not None]
+
+@patch
+def _weights(self:Session, asked):
+    "Those that are meant; files of mels are none"
+    return find_set(self.input, asked, self._say_once, self._mels and self._mels.folder)
 
 @patch
 def _settle_start(self:Session, asked):
@@ -330,6 +342,89 @@ def _tried(own, cfg):
 def _cannot_start(own, e):
     return (f'The session was not begun: no run can start from {own.folder}: {e}. (An official g_* needs its '
             "config.json beside it.) Attach other weights, or set INIT = 'scratch'")
+
+# %% ../../nbs/72_session.ipynb #me720002
+@patch
+def _choose_mels(self:Session):
+    "The mels that are asked for, or attached, and their format"
+    self._mels, self.pairs = attached_mels(self.input, self.settings['MELS']), None
+    asked = self.settings['MEL_FROM']
+    if asked and not self._mels: return self._say_once(f'MEL_FROM = {asked!r} is not used: there are no mels')
+    packed = self._mels.mel_from if self._mels else None
+    if asked and packed and asked!=packed:
+        self._say_once(f'MEL_FROM = {asked!r} is taken, though the mels were packed as {packed}')
+    self._mel_from = asked or packed
+    if self._mel_from: _mel_format(self._mel_from)
+
+def _mel_format(name):
+    "ValueError for a format that is not known"
+    from hifigan_ruslan.inference.pairing import mel_format
+    try: mel_format(name)
+    except ValueError as e: raise ValueError(f'MEL_FROM: {e}') from None
+
+@patch(as_prop=True)
+def mels(self:Session)->MelSet|None: # None: on the recordings' own
+    "The mels of a TTS on which the session trains: a run that was begun without goes on without"
+    return None if self.attached and not self.attached.on_mels else self._mels
+
+@patch
+def _settle_mels(self:Session):
+    "Say which mels are trained on; ValueError where a share of others is asked for and there are none"
+    if self._mels and not self.mels:
+        self._say_once(f'the mels {self._mels.words} are attached and not used: the run that goes on was trained '
+                       'without (NEW_RUN = True begins one with them)')
+    if self.mels: self._say_once(self._mel_words())
+    if self.cfg.true_mels and not self.mels: raise ValueError(_no_share(self.cfg.true_mels))
+
+@patch
+def _mel_words(self:Session):
+    kind = f', read as {self._mel_from}' if self._mel_from else ''
+    return f'trained on the mels of a TTS: {self.mels.words} in {self.mels.folder}{kind}'
+
+def _no_share(share):
+    return (f"The session was not begun: true_mels {share:g} asks for that share of the recordings' own mels beside "
+            'those of a TTS, and no mels of a TTS are attached: hifigan-kaggle push --mels attaches them, or take '
+            'true_mels back')
+
+# %% ../../nbs/72_session.ipynb #me720004
+@patch
+def _why_not_with_mels(self:Session, run):
+    "What is seen of it before anything is prepared; '' = it can, as far as that tells"
+    if run.on_mels and not self._mels:
+        off = f' (MELS = {NO_MELS!r})' if self.settings['MELS']==NO_MELS else ''
+        return f'trained on the mels of a TTS, and none are attached{off}'
+    asked = self.settings['MELS'] not in (None, NO_MELS)
+    return "trained on the recordings' own mels, and MELS asks for those of a TTS" if asked and not run.on_mels else ''
+
+@patch
+def _mels_to_attach(self:Session, run, reason):
+    "What to do where it is the mels; '' where it is not"
+    if 'mels' not in reason: return ''
+    begin = f'or begin a new run from its weights (NEW_RUN = True, INIT = {str(run.run)!r})'
+    if not run.on_mels: return f'Take MELS back, {begin}'
+    return f'Attach the mels that it was trained on (MELS says which are taken), {begin}'
+
+@patch
+def _check_names(self:Session, ids):
+    "ValueError where the mels are of none of the recordings, or damaged"
+    if not self.mels: return
+    if why := why_no_mels(self.mels, ids): raise ValueError(f'The session was not begun: {why}')
+    self.mels.prove()
+
+@patch
+def _paired(self:Session, data)->PairedMels|None:
+    "The mels beside their recordings, on the temporary disk; None where there are none"
+    if not self.mels: return None
+    from hifigan_ruslan.inference.pairing import pair_mels
+    if self.short: print('a try: of the mels, those of its clips are taken')
+    return pair_mels(data, self.mels.folder, self._mel_from, self.cfg)
+
+@patch
+def _data_folder(self:Session):
+    "Where the corpus is prepared: other mels, or none, have another place"
+    if not self.mels: return self.scratch/('data_try' if self.short else 'data')
+    which = f'{self.mels.digest or self.mels.folder} {self._mel_from}'
+    return self.scratch/f'{"data_try" if self.short else "data"}_mels_{hashlib.sha256(which.encode()).hexdigest()[:8]}'
 
 # %% ../../nbs/72_session.ipynb #d2aa0002
 _NO_PRESET = 'SEED' # The preset of a new run for which none is asked
@@ -387,7 +482,8 @@ def _why_not(self:Session, run, ids, data):
     "Why a run cannot go on in this session, as far as it is known by now"
     cfg = numbers_asked(run, self.settings['PRESET'], self.settings['CONFIG'])
     other = why_other_voice(run, ids) if ids is not None else ''
-    return why_not(run, cfg, data and data.fingerprint) or other
+    on = data and data_fingerprint(data, self.pairs)
+    return self._why_not_with_mels(run) or why_not(run, cfg, on) or other
 
 # %% ../../nbs/72_session.ipynb #d2aa0003
 @patch
@@ -450,7 +546,7 @@ def _cannot_go_on(self:Session, found, damaged, reasons):
     if not whole: return self._all_damaged(found, damaged)
     first = whole[0]
     return (f'The session was not begun: {first.words} is attached, and cannot go on: '
-            f'it was {reasons[first.path]}. {self._to_take_back(first)}, {_NEW}')
+            f'it was {reasons[first.path]}. {self._to_take_back(first, reasons[first.path])}, {_NEW}')
 
 @patch
 def _all_damaged(self:Session, found, damaged):
@@ -459,8 +555,9 @@ def _all_damaged(self:Session, found, damaged):
             f'({files}). Attach an older output of it, {_NEW}')
 
 @patch
-def _to_take_back(self:Session, run):
+def _to_take_back(self:Session, run, reason):
     "What to do so that it goes on"
+    if todo := self._mels_to_attach(run, reason): return todo
     preset, config = self.settings['PRESET'], self.settings['CONFIG']
     if not why_not(run, numbers_asked(run, preset, config)): return self._to_attach(run)
     said = [f'{k} = {v!r}' for k,v in dict(PRESET=preset, CONFIG=config).items() if v is not None]
@@ -787,6 +884,7 @@ def find(self:Session, where:str|None=None # The recordings: a folder, or the da
     print(self.terms)
     if self.short and len(corpus.files)>300: corpus = _some_clips(corpus)
     self._choose_run(corpus.files)
+    self._check_names(corpus.files)
     return corpus
 
 def _some_clips(corpus):
@@ -800,7 +898,8 @@ def _some_clips(corpus):
 def prepare(self:Session, corpus:Corpus # From `find`
            )->SpeechData:
     "Resample once, into the temporary disk"
-    data = prepared(corpus, self.scratch/('data_try' if self.short else 'data'), sample_rate=self.cfg.sample_rate)
+    data = prepared(corpus, self._data_folder(), sample_rate=self.cfg.sample_rate)
+    self.pairs = self._paired(data)
     print(_parts(*(len(data.split(part)) for part in ('train', 'valid', 'test'))))
     return data
 
@@ -870,7 +969,7 @@ def _note_start(self:Session):
 def train(self:Session, data:SpeechData # From `prepare`
          ):
     "Train until the time is over but for what the end needs; in child processes, with one process if several fail"
-    self.utterances = len(data.split('train'))
+    self.utterances = len((self.pairs or data).split('train'))
     self.resume(data)
     self._config = Path(tempfile.mkdtemp(prefix='hifigan-'))/'config.json' # one in `scratch` may be the user's
     save_config(self.cfg, self._config)
@@ -1160,7 +1259,14 @@ def _all_facts(self:Session):
     "What session.json says"
     facts = dict(outcome=self.outcome, preset=self.preset, short=self.short, version=__version__,
                  batch=self.cfg.batch_total*self.used, hours=(time.monotonic()-self.began)/3600, problems=self.problems)
-    return facts | self.facts() | self._facts_of_start() | self._facts_to_go_on()
+    return facts | self.facts() | self._facts_of_start() | self._facts_to_go_on() | self._facts_of_mels()
+
+@patch
+def _facts_of_mels(self:Session):
+    "The mels of a TTS on which it trains; nothing where there are none"
+    if not self.mels: return {}
+    facts = dict(name=self.mels.name, sha256=self.mels.digest, mels=self.mels.mels, mel_from=self._mel_from)
+    return dict(mels=facts | (dict(pairs=len(self.pairs.rows)) if self.pairs else {}))
 
 @patch
 def _facts_of_start(self:Session):

@@ -10,7 +10,7 @@ import hashlib, inspect, json, math, re, time
 from pathlib import Path
 from fastcore.basics import patch
 from fastcore.meta import delegates
-from ..base.files import new_file, only_one
+from ..base.files import json_dict, new_file, only_one
 from .client import proceed, pull, push, quota, quota_words, record, session_state
 from .kernel import defaults
 
@@ -22,11 +22,15 @@ def _file_of(out): return out.with_name(f'{out.name}.sessions')/'sessions.json'
 def _read(path, kernel):
     "The sessions that the file speaks of; [] where there is none yet"
     if not path.is_file(): return []
-    try: d = json.loads(path.read_text(encoding='utf-8'))
-    except ValueError: d = None
-    if not isinstance(d, dict) or d.get('hifigan_weekly')!=_VERSION: raise ValueError(_not_as_written(path))
-    if d['kernel']!=kernel: raise ValueError(_of_another_kernel(path, d['kernel'], kernel))
+    d = json_dict(path)
+    if d.get('hifigan_weekly')!=_VERSION or not _are_sessions(d.get('sessions')): raise ValueError(_not_as_written(path))
+    if d.get('kernel')!=kernel: raise ValueError(_of_another_kernel(path, d.get('kernel'), kernel))
     return d['sessions']
+
+def _are_sessions(found):
+    "Does a list hold sessions as this program notes them?"
+    if not isinstance(found, list) or not all(isinstance(s, dict) for s in found): return False
+    return all(isinstance(s.get('began'), (int, float)) and isinstance(s.get('state'), str) for s in found)
 
 def _write(path, kernel, sessions):
     with new_file(path) as part:

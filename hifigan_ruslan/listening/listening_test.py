@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np, pyloudnorm
 from fastcore.basics import patch
 from scipy import signal
-from ..base.files import claim, json_value, new_file
+from ..base.files import claim, file_bytes, json_value, new_file
 from ..base.audio import read_wav, wav_at, write_as
 from .player import LANGUAGES, page, script_json, web_text, words_of
 
@@ -223,7 +223,8 @@ def _check_format(spec, path):
 
 def _read_spec(path):
     "What test.json says; ValueError for what is damaged, of another version, or no test"
-    try: spec = json_value(path.read_bytes(), 'it')
+    raw = file_bytes(path)
+    try: spec = json_value(raw, 'it')
     except ValueError as e: raise ValueError(f'{path} is damaged ({e}): copy the folder again') from e
     _check_format(spec, path)
     _check_content(spec, path)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 from scipy import stats
+from ..base.files import file_bytes
 from ..base.audio import read_wav
 from ..evaluation.stats import holm, sign_flip
 from .player import words_of
@@ -138,8 +139,9 @@ def _read_lines(lines, name):
 
 def _read_file(path):
     "Rows and problems of one CSV"
-    try: head, *lines = path.read_bytes().decode('utf-8-sig').split('\n')
-    except (OSError, UnicodeDecodeError) as e: return [], [f'{path.name} cannot be read as UTF-8 text: {e}']
+    try: head, *lines = file_bytes(path).decode('utf-8-sig').split('\n')
+    except UnicodeDecodeError as e: return [], [f'{path.name} cannot be read as UTF-8 text: {e}']
+    except (OSError, ValueError) as e: return [], [str(e)]
     if tuple(head.rstrip('\r').split(','))==RATING_COLUMNS: return _read_lines(lines, path.name)
     return [], [f'{path.name} is no file of ratings: its first line is {head[:60]!r}, '
                 f'expected {",".join(RATING_COLUMNS)}']

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np, torch
 from .. import __version__
 from ..config import V1
-from ..base.files import new_file
+from ..base.files import new_file, only_one
 from ..base.audio import read_wav
 from ..base.speech import translated
 from ..metrics import METRICS, not_computed
@@ -501,9 +501,13 @@ def _with_speed(systems, means):
 
 def _shown_metrics(means): return {s: {k: v for k,v in o.items() if k in METRICS} for s,o in means.items()}
 
-def _run_facts(data, cfg, failed):
+def _made_from(clips):
+    "What the generators were given"
+    return 'the mels of a TTS, beside the recordings' if clips[0].mels else "the recordings' own mels"
+
+def _run_facts(data, made_from, cfg, failed):
     "When, of what and with what it was measured, and what was left out"
-    return {'date': f'{date.today()}', 'recordings': str(data), 'hifigan_ruslan': __version__,
+    return {'date': f'{date.today()}', 'recordings': str(data), 'made from': made_from, 'hifigan_ruslan': __version__,
             'torch': str(torch.__version__), 'compared at': f'{cfg.sample_rate:,} Hz'
            } | {f'left out: {k}': v for k,v in failed.items()}
 
@@ -530,31 +534,37 @@ def run_eval(specs:list, # Systems, as in `open_systems`
              workers:int=None, # Processes; None = one per core
              title:str='', licence:str='', # Of the page and of the recordings
              lang:str='en', # Of the page: en or ru
+             from_tts:bool=False, # The copies are made from the mels of a TTS, as in `eval_clips`
              **how:object # config, device, engine and precision of checkpoints
             )->Path: # The page
     "Measure systems on recordings; clips.csv, summary.csv, comparisons.csv and report.html"
-    _check_counts(clips=clips, workers=workers)
+    _check_counts(clips=clips, workers=workers, rate=rate)
+    if players<0: raise ValueError(f'players must not be negative, found {players}')
     w = words_of(lang, 'report')
     claim_evaluation(out).check(*_WRITTEN)
-    out, chosen = Path(out), _spread(eval_clips(data), clips)
+    out, chosen = Path(out), _spread(eval_clips(data, from_tts), clips)
     systems, failed = _opened(specs, weights, how)
     cfg = _compared_at(systems, rate)
+    made_from = _made_from(chosen)
     for s in systems: print(f'system: {s.name} ({s.kind})')
-    rows = evaluate(systems, chosen, cfg, out, workers or os.cpu_count() or 1)
-    _check_measured(rows)
-    means, pairs = summarise(rows), comparisons(rows)
-    print(eval_table(rows))
-    ours = claim_evaluation(out)
-    ours.begin(*_WRITTEN)
-    save_csv(out/'summary.csv', SUMMARY_COLUMNS, _summary_rows(means))
-    save_csv(out/'comparisons.csv', PAIR_COLUMNS, pairs)
-    html = report(
-        _with_texts(rows, chosen), _with_speed(systems, means), METRICS, _shown_metrics(means), pairs,
-        _sounds(systems, chosen, cfg, out), cfg.sample_rate,
-        title or w['title'].format(systems=len(systems)-1, clips=len(chosen)), licence or w['unknown_licence'],
-        not_computed(),
-        clips=players, lang=lang, facts=_run_facts(data, cfg, failed))
-    with new_file(out/'report.html') as part: part.write_text(html, encoding='utf-8', errors='replace')
-    ours.seal(*_WRITTEN)
-    print(f'\n{out/"report.html"}')
-    return out/'report.html'
+    print(f'checkpoints and griffin-lim read {made_from}')
+    with only_one(out): # until the last file is there: two reports at once would be a mixture
+        rows = evaluate(systems, chosen, cfg, out, workers or os.cpu_count() or 1)
+        _check_measured(rows)
+        means, pairs = summarise(rows), comparisons(rows)
+        print(eval_table(rows))
+        ours = claim_evaluation(out)
+        ours.begin(*_WRITTEN)
+        save_csv(out/'summary.csv', SUMMARY_COLUMNS, _summary_rows(means))
+        save_csv(out/'comparisons.csv', PAIR_COLUMNS, pairs)
+        html = report(
+            _with_texts(rows, chosen), _with_speed(systems, means), METRICS, _shown_metrics(means), pairs,
+            _sounds(systems, chosen, cfg, out), cfg.sample_rate,
+            title or w['title_tts' if from_tts else 'title'].format(systems=len(systems)-1, clips=len(chosen)),
+            licence or w['unknown_licence'], not_computed(),
+            clips=players, lang=lang, facts=_run_facts(data, made_from, cfg, failed))
+        with new_file(out/'report.html') as part: part.write_text(html, encoding='utf-8', errors='replace')
+        ours.seal(*_WRITTEN)
+        print(f'\n{out/"report.html"}')
+        return out/'report.html'
+

@@ -14,6 +14,7 @@ import numpy as np, torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from ..config import Config, config_dict, config_from_dict, load_config
+from ..base.nemo import is_nemo
 from ..generator import LRELU_SLOPE
 from .voices import VOICES, is_voice, voice_config, voice_weights
 from .weightset import MODEL, unlike
@@ -269,7 +270,7 @@ def open_checkpoint(checkpoint:str|Path|dict, # As in `checkpoint_file`, or what
 
 def _open_file(path, config=None, voice=''):
     "Config and weights of one file, which may be that of a voice"
-    own, weights = _read(path)
+    own, weights = _read_nemo(path, config) if is_nemo(path) else _read(path)
     if voice and own is None: own = voice_config(voice) # what lies beside the official weights may be anything
     return _fitting(own, weights, config, str(path), None if voice else path)
 
@@ -279,6 +280,13 @@ def _read(path):
     if kind=='.onnx': return read_onnx(path)
     if kind=='.safetensors': return read_safetensors(path)
     return _content(read_checkpoint(path), str(path))
+
+def _read_nemo(path, config):
+    "The same of a .nemo; of one that was trained on mels from files, a Config that is given says which these were"
+    ck = read_checkpoint(path)
+    print(ck['nemo'], file=sys.stderr)
+    own, weights = _content(ck, str(path))
+    return (own if config is None or 'load_precomputed_mel' not in ck['nemo'] else None), weights
 
 def _content(ck, name):
     "The same of what a checkpoint holds"

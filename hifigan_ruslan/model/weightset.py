@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 from ..config import Config, PRESETS, load_config
-from ..base.files import listing, new_file, sha256_of
+from ..base.files import file_bytes, listing, new_file, sha256_of
 from .weights import differences, differing, of_file
 
 # %% ../../nbs/26_weightset.ipynb #ae963a25
@@ -115,7 +115,7 @@ def _other_version(path, version, files):
             f'this program reads version {_VERSION}: {_AGAIN}')
 
 def _marker_json(path):
-    try: return json.loads(path.read_bytes()[:2**16])
+    try: return json.loads(file_bytes(path, 2**20))
     except (ValueError, RecursionError): return None
 
 def _named_files(d):
@@ -143,7 +143,7 @@ def _prove(path, name, sha256):
 # %% ../../nbs/26_weightset.ipynb #1c3b2817
 _OF_A_RUN = 'best.pt', 'last.pt' # The first that is there
 _OFFICIAL = r'(g_|generator)[\w-]*(\.(pt|pth|ckpt|bin))?' # g_02500000, generator_v1
-_ENDS = '.pt', '.pth', '.ckpt', '.safetensors', '.onnx' # Of other files that may hold a generator
+_ENDS = '.pt', '.pth', '.ckpt', '.safetensors', '.onnx', '.nemo' # Of other files that may hold a generator
 
 def start_files(folder:str|Path # Any folder
                )->list: # Paths, sorted; [] = none
@@ -215,11 +215,12 @@ def markers(folder:str|Path # Such as /kaggle/input
 
 def find_set(folder:str|Path, # Such as /kaggle/input
              wanted:str|None=None, # NAME or NAME@HASH, a slug, an address, or a path; None = what is there
-             say:Callable=print # Called with a line for what is passed over
+             say:Callable=print, # Called with a line for what is passed over
+             without:Path|None=None # A folder of other things, whose files are no weights unless they are asked for
             )->WeightSet|None: # None: nothing was asked for, and nothing is there
     "The weights that are meant; ValueError or FileNotFoundError says what is wrong with them"
     folder = Path(folder)
-    if not wanted: return _attached(folder)
+    if not wanted: return _attached(folder, without)
     name, digits = re.fullmatch(r'(.*?)(?:@([0-9a-f]*))?', wanted, re.S).groups()
     place, found = _place(folder, name, say), markers(folder)
     mine = [p for p in found if _name(p)==name]
@@ -227,9 +228,10 @@ def find_set(folder:str|Path, # Such as /kaggle/input
     if place is None: raise FileNotFoundError(_not_attached(folder, name, found))
     return _right(wanted, _sets_at(place), digits or '')
 
-def _attached(folder):
+def _attached(folder, without):
     "Those that are there, if any: with a marker, or a file that belongs to no run"
-    found = markers(folder) or _of_no_run(folder, start_files(folder))
+    files = [p for p in start_files(folder) if without is None or without not in p.parents]
+    found = markers(folder) or _of_no_run(folder, files)
     return _right(None, found, '') if found else None
 
 def _sets_at(place):

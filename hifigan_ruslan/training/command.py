@@ -39,9 +39,7 @@ def train_cli(
     disc_shrink:int=None,
     cosine_steps:int=None, # Let the learning rate fall along a cosine until this step
     mel_warmup:int=None, # First steps with the mel loss alone, the discriminators idle
-    # Where DATA holds the mels of a TTS: share of segments that get the recording's own mel all the same,
-    # such as .3; 1 = all
-    true_mels:float=None,
+    true_mels:float=None, # Share of segments with the recording's own mel, where DATA holds those of a TTS: .3
     # First steps in which only the discriminators learn; default: 500 where --init brings none
     disc_warmup:int=None,
     valid_every:int=None, # In place of the preset's: steps between validations
@@ -140,7 +138,7 @@ def _launch(several, kw):
     os.environ.setdefault('OMP_NUM_THREADS', str(max(1, os.cpu_count()//several)))
     logging.getLogger('torch.distributed.elastic').setLevel(logging.CRITICAL)
     try: elastic_launch(_here(several), _rank)(kw)
-    except SignalException: _check_saved(Path(kw['out'])/'checkpoints'/'last.pt')
+    except SignalException: _check_saved(Path(kw['out']))
     except ChildFailedError as e: raise OSError(_has_failed(e, several, kw['out'])) from None
 
 def _here(several):
@@ -155,13 +153,15 @@ def _has_failed(error, several, out):
     return (f'process {rank} of {several} ended with exit code {failure.exitcode}; the checkpoints '
             f'in {out} are whole, and the same command goes on from the newest')
 
-def _check_saved(last):
-    "After a signal: the processes were told, and had half a minute to save"
+def _check_saved(out):
+    """After a signal: the processes were told, and had half a minute to save.
+    Whether they did says the run itself, not the age of its last checkpoint"""
+    from hifigan_ruslan.training.logging import read_state
+    last = out/'checkpoints'/'last.pt'
     if not last.exists(): raise OSError('stopped by a signal before anything was saved') from None
-    age = time.time()-last.stat().st_mtime
-    if age>60:
+    if read_state(out).get('state') in ('running', 'killed'):
         raise OSError('the processes did not finish their step and save within 30 s, and were killed; '
-                      f'{last} is whole, and {age/60:.0f} minutes old') from None
+                      f'{last} is whole, and {(time.time()-last.stat().st_mtime)/60:.1f} minutes old') from None
 
 # %% ../../nbs/35_command.ipynb #257e4c58
 def _rank(kw):

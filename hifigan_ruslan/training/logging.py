@@ -19,7 +19,7 @@ from fastcore.basics import patch_to
 from matplotlib.figure import Figure
 from ..config import Config
 from ..base.audio import write_wav
-from ..base.files import explained, new_file, printable
+from ..base.files import explained, file_bytes, json_dict, new_file, printable
 from ..mel import LogMel, plot_mel
 from ..discriminators import disc_names
 from ..losses import LOSSES, loss_weights
@@ -83,7 +83,7 @@ def read_log(path:str|Path, # log.csv of a run
 def _rows(path):
     "Rows of a log as dicts, and how many are damaged; a last line that was cut off by a kill is left out"
     if not path.exists(): return [], 0
-    lines = path.read_bytes().decode('utf-8', 'replace').split('\n')[:-1]
+    lines = file_bytes(path).decode('utf-8', 'replace').split('\n')[:-1]
     head, *cells = [l.strip('\r').split(',') for l in lines] or [['step']]
     if 'step' not in head: raise ValueError(_no_log(path, head, {'step'}))
     rows = [dict(zip(head, c)) for c in cells if len(c)==len(head)]
@@ -110,9 +110,8 @@ def note_state(run:str|Path, # Folder of the run
 def read_state(run:str|Path # Folder of a run
               )->dict: # As `note_state` wrote it, 'killed' where the process is gone; {} where nothing is known
     "How a run stands, by its own words"
-    try: told = json.loads((Path(run)/STATE).read_text(encoding='utf-8'))
-    except (OSError, ValueError, RecursionError): return {}
-    if not isinstance(told, dict) or not isinstance(told.get('state'), str): return {}
+    told = json_dict(Path(run)/STATE)
+    if not isinstance(told.get('state'), str): return {}
     return told | (dict(state='killed') if told['state']=='running' and _is_gone(told) else {})
 
 def _is_gone(told):
@@ -415,6 +414,7 @@ def _sounds(waves, step):
 
 def _plain(id): return re.sub(r'[^\w.-]+', '_', id)
 
+# %% ../../nbs/32_logging.ipynb #0b99fe7a
 def save_samples(out:Path, # samples/ of a run
                  kept:list, # From `validate`: (id, recording, generated), and a third wave from the TTS's mel
                  cfg:Config, # For the rate and the mel

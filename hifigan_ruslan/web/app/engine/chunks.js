@@ -1,0 +1,94 @@
+// A long mel in pieces, with the very samples that it would have as a whole: as in 21_generator and 40_streaming.
+
+/** How far a residual block sees on each side, samples. */
+function blockReach(resblock, kernel, dilations) {
+  const per = (d) => Math.floor(((d + (resblock === '1' ? 1 : 0)) * (kernel - 1)) / 2)
+  return dilations.reduce((sum, d) => sum + per(d), 0)
+}
+
+/**
+ * How many mel frames on each side have any influence on the samples of a frame.
+ * @param {object} config the model's numbers, as in config.json
+ * @returns {number} frames
+ */
+export function receptiveField(config) {
+  const reach = Math.max(...config.resblock_kernel_sizes.map((k, i) =>
+    blockReach(config.resblock, k, config.resblock_dilation_sizes[i])))
+  let left = -3, right = config.hop_length - 1 + 3 // conv_post around the samples 0 .. hop-1 of frame 0
+  for (let i = config.upsample_rates.length - 1; i >= 0; i--) {
+    const u = config.upsample_rates[i], k = config.upsample_kernel_sizes[i], p = (k - u) / 2
+    left = Math.ceil((left - reach + p - k + 1) / u)
+    right = Math.floor((right + reach + p) / u)
+  }
+  return Math.max(-(left - 3), right + 3) // conv_pre
+}
+
+/**
+ * @typedef {{data: Float32Array, bands: number, frames: number}} Mel band after band: data[band*frames + frame]
+ */
+
+/** Frames a to b of a mel, as a mel of its own. */
+export function frames(mel, a, b) {
+  const n = b - a, data = new Float32Array(mel.bands * n)
+  for (let k = 0; k < mel.bands; k++) data.set(mel.data.subarray(k * mel.frames + a, k * mel.frames + b), k * n)
+  return { data, bands: mel.bands, frames: n }
+}
+
+/** One mel behind the other. */
+export function joined(a, b) {
+  if (!a || !a.frames) return b
+  if (!b.frames) return a
+  const n = a.frames + b.frames, data = new Float32Array(a.bands * n)
+  for (let k = 0; k < a.bands; k++) {
+    data.set(a.data.subarray(k * a.frames, (k + 1) * a.frames), k * n)
+    data.set(b.data.subarray(k * b.frames, (k + 1) * b.frames), k * n + a.frames)
+  }
+  return { data, bands: a.bands, frames: n }
+}
+
+/** Which windows of a mel to compute, and which of their samples are final. A mel may still arrive. */
+export class Pieces {
+  /**
+   * @param {number} reach frames that influence a frame, on each side: `receptiveField`
+   * @param {number} hop samples of a frame
+   * @param {number} tile most new frames in one window: bounds the memory. The first windows are shorter, so that the
+   *   first sound comes soon; long ones compute less twice
+   */
+  constructor(reach, hop, tile = 512) {
+    Object.assign(this, { reach, hop, tile, size: Math.min(64, tile), rows: null, start: 0, done: 0 })
+  }
+
+  /** The next frames of the mel, also none. @param {Mel} mel */
+  push(mel) { this.rows = joined(this.rows, mel) }
+
+  /** Frames that are known. */
+  get known() { return this.start + (this.rows ? this.rows.frames : 0) }
+
+  /**
+   * The next window that gives something new, or null.
+   * @param {boolean} last no more frames will follow
+   * @param {boolean} wait compute whole windows only, until the last frames come
+   * @returns {null | {mel: Mel, skip: number, samples: number, first: number}} drop `skip` samples of the window's
+   *   wave; `samples` follow, the first of which is number `first` of the whole
+   */
+  next(last, wait = false) {
+    const n = this.known, full = this.done + this.size + this.reach
+    if (wait && !last && n < full) return null
+    const b = Math.min(n, full), end = last && b === n ? b : b - this.reach
+    if (end <= this.done) return null
+    const a = Math.max(0, this.done - this.reach), first = this.done
+    const mel = frames(this.rows, a - this.start, b - this.start)
+    this.done = end
+    this.size = Math.min(2 * this.size, this.tile)
+    this.forget()
+    return { mel, skip: (first - a) * this.hop, samples: (end - first) * this.hop, first: first * this.hop }
+  }
+
+  /** Drop the frames that no later window needs, now and then: each time would copy too much. */
+  forget() {
+    const a = Math.max(0, this.done - this.reach)
+    if (a - this.start < 4 * (this.tile + this.reach) && a - this.start < this.rows.frames / 2) return
+    this.rows = frames(this.rows, a - this.start, this.rows.frames)
+    this.start = a
+  }
+}
