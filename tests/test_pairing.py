@@ -227,6 +227,7 @@ def test_half_precision(case):
 
 @pytest.mark.parametrize('unit, advice', [
     (lambda m: m*8.686, 'hifigan:log=db'), (lambda m: m/2.302585, 'hifigan:log=log10'),
+    (lambda m: (m+5.806578636)/2.454238176, 'vosk'),
     (np.exp, 'hifigan:log=None'), (lambda m: (m+4.2)/1.9, 'hifigan:mean=-4'), (lambda m: m*2, 'hifigan:')])
 def test_another_unit_is_refused_with_the_format_that_fits(case, unit, advice):
     e = case.refused(case.changed(unit), f'--mel_from {advice}')
