@@ -227,6 +227,7 @@ def test_half_precision(case):
 
 @pytest.mark.parametrize('unit, advice', [
     (lambda m: m*8.686, 'hifigan:log=db'), (lambda m: m/2.302585, 'hifigan:log=log10'),
+    (lambda m: (m+5.806578636)/2.454238176, 'vosk'),
     (np.exp, 'hifigan:log=None'), (lambda m: (m+4.2)/1.9, 'hifigan:mean=-4'), (lambda m: m*2, 'hifigan:')])
 def test_another_unit_is_refused_with_the_format_that_fits(case, unit, advice):
     e = case.refused(case.changed(unit), f'--mel_from {advice}')
@@ -388,7 +389,8 @@ def test_a_tensor_that_was_trained(case, tmp_path):
 
 def test_which_of_several_mels_in_a_file_is_taken_is_said(case, tmp_path):
     for id,m in case.tts.items():
-        torch.save(dict(mel_outputs=torch.from_numpy(m)+1, mel_outputs_postnet=torch.from_numpy(m)), tmp_path/f'{id}.pt')
+        both = dict(mel_outputs=torch.from_numpy(m)+1, mel_outputs_postnet=torch.from_numpy(m))
+        torch.save(both, tmp_path/f'{id}.pt')
     said, mels = case.pair(tmp_path)
     assert "'mel_outputs_postnet' is taken, not mel_outputs" in said, said
     assert (mels.mel(case.data.utterances[0])==case.tts[case.ids[0]]).all()
