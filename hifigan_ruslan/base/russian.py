@@ -253,8 +253,12 @@ the names of the mels in the files are {x}
 {n} кадров
 {n} frame
 {n} кадр
-each mel lies {n} frames ({m} ms) late: moved back; {o} keeps them
-каждый мел опаздывает на {n} кадров ({m} мс): сдвинут назад; {o} оставит как есть
+each mel lies {where}: moved {way}; {o} keeps them
+каждый мел лежит {where}: сдвинут; {o} оставит как есть
+{n} frames ({m} ms) late
+на {n} кадров ({m} мс) позже
+{n} frames ({m} ms) early
+на {n} кадров ({m} мс) раньше
 the list is {path}
 список: {path}
 {n} pairs are stored in {path}
