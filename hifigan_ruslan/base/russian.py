@@ -250,11 +250,15 @@ the names of the mels in the files are {x}
 {n} mels were shorter, by up to {k}: filled at the end from the recordings
 мелов короче своих записей, не больше чем на {k}: {n}, дополнены в конце из записей
 {n} frames
-{n} кадров
+кадров: {n}
 {n} frame
-{n} кадр
-each mel lies {n} frames ({m} ms) late: moved back; {o} keeps them
-каждый мел опаздывает на {n} кадров ({m} мс): сдвинут назад; {o} оставит как есть
+кадр: {n}
+each mel lies {where}: moved {way}; {o} keeps them
+каждый мел лежит {where}: сдвинут; {o} оставит как есть
+{n} frames ({m} ms) late
+позже на {m} мс (кадров: {n})
+{n} frames ({m} ms) early
+раньше на {m} мс (кадров: {n})
 the list is {path}
 список: {path}
 {n} pairs are stored in {path}
