@@ -260,7 +260,12 @@ def fit(data:SpeechData|str|Path, # Prepared corpus, or its folder
         s = _start(speech, ours, cfg, resume, init, disc_warmup, where)
         total = _last_step(s, speech, steps, epochs)
         if s.step<total: _loop(_Run(s, speech, ours, total, budget, log_every, save_minutes, view, on_log))
+        else: _note_end(s, out, total)
     return s
+
+def _note_end(s, out, total):
+    "A run that was killed after its last step has ended well"
+    if s.ranks.first and read_state(out).get('state')=='killed': note_state(out, 'done', step=s.step, total=total)
 
 # %% ../nbs/33_train.ipynb #a717201c
 class _Speech(NamedTuple):
@@ -664,7 +669,13 @@ def _start(speech, ours, cfg, resume, init, disc_warmup, where):
     s = _continue(*found, speech, cfg) if found else _begin(cfg, init, disc_warmup, where)
     ranks.check_same([*s.generator.parameters(), *s.disc_params()])
     if ranks.first: _prepare_folder(s, ours)
+    if found and found[2].name!='last.pt': _catch_up(s, ours, speech)
     return s
+
+def _catch_up(s, ours, speech):
+    "Write last.pt where a kill came after a newer checkpoint and before it, or where it is damaged"
+    written = ours.writing('checkpoints/last.pt', digest=False) if s.ranks.first else nullcontext()
+    with written: save_checkpoint(s, ours.folder/'checkpoints'/'last.pt', speech.fingerprint)
 
 def _name(init):
     "What given weights are called"

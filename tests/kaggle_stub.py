@@ -262,7 +262,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_PUT(self):
         "A blob, to the address that StartBlobUpload gave; without a login, as the address is the secret"
         token = urlsplit(self.path).path.removeprefix('/upload/')
-        data, part = self.rfile.read(int(self.headers.get('Content-Length') or 0)), self.headers.get('Content-Range', '')
+        data = self.rfile.read(int(self.headers.get('Content-Length') or 0))
+        part = self.headers.get('Content-Range', '')
         if token not in self.stub.blobs: return self.answer(404, dict(code=404, message='Not found'))
         blob = self.stub.blobs[token]
         if part.startswith('bytes */'): return self.how_far(*blob)

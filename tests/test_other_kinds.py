@@ -1,7 +1,9 @@
 """Other cases of the kinds of faults that were mended: what is no file, what is too large, tables of other programs"""
 import contextlib, io, json, os
+from dataclasses import replace
 import numpy as np, pytest, soundfile as sf, torch
 from hifigan_ruslan.base.audio import read_wav
+from hifigan_ruslan.checkpoint import claim_run, load_checkpoint
 from hifigan_ruslan.cli import run
 from hifigan_ruslan.config import TINY, load_config, official_dict
 from hifigan_ruslan.data import SpeechData
@@ -9,7 +11,8 @@ from hifigan_ruslan.dataset.corpus import find_corpus, synth_corpus
 from hifigan_ruslan.dataset.prepare import prepare
 from hifigan_ruslan.inference.mel_formats import read_mel
 from hifigan_ruslan.model.reading import open_checkpoint
-from hifigan_ruslan.training.logging import read_log
+from hifigan_ruslan.train import fit
+from hifigan_ruslan.training.logging import STATE, note_state, read_log, read_state
 
 TEXTS = ['Ёжик вышел из дому', 'Съешь ещё этих булок', 'Чайка летит над морем', 'Где-то идёт дождь']
 
@@ -96,7 +99,8 @@ def test_weights_and_mels_are_files(tmp_path, name, read, what):
 
 def test_texts_that_are_no_utf8_are_named(tmp_path, capsys):
     (tmp_path/'c.json').write_bytes(json.dumps(official_dict(TINY)).encode('utf-16'))
-    with pytest.raises(ValueError, match='c.json is no text in UTF-8 .*save it as UTF-8'): load_config(tmp_path/'c.json')
+    with pytest.raises(ValueError, match='c.json is no text in UTF-8 .*save it as UTF-8'):
+        load_config(tmp_path/'c.json')
     (tmp_path/'card').write_bytes('Голос Руслана'.encode('cp1251'))
     with pytest.raises(SystemExit): run('export', 'festvox-ru-v2', str(tmp_path/'out'), '--card', str(tmp_path/'card'))
     assert 'card is no text in UTF-8' in capsys.readouterr().err
@@ -165,3 +169,27 @@ def test_a_constant_is_no_speech(tmp_path):
     for i in range(4): sf.write(tmp_path/f'{i}.wav', np.full(22050, .5), 22050)
     with pytest.raises(ValueError, match='silent: nothing but a constant offset'):
         prepare(tmp_path, tmp_path/'out', workers=1, progress=False)
+
+# a kill at the very end of a run
+
+def test_a_run_killed_between_its_last_two_files_is_whole_after_the_same_command(data, tmp_path, capsys):
+    cfg = replace(TINY, upsample_initial_channel=16, resblock_kernel_sizes=(3,), resblock_dilation_sizes=((1,2),),
+                  disc_shrink=32, mpd_periods=(2,), segment_size=2048, batch_size=2)
+    run_, last = tmp_path/'run', tmp_path/'run'/'checkpoints'/'last.pt'
+    def train(steps): return fit(data, run_, cfg, steps=steps, device='cpu', view='lines')
+    train(1)
+    old = last.read_bytes()
+    train(2)
+    new = load_checkpoint(last)[0]
+    with claim_run(run_).writing('checkpoints/best.pt', digest=False): last.rename(last.with_name('best.pt'))
+    last.write_bytes(old) # as if the kill had come after best.pt and before last.pt
+    os.utime(last, (1, 1))
+    note_state(run_, 'running')
+    state = json.loads((run_/STATE).read_text()) | dict(pid=2**22+1) # of no process
+    (run_/STATE).write_text(json.dumps(state))
+    capsys.readouterr()
+    train(2)
+    assert 'best.pt, step 2' in (said := capsys.readouterr().out) and 'nothing to do' in said
+    back = load_checkpoint(last)[0]
+    assert back.step==2 and read_state(run_)['state']=='done'
+    assert all(torch.equal(a, b) for a,b in zip(new.generator.parameters(), back.generator.parameters()))

@@ -385,3 +385,10 @@ def test_what_is_no_mel_is_named(case, mel, said):
 def test_a_tensor_that_was_trained(case, tmp_path):
     for id,m in case.tts.items(): torch.save(torch.from_numpy(m).requires_grad_(), tmp_path/f'{id}.pt')
     assert len(case.pair(tmp_path)[1].rows)==12
+
+def test_which_of_several_mels_in_a_file_is_taken_is_said(case, tmp_path):
+    for id,m in case.tts.items():
+        torch.save(dict(mel_outputs=torch.from_numpy(m)+1, mel_outputs_postnet=torch.from_numpy(m)), tmp_path/f'{id}.pt')
+    said, mels = case.pair(tmp_path)
+    assert "'mel_outputs_postnet' is taken, not mel_outputs" in said, said
+    assert (mels.mel(case.data.utterances[0])==case.tts[case.ids[0]]).all()

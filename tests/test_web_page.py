@@ -258,7 +258,7 @@ def test_drops_that_are_no_file(tab):
     gone = '{name: "gone.wav", size: 9, arrayBuffer: () => Promise.reject(new DOMException("", "NotReadableError"))}'
     assert 'gone.wav cannot be read (NotReadableError)' in drop(tab, '{files: [%s]}' % gone)['error']
     two = drop(tab, '{files: [new File(["text"], "a.txt"), new File(["text"], "b.txt")]}')
-    assert 'a.txt is a text' in two['error']
+    assert 'a.txt is a text' in two['error'] and '2 files were dropped; the first is taken' in two['notes']
 
 def hour(rate=8000):
     "The head of a WAV of an hour, its samples left out: it may not be decoded"
@@ -342,6 +342,28 @@ def test_recording_and_copy_in_step(tab, speech):
     tab.keyboard.press('Space')
     assert tab.evaluate('stepPlayers.length')==1 and tab.locator('.player canvas').count()==2
     assert tab.evaluate('[...document.querySelectorAll(".player canvas")].map(c => c.hidden)')==[True, False]
+
+def test_nothing_is_wider_than_a_telephone(tab, mel):
+    "In both languages, with a result and with a refusal"
+    tab.set_viewport_size(dict(width=390, height=800))
+    for data in (mel, mel*20/np.log(10)):
+        give(tab, 'очень_длинное_имя_файла_без_единого_пробела_и_дефиса_в_нём.npy', npy(data.astype(np.float32)))
+        for lang in ('en', 'ru'):
+            in_language(tab, lang)
+            assert tab.evaluate('document.documentElement.scrollWidth')==390, lang
+    tab.set_viewport_size(dict(width=1280, height=900))
+
+@pytest.mark.parametrize('spoil,words', [('delete window.WebAssembly', 'has no WebAssembly'),
+                                         ('window.atob = () => "no model"', 'could not be started')])
+def test_a_voice_that_cannot_be_started_is_said(browser, page_file, spoil, words):
+    "And there is a button to try again"
+    context = browser.new_context(locale='en-US')
+    tab = watched(context, [])
+    tab.add_init_script(spoil)
+    tab.goto(page_file.as_uri())
+    until(tab, 'window.vocoderPage && vocoderPage.state.finished && !vocoderPage.state.job')
+    assert words in tab.inner_text('#error') and tab.is_visible('#load')
+    context.close()
 
 def test_by_keyboard_only(tab):
     "Every button is reached by Tab; the example begins by Enter"

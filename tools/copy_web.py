@@ -9,7 +9,7 @@ from fastcore.script import call_parse, store_true
 
 ROOT = Path(__file__).parent.parent.absolute()
 WEB, APP = ROOT/'web', ROOT/'hifigan_ruslan'/'web'/'app'
-KINDS = '.js', '.css', '.html' # Of the files that a page is made of
+KINDS = '.js', '.css', '.html', '.txt' # Of the files that a page is made of
 
 def originals():
     "Name -> path of the files that the package carries"

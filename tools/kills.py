@@ -62,7 +62,7 @@ class Prepare(Action):
 class Train(Action):
     def words(self, out):
         return ['train', str(self.work/'data'), str(out), '--config', str(self.work/'small.json'),
-                *'--steps 12 --device cpu --save_minutes .0001 --log_every 2'.split()]
+                *'--steps 12 --device cpu --save_minutes .0001 --log_every 1'.split()]
 
     def check(self, out, reference):
         for p in out.glob('checkpoints/*.pt'): read_checkpoint(p)
@@ -154,7 +154,7 @@ def watch(out, pipe, last):
 
 def child(words, out, log, pipe, last):
     "In a process of its own; what it says goes into a file"
-    with open(log, 'w') as f, contextlib.redirect_stdout(f), contextlib.redirect_stderr(f):
+    with open(log, 'a') as f, contextlib.redirect_stdout(f), contextlib.redirect_stderr(f):
         os.dup2(f.fileno(), 1)
         os.dup2(f.fileno(), 2)
         watch(out, pipe, last)
@@ -240,6 +240,7 @@ def wrong_there(action, out, reference):
 def kill_often(action, n, steps, r, reference, work):
     "(stages that n kills met, what was wrong): several kills of one run, then it may end, and another is begun"
     log, out, met, wrong = work/'log', work/'killed', [], []
+    log.unlink(missing_ok=True)
     words, left = action.words(out), r.randrange(1, 5)
     for moment,_ in zip(moments(steps, r), range(n*TRIES)):
         stage = kill_at(moment, words, out, log)
@@ -248,8 +249,10 @@ def kill_often(action, n, steps, r, reference, work):
         if out.exists() and (said := wrong_there(action, out, reference)): wrong.append(f'{stage or "ended"}: {said}')
         if stage and left>0 and len(met)<n: continue
         if stage: finished(words, out, log)
-        if said := differs(action.result(out), reference): wrong.append(f'after {met[-4:]}: {said}')
+        if said := differs(action.result(out), reference):
+            wrong.append(f'after {met[-4:]}: {said}; what it said: {log.read_text()}')
         shutil.rmtree(out)
+        log.unlink()
         left = r.randrange(1, 5)
         if len(met)>=n: break
     return met, wrong
@@ -257,6 +260,7 @@ def kill_often(action, n, steps, r, reference, work):
 def two_at_once(action, reference, work):
     "Two processes in one folder: one works, the other too, one after the other, or says why not"
     out, logs = work/'two', (work/'log1', work/'log2')
+    for log in logs: log.unlink(missing_ok=True)
     both = [Started(action.words(out), out, log) for log in logs]
     for p in both: p.listen()
     for p in both: p.process.join()

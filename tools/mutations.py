@@ -23,9 +23,12 @@ from hifigan_ruslan.dataset.prepare import prepare
 from hifigan_ruslan.eval import COLUMNS, _sealed, file_name, read_rows, save_csv
 from hifigan_ruslan.generator import random_generator
 from hifigan_ruslan.inference.hub import export
+from hifigan_ruslan.kaggle.attached import _record
+from hifigan_ruslan.kaggle.progress import _table, comparison_of, pairs_of
+from hifigan_ruslan.kaggle.weekly import _read as read_sessions
 from hifigan_ruslan.inference.mel_formats import check_mel, read_mel
 from hifigan_ruslan.inference.onnx import export_onnx
-from hifigan_ruslan.listening.listening_test import RATING_COLUMNS
+from hifigan_ruslan.listening.listening_test import RATING_COLUMNS, BlindTest, make_test
 from hifigan_ruslan.listening.ratings import read_ratings
 from hifigan_ruslan.mel import LogMel
 from hifigan_ruslan.model.reading import open_checkpoint, optional_package
@@ -81,7 +84,15 @@ def swap(r, raw):
     (a, b), (c, d) = sorted([span(r, raw), span(r, raw)])
     return raw[:a]+raw[c:d]+raw[b:c]+raw[a:b]+raw[d:] if b<=c else raw[:a]+raw[a:b][::-1]+raw[b:]
 
-BYTEWISE = [flip, noise, zeros, chars, chop, behead, append, prefix, number, number, drop, repeat, swap]
+def recode(r, raw):
+    "The same text in another encoding, with a Russian word in it; what is no text stays"
+    try: text = raw.decode()
+    except UnicodeDecodeError: return flip(r, raw)
+    i = r.randrange(len(text)+1)
+    codes = ('cp1251', 'koi8-r', 'cp866', 'mac_cyrillic', 'utf-16', 'utf-16-le', 'utf-32', 'utf-8-sig')
+    return (text[:i]+'ёлка'+text[i:]).encode(r.choice(codes), 'replace')
+
+BYTEWISE = [recode, flip, noise, zeros, chars, chop, behead, append, prefix, number, number, drop, repeat, swap]
 
 def mutate_bytes(r, name, raw):
     "One to three mutations; now and then an empty file"
@@ -487,6 +498,10 @@ class SideFiles(Kind):
         out['journal.jsonl'] = (work/'half'/'journal.jsonl').read_bytes()
         return out | {'log.csv': self.log(), 'clips.csv': self.clips(), '.state.json':
             b'{"state": "done", "pid": 1, "host": "x", "step": 9}', 'ratings.csv': self.ratings(),
+            'scores.json': self.scores(), 'test.json': self.test(),
+            'session.json': b'{"step": 9, "outcome": "trained", "settings": {"HOURS": 9}}',
+            'sessions.json': json.dumps(dict(hifigan_weekly=1, kernel='a/b', sessions=[dict(state='ended', began=1.5,
+                step=9, reason='')])).encode(),
             'hifigan-weights.json': json.dumps(dict(hifigan_weights=1, name='a', origin='b', files={
                 k: 'ab'*32 for k in ('model.safetensors', 'config.json')})).encode()}
 
@@ -527,6 +542,35 @@ class SideFiles(Kind):
     def feed(self, name, raw, original, how):
         path = self.put(name, raw)
         getattr(self, 'read_'+re.sub(r'\W', '_', path.stem.strip('.')), self.read_marker)(path, raw, original)
+
+    def test(self):
+        waves = {k: synth_wav(1., 16000, i) for i,k in enumerate(('a', 'ё'))}
+        make_test(self.work/'test', 'mos', dict(one=waves), [*waves], 16000, reference=waves)
+        return (self.work/'test'/'test.json').read_bytes()
+
+    def read_test(self, path, raw, original):
+        "A test of the same sounds, which a listener can begin"
+        shutil.copytree(self.work/'test', path.parent, dirs_exist_ok=True, copy_function=os.link,
+                        ignore=lambda folder, names: ['test.json'])
+        must(BlindTest.open(path.parent).trials('Анна'), 'nothing to hear')
+
+    def scores(self):
+        row = dict(id='a', folder='a', start=dict(mel_l1=.3, pesq=2.), now=dict(mel_l1=.2, pesq=2.5))
+        return json.dumps(dict(part='test', step=9, rows=[row, row], start=row['start'], now=row['now'])).encode()
+
+    def read_scores(self, path, raw, original):
+        "The page of a session, where it can be believed; a folder beside it in any case"
+        (run := path.parent/'run'/'compare').mkdir(parents=True)
+        path.rename(run/path.name)
+        found = comparison_of(run.parent)
+        must(isinstance(_table(found, 'ru'), str), 'no table')
+        for _,sounds in pairs_of(run.parent):
+            for _,p in sounds: must(run in p.resolve().parents, f'{p} lies elsewhere')
+
+    def read_session(self, path, raw, original): must(isinstance(_record(path), dict), 'no dict')
+
+    def read_sessions(self, path, raw, original):
+        must(all(s['state'] and s['began'] is not None for s in read_sessions(path, 'a/b')), 'no session')
 
     def read_log(self, path, raw, original):
         "Also to go on with, and to draw"

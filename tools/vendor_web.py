@@ -1,10 +1,10 @@
-"""Fetch what the browser's vocoder needs from npm's registry, each file checked by its hash, into web/vendor (ignored by
-git; what is there is kept):
+"""Fetch what the browser's vocoder needs from npm's registry, each file checked by its hash, into web/vendor (ignored
+by git; what is there is kept):
 
     python tools/vendor_web.py            the runtime, and the worker as one script
     python tools/vendor_web.py --webgpu   the runtime for graphics processors too (27 MB)
 
-Which versions and which hashes stands in nbs/46_browser.ipynb; web/package.json and its lock file say the same to npm"""
+Which version and which hashes stands in nbs/46_browser.ipynb; web/package.json and its lock file say the same to npm"""
 import argparse
 from pathlib import Path
 from hifigan_ruslan.base.files import new_file

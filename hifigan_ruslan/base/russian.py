@@ -235,10 +235,26 @@ the names of the mels in the files are {x}
 имена мелов в файлах: {x}
 {n} mels belong to no recording: {names}
 мелов, которые не подходят ни к одной записи: {n} ({names})
+{n} mel belongs to no recording: {name}
+мелов, которые не подходят ни к одной записи: {n} ({name})
 {n} recordings have no mel: {names}
 записей без мела: {n} ({names})
+{n} recording has no mel: {name}
+записей без мела: {n} ({name})
 {n} mels are left out ({kinds}), such as {where}: {why}
 не взято мелов: {n} ({kinds}), например {where}: {why}
+{n} mel is left out ({kind}): {where}: {why}
+не взят мел ({kind}): {where}: {why}
+{n} mels were longer than their recordings, by up to {k}: cut at the end
+мелов длиннее своих записей, не больше чем на {k}: {n}, обрезаны в конце
+{n} mels were shorter, by up to {k}: filled at the end from the recordings
+мелов короче своих записей, не больше чем на {k}: {n}, дополнены в конце из записей
+{n} frames
+{n} кадров
+{n} frame
+{n} кадр
+each mel lies {n} frames ({m} ms) late: moved back; {o} keeps them
+каждый мел опаздывает на {n} кадров ({m} мс): сдвинут назад; {o} оставит как есть
 the list is {path}
 список: {path}
 {n} pairs are stored in {path}

@@ -132,8 +132,13 @@ def _kept(place):
     "What an earlier comparison has written; {} where there is none, or none that can be read"
     found = json_dict(place/'scores.json')
     rows = found.get('rows')
-    good = isinstance(rows, list) and all(isinstance(r, dict) and {'id', 'start'}<=r.keys() for r in rows)
-    return found if good else {}
+    return found if isinstance(rows, list) and all(map(_is_start, rows)) else {}
+
+def _is_start(row):
+    "Does a row of an earlier comparison hold numbers of the start?"
+    if not isinstance(row, dict) or not isinstance(row.get('id'), str): return False
+    start = row.get('start')
+    return isinstance(start, dict) and 'mel_l1' in start and all(type(v) is float for v in start.values())
 
 def _compared(id, wav, now, before, start, ours):
     "Numbers of one clip, whose sounds are kept; `start` = what is known of the start, or None"

@@ -75,9 +75,11 @@ def _credit():
     return f'Nickolay V. Shmyrev, festvox-ru: «{dict(l.split("|", 1) for l in lines)[Path(_CLIP).stem]}»'
 
 def _whole_card(card):
-    "The card of the voice, and the terms of the example"
-    said = card.strip() or 'What the voice was trained on, and under which terms it may be used, was not said.'
-    return said + '\n\n———\n\n' + (_CLIPS/'README.txt').read_text(encoding='utf-8')
+    "The card of the voice, and the terms of the example and of the runtime"
+    said = re.sub(r'\A---\n.*?\n---\n', '', card, flags=re.S).strip() # without what is for the hub
+    unknown = 'What the voice was trained on, and under which terms it may be used, was not said.'
+    parts = said or unknown, (_CLIPS/'README.txt').read_text(encoding='utf-8'), _read('page/onnxruntime.txt')
+    return '\n\n———\n\n'.join(parts)
 
 def _settings(name, cfg, half, card, places, size):
     "What the script reads first"

@@ -114,11 +114,11 @@ class _Entry:
     name:str|None=None # In the file; None = its only one
 
     def read(self, cfg, n_mels):
-        "As it was saved"
+        "As it was saved, and the names of all mels in a dict, of which the first was taken"
         f = self.file if isinstance(self.file, MelFile) else MelFile(self.file, _with_bands(cfg, n_mels))
-        if self.name is not None: return f.mel(self.name)
-        if len(f.names)!=1: raise ValueError(f'it holds {len(f.names)} mels, and one is expected')
-        return f.mel(f.names[0])
+        if self.name is None and len(f.names)!=1:
+            raise ValueError(f'it holds {len(f.names)} mels, and one is expected')
+        return f.mel(f.names[0] if self.name is None else self.name), tuple(f.passed)
 
 def _with_bands(cfg, n_mels): return cfg if cfg.n_mels==n_mels else replace(cfg, n_mels=n_mels)
 
@@ -297,7 +297,7 @@ class _Looker:
     "Reads mels and compares them with the recordings of a corpus"
     def __init__(self, data, cfg, fmt):
         self.data, self.cfg, self.fmt, self.n_mels = data, cfg, fmt, fmt.n_mels if fmt else cfg.n_mels
-        self.logmel = LogMel(cfg)
+        self.logmel, self.taken = LogMel(cfg), Counter() # Keys of dicts with several mels
 
     @torch.no_grad()
     def own(self, u):
@@ -312,9 +312,10 @@ class _Looker:
         o.shape = _shape(o.own)
         if len(entries)>1:
             return o.wrong('several mels', f'its recording has {len(entries)}: {_some([e.where for e in entries])}')
-        try: raw = _upright(entries[0].read(self.cfg, self.n_mels), self.n_mels)
+        try: raw, keys = entries[0].read(self.cfg, self.n_mels)
         except ValueError as e: return o.wrong('unreadable', str(e))
-        return self.judged(o, raw)
+        if len(keys)>1: self.taken[keys] += 1
+        return self.judged(o, _upright(raw, self.n_mels))
 
     def judged(self, o, raw):
         "What `mel_faults` says of it, after its conversion"
@@ -772,6 +773,7 @@ def _ready(data, found, looker, max_bad, shift, progress):
     p.check()
     looks = _survey(found, data, looker)
     late = _shift_of(looks)
+    for keys in looker.taken: print(f'of the mels in a file {keys[0]!r} is taken, not {_some(keys[1:])}')
     p.late, p.move = late or 0, late or 0 if shift is None else shift
     for line in (_shift_words(late, shift, looker.cfg), *_notes(looks, looker.cfg)):
         if line: print(line)

@@ -167,8 +167,8 @@ def _to_convert(folder):
 def _not_there(folder, where, setting):
     there = ', '.join(slug_of(folder, m) for m in mounts(folder)) or 'nothing'
     return (f'{setting} is {where!r}, which is not attached; attached: {there}. hifigan-kaggle push '
-            f'--{setting.lower()} OWNER/NAME attaches a dataset, in the editor Add Input does; a name that is wrong, or '
-            'of a private dataset of somebody else, is left out by Kaggle without an error. '
+            f'--{setting.lower()} OWNER/NAME attaches a dataset, in the editor Add Input does; a name that is wrong, '
+            'or of a private dataset of somebody else, is left out by Kaggle without an error. '
             f'Found:\n{tree(folder)}')
 
 def _several(there, folder, where, setting):
@@ -261,7 +261,8 @@ def _is_mels_marker(d):
 
 # %% ../../nbs/70_attached.ipynb #me700007
 def attached_mels(folder:str|Path, # /kaggle/input
-              wanted:str|None=None # MELS: a path, a slug, the address of its page, each with @HASH if need be; None, 'none'
+              # MELS: a path, a slug, the address of its page, each with @HASH if need be; None = what is there; 'none'
+              wanted:str|None=None
              )->MelSet|None: # None: nothing was asked for, and nothing is there, or 'none' was asked for
     "The mels that are meant; ValueError or FileNotFoundError says what is wrong with them"
     folder, (name, _, digits) = Path(folder), (wanted or '').strip().partition('@')
@@ -303,8 +304,10 @@ def mel_names(mels:MelSet # As they are attached
         found.append(p.relative_to(mels.folder).with_suffix('').as_posix())
         if p.suffix.lower()!='.npz': continue
         try: found += [n.removesuffix('.npy') for n in zipfile.ZipFile(p).namelist()]
-        except (zipfile.BadZipFile, OSError) as e: raise ValueError(f'{p} is no archive of mels ({e}): {_MELS_AGAIN}') from e
+        except (zipfile.BadZipFile, OSError) as e: raise ValueError(_no_archive(p, e)) from e
     return found
+
+def _no_archive(path, e): return f'{path} is no archive of mels ({e}): {_MELS_AGAIN}'
 
 def why_no_mels(mels:MelSet, # As they are attached
                 ids:Iterable # Of the recordings
@@ -314,8 +317,8 @@ def why_no_mels(mels:MelSet, # As they are attached
     if not names: return f'{mels.folder} holds no mels (.npz, .npy, .pt). Found:\n{tree(mels.folder, 2)}'
     own, theirs = ([composed(str(o)) for o in a] for a in (ids, names))
     if _any_in(own, theirs) or _any_in(own, theirs, some_of_own=False) or not mels.digest and _may_hide(mels): return ''
-    return (f'none of the {len(names):,} names in {mels.folder} has that of one of the {len(ids):,} recordings in it. Found: '
-            f'{", ".join(names[-3:])}; expected: {", ".join(ids[:3])}')
+    return (f'none of the {len(names):,} names in {mels.folder} has that of one of the {len(ids):,} recordings in it. '
+            f'Found: {", ".join(names[-3:])}; expected: {", ".join(ids[:3])}')
 
 def _any_in(own, theirs, some_of_own=True):
     "Does the name of a recording stand in that of a mel? Some of either side are tried"

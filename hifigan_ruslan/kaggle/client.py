@@ -625,6 +625,8 @@ def _send(mine, id, again):
     code, text = _sent(id, 'datasets', *action, '-p', mine.folder)
     if code or 'is being created' not in text: raise ValueError(f'Nothing was uploaded: {_refusal(text, id)}')
 
+_UPLOADED = 'Upload successful|Already uploaded|Upload of ' # Lines of the command that are passed on
+
 def _sent(id, *args):
     "Exit code and words of an upload; a line when a file is there, as it may take an hour"
     said = []
@@ -632,7 +634,7 @@ def _sent(id, *args):
         try:
             for line in p.stdout:
                 said.append(line)
-                if re.match('Upload successful|Already uploaded|Upload of ', line): print(f'  {line.strip()}', flush=True)
+                if re.match(_UPLOADED, line): print(f'  {line.strip()}', flush=True)
         except BaseException: p.terminate(); raise
     return p.returncode, ''.join(l for l in said if '%|' not in l)
 
@@ -656,8 +658,8 @@ def _about(mine):
 
 def _about_mels(mine):
     return (f'Mels of a TTS, one for each recording, on which the kernel hifigan-ruslan-train trains a vocoder: '
-            f'{mine.words}. Made by hifigan-kaggle weights --mels: {mine.origin}. They are of the recordings, whose terms '
-            'apply')
+            f'{mine.words}. Made by hifigan-kaggle weights --mels: {mine.origin}. They are of the recordings, whose '
+            'terms apply')
 
 # %% ../../nbs/75_client.ipynb #f89a8f83
 def _taken_in(id, end, digest=None, again=False, kind='weights'):
@@ -900,16 +902,16 @@ def _mels_here(root, where, settings, begun):
         with _packed_mels(where, None, settings.get('MEL_FROM'), cfg) as mine:
             _check_begun(mine.digest, begun, where)
             id = f'{_id(root).partition("/")[0]}/{_OURS["mels"]}{mine.name}'
-            yield _Mels(dict(MELS=f'{id}@{mine.digest[:12]}'), f'It is trained on the mels {mine.words}, mounted from {id}',
-                        [id], mine=mine)
+            words = f'It is trained on the mels {mine.words}, mounted from {id}'
+            yield _Mels(dict(MELS=f'{id}@{mine.digest[:12]}'), words, [id], mine=mine)
     except FileNotFoundError as e: raise FileNotFoundError(f'Nothing was pushed. {e}') from None
 
 def _check_begun(digest, begun, where):
     "ValueError for mels other than those with which the run was begun"
     if begun and digest and begun!=digest:
         raise ValueError(f'Nothing was pushed: the run was begun with other mels (SHA-256 {begun[:12]}) than those of '
-                         f'{where} (SHA-256 {digest[:12]}), and cannot go on with these. hifigan-kaggle push --mels begins '
-                         'a run with them')
+                         f'{where} (SHA-256 {digest[:12]}), and cannot go on with these. hifigan-kaggle push --mels '
+                         'begins a run with them')
 
 # %% ../../nbs/75_client.ipynb #me750005
 def _mels_on_kaggle(where, begun):
@@ -923,7 +925,8 @@ def _mels_on_kaggle(where, begun):
     if why := _unfit_mels(names, packed, digits): raise ValueError(f'Nothing was pushed: {slug} {why}')
     if packed: _check_begun(packed['digest'], begun, slug)
     digits = packed['digest'][:12] if packed else ''
-    return _Mels(dict(MELS='@'.join(filter(None, [_plain(slug), digits]))), f'It is trained on the mels in the data set {slug}', [slug])
+    setting = '@'.join(filter(None, [_plain(slug), digits]))
+    return _Mels(dict(MELS=setting), f'It is trained on the mels in the data set {slug}', [slug])
 
 def _mels_at_a_path(path):
     "What they lie in is attached, if it can be known whose it is"
@@ -935,15 +938,15 @@ def _unfit_mels(names, packed, digits):
     "Why what is in a data set cannot be the mels; '' where it can"
     if digits and not packed: return f'has no packed mels, and those of the hash {digits} were asked for'
     if digits and not packed['digest'].startswith(digits):
-        return (f'has other mels now (SHA-256 {packed["digest"][:12]}) than those that were asked for ({digits}): a run '
-                'cannot go on with other mels; hifigan-kaggle push --mels begins one with these')
+        return (f'has other mels now (SHA-256 {packed["digest"][:12]}) than those that were asked for ({digits}): a '
+                'run cannot go on with other mels; hifigan-kaggle push --mels begins one with these')
     kinds = {m.lower() for m in re.findall(r'\.\w+\b', names)}
     if packed or kinds & {'.npz', '.npy', '.pt', '.zip', '.tar'} or 'Next Page Token' in names: return ''
     return f'has no files of mels (.npz, .npy, .pt), but {", ".join(sorted(kinds)) or "nothing"}'
 
 def _no_such_mels(where):
-    return (f'Nothing was pushed: mels is {where!r}, expected a folder of this computer with a mel for each recording, a '
-            f'data set as OWNER/NAME or the address of its page, a path below {_MOUNTED}, or none')
+    return (f'Nothing was pushed: mels is {where!r}, expected a folder of this computer with a mel for each recording, '
+            f'a data set as OWNER/NAME or the address of its page, a path below {_MOUNTED}, or none')
 
 # %% ../../nbs/75_client.ipynb #090e72fa
 def push(root:str='.', # The root of a clone of the repository

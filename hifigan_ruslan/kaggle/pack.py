@@ -128,9 +128,10 @@ class _Packing:
     def precision(self):
         "How they were stored, in a line"
         single = len(self.names)-self.half
-        said = [f'{self.half:,} mels in half precision, which changes them by {self.lost:.2g} at most (natural '
-                'logarithms)']*bool(self.half)
-        return '; '.join([*said, *[f'{single:,} in single precision, as half would cost more than {MOST_LOST:g}']*bool(single)])
+        half = (f'{self.half:,} mels in half precision, which changes them by {self.lost:.2g} at most (natural '
+                'logarithms)')
+        whole = f'{single:,} in single precision, as half would cost more than {MOST_LOST:g}'
+        return '; '.join([half]*bool(self.half)+[whole]*bool(single))
 
 # %% ../../nbs/74_pack.ipynb #me740006
 def _as_array(mel):
@@ -180,11 +181,15 @@ class _Archives:
 
     def write(self, until=None):
         "What has come together, as the next archive; the same mels make the same bytes"
-        (a, b), c = divmod(self.n//26, 26), self.n%26 # letters: a number may be the name of a recording
-        with new_file(self.folder/f'mels-{"".join(chr(97+i) for i in (a, b, c))}.npz') as part, zipfile.ZipFile(part, 'w') as z:
+        path = self.folder/f'mels-{_letters(self.n)}.npz'
+        with new_file(path) as part, zipfile.ZipFile(part, 'w') as z:
             for name,x in self.items[:until]: _put(z, name, x)
         self.n, self.items = self.n+1, self.items[until:] if until else []
         self.size = sum(x.nbytes for _,x in self.items)
+
+def _letters(n):
+    "aaa, aab, ...: a number may be the name of a recording"
+    return ''.join(chr(97+n//26**i%26) for i in (2, 1, 0))
 
 def _put(z, name, x):
     with z.open(f'{name}.npy', 'w', force_zip64=True) as f: np.lib.format.write_array(f, x, allow_pickle=False)
@@ -253,7 +258,8 @@ def _check_packing(packing, source):
     if n<2: raise ValueError(f'Nothing was packed: there is one mel in {printable(source)}, and more are needed')
     if bad: print(f'left out, as they are no mels: {len(bad):,} ({some}{more})')
     if 2*len(packing.faults)>packing.looked_at: raise ValueError(_another_format(packing, source))
-    if packing.faults: print(f'{len(packing.faults)} of {packing.looked_at} mels that were looked at: {packing.faults[0]}')
+    if packing.faults:
+        print(f'{len(packing.faults)} of {packing.looked_at} mels that were looked at: {packing.faults[0]}')
 
 def _another_format(packing, source):
     said = f'of the format {packing.mel_from}' if packing.mel_from else 'as ours are'

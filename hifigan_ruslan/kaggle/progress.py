@@ -184,7 +184,25 @@ def comparison_of(run:Path # Folder of a run
                  )->dict: # As `compare` in compare gives it; {} where nothing was compared
     "Start and now, measured"
     found = json_dict(run/'compare'/'scores.json')
-    return found if found.get('rows') else {}
+    return found if _is_comparison(found) else {}
+
+def _is_comparison(d):
+    "Is it whole, with at least one clip?"
+    rows = d.get('rows')
+    if not isinstance(rows, list) or not rows or type(d.get('step', 0)) is not int: return False
+    if not _has_scores(d) or not all(isinstance(r, dict) and _has_scores(r) and _has_place(r) for r in rows):
+        return False
+    return all(d['now'].keys()<=o[k].keys() for o in (d, *rows) for k in ('start', 'now'))
+
+def _has_scores(d):
+    return all(isinstance(d.get(k), dict) and all(map(_is_real, d[k].values())) for k in ('start', 'now'))
+
+def _is_real(v): return isinstance(v, (int, float)) and not isinstance(v, bool)
+
+def _has_place(row):
+    "An id, and a folder that lies beside the file"
+    name = row.get('folder')
+    return isinstance(row.get('id'), str) and isinstance(name, str) and name==Path(name).name and name not in ('', '..')
 
 # %% ../../nbs/71_progress.ipynb #46d57de6
 def pairs_of(run:Path # Folder of a run

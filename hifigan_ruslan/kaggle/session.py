@@ -255,7 +255,7 @@ class Session:
                  lang:str='en', # Language of what the session says: en or ru
                  corpus:str|None=None, # As in `find`, for the record of a session that ends before it
                  started:float|None=None, # time.monotonic() from which the time counts; None = now
-                 # Mels of a TTS to train on, as in `attached_mels`; None = those that are attached, if any; 'none' = none
+                 # Mels of a TTS to train on, as in `attached_mels`; None = those that are attached, if any; 'none'
                  mels:str|None=None,
                  mel_from:str|None=None # Their format, as `mel_format` takes it; None = as they were packed, else ours
                 ):
@@ -371,8 +371,8 @@ def mels(self:Session)->MelSet|None: # None: on the recordings' own
 def _settle_mels(self:Session):
     "Say which mels are trained on; ValueError where a share of others is asked for and there are none"
     if self._mels and not self.mels:
-        self._say_once(f'the mels {self._mels.words} are attached and not used: the run that goes on was trained without '
-                       '(NEW_RUN = True begins one with them)')
+        self._say_once(f'the mels {self._mels.words} are attached and not used: the run that goes on was trained '
+                       'without (NEW_RUN = True begins one with them)')
     if self.mels: self._say_once(self._mel_words())
     if self.cfg.true_mels and not self.mels: raise ValueError(_no_share(self.cfg.true_mels))
 
@@ -382,8 +382,9 @@ def _mel_words(self:Session):
     return f'trained on the mels of a TTS: {self.mels.words} in {self.mels.folder}{kind}'
 
 def _no_share(share):
-    return (f"The session was not begun: true_mels {share:g} asks for that share of the recordings' own mels beside those "
-            'of a TTS, and no mels of a TTS are attached: hifigan-kaggle push --mels attaches them, or take true_mels back')
+    return (f"The session was not begun: true_mels {share:g} asks for that share of the recordings' own mels beside "
+            'those of a TTS, and no mels of a TTS are attached: hifigan-kaggle push --mels attaches them, or take '
+            'true_mels back')
 
 # %% ../../nbs/72_session.ipynb #me720004
 @patch
@@ -405,8 +406,10 @@ def _mels_to_attach(self:Session, run, reason):
 
 @patch
 def _check_names(self:Session, ids):
-    "ValueError where the mels are of none of the recordings"
-    if self.mels and (why := why_no_mels(self.mels, ids)): raise ValueError(f'The session was not begun: {why}')
+    "ValueError where the mels are of none of the recordings, or damaged"
+    if not self.mels: return
+    if why := why_no_mels(self.mels, ids): raise ValueError(f'The session was not begun: {why}')
+    self.mels.prove()
 
 @patch
 def _paired(self:Session, data)->PairedMels|None:
@@ -414,7 +417,6 @@ def _paired(self:Session, data)->PairedMels|None:
     if not self.mels: return None
     from hifigan_ruslan.inference.pairing import pair_mels
     if self.short: print('a try: of the mels, those of its clips are taken')
-    self.mels.prove()
     return pair_mels(data, self.mels.folder, self._mel_from, self.cfg)
 
 @patch

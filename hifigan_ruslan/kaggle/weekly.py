@@ -23,7 +23,8 @@ def _read(path, kernel):
     "The sessions that the file speaks of; [] where there is none yet"
     if not path.is_file(): return []
     d = json_dict(path)
-    if d.get('hifigan_weekly')!=_VERSION or not _are_sessions(d.get('sessions')): raise ValueError(_not_as_written(path))
+    if d.get('hifigan_weekly')!=_VERSION or not _are_sessions(d.get('sessions')):
+        raise ValueError(_not_as_written(path))
     if d.get('kernel')!=kernel: raise ValueError(_of_another_kernel(path, d.get('kernel'), kernel))
     return d['sessions']
 

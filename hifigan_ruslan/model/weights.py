@@ -243,13 +243,7 @@ def _foreign_kinds(path):
     try: return get_unsafe_globals_in_checkpoint(path)
     except Exception: return [] # foreign bytes bring errors of any kind, which torch.load meets again and tells
 
-# %% ../../nbs/24_weights.ipynb #2ffb8cb2
-def _check_file(path):
-    "An error for what is missing, empty, or known by its first bytes as something else"
-    if not check_file(path, 'checkpoint file'):
-        raise ValueError(f'{path} is empty (0 bytes): the copy or the save was interrupted; use another checkpoint')
-    if what := by_first_bytes(path): raise ValueError(f'{path} is {what}')
-
+# %% ../../nbs/24_weights.ipynb #831971d4
 def by_first_bytes(path:str|Path, # A file of weights, by its name
                    *usual:str # Kinds that it may be: 'torch', 'safetensors', 'ONNX'
                   )->str:
@@ -280,7 +274,8 @@ _SOUND = 'a sound file, expected a checkpoint; hifigan-generate takes sounds wit
 _PICTURE = 'a picture or a document, and holds no weights'
 _PICTURES, _PACKED = (b'\x89png', b'\xff\xd8\xff', b'gif8', b'%pdf'), (b'7z\xbc\xaf', b'rar!', b'(\xb5/\xfd')
 _PAGE = 'a web page, not a checkpoint, and was not opened: the download went wrong'
-_NO_CHECKPOINT = {b'riff': _SOUND, b'flac': _SOUND, b'oggs': _SOUND, b'id3': _SOUND, b'<html': _PAGE, b'<!doctype': _PAGE,
+_NO_CHECKPOINT = {b'riff': _SOUND, b'flac': _SOUND, b'oggs': _SOUND, b'id3': _SOUND,
+    b'<html': _PAGE, b'<!doctype': _PAGE,
     b'version https://git-lfs': 'a pointer of Git LFS, not the weights themselves: git lfs pull fetches them',
     b'\x89hdf': 'an HDF5 file, as Keras writes; expected one of PyTorch',
     b'gguf': 'a GGUF file, as llama.cpp reads; expected one of PyTorch', **dict.fromkeys(_PICTURES, _PICTURE),
@@ -288,6 +283,13 @@ _NO_CHECKPOINT = {b'riff': _SOUND, b'flac': _SOUND, b'oggs': _SOUND, b'id3': _SO
 
 _ARCHIVE = ('a packed file, and no .nemo of NVIDIA NeMo: unpack it with tar xf, and give the file of weights in it, '
             'with its config.json')
+
+# %% ../../nbs/24_weights.ipynb #2ffb8cb2
+def _check_file(path):
+    "An error for what is missing, empty, or known by its first bytes as something else"
+    if not check_file(path, 'checkpoint file'):
+        raise ValueError(f'{path} is empty (0 bytes): the copy or the save was interrupted; use another checkpoint')
+    if what := by_first_bytes(path): raise ValueError(f'{path} is {what}')
 
 def check_members(file:str|Path|BytesIO, # Any file
                   name:str|Path='' # For the messages; '' = the path itself

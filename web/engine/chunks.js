@@ -1,4 +1,4 @@
-// A long mel in pieces, with the very samples that it would have as a whole: the arithmetic of 21_generator and 40_streaming.
+// A long mel in pieces, with the very samples that it would have as a whole: as in 21_generator and 40_streaming.
 
 /** How far a residual block sees on each side, samples. */
 function blockReach(resblock, kernel, dilations) {
@@ -51,10 +51,11 @@ export class Pieces {
   /**
    * @param {number} reach frames that influence a frame, on each side: `receptiveField`
    * @param {number} hop samples of a frame
-   * @param {number} tile most new frames in one window: bounds the memory
+   * @param {number} tile most new frames in one window: bounds the memory, and long ones compute less twice
+   * @param {number} first most new frames in the first window, so that sound comes soon; the next are twice as long
    */
-  constructor(reach, hop, tile = 256) {
-    Object.assign(this, { reach, hop, tile, rows: null, start: 0, done: 0 })
+  constructor(reach, hop, tile = 512, first = 64) {
+    Object.assign(this, { reach, hop, tile, size: Math.min(first, tile), rows: null, start: 0, done: 0 })
   }
 
   /** The next frames of the mel, also none. @param {Mel} mel */
@@ -71,13 +72,14 @@ export class Pieces {
    *   wave; `samples` follow, the first of which is number `first` of the whole
    */
   next(last, wait = false) {
-    const n = this.known, full = this.done + this.tile + this.reach
+    const n = this.known, full = this.done + this.size + this.reach
     if (wait && !last && n < full) return null
     const b = Math.min(n, full), end = last && b === n ? b : b - this.reach
     if (end <= this.done) return null
     const a = Math.max(0, this.done - this.reach), first = this.done
     const mel = frames(this.rows, a - this.start, b - this.start)
     this.done = end
+    this.size = Math.min(2 * this.size, this.tile)
     this.forget()
     return { mel, skip: (first - a) * this.hop, samples: (end - first) * this.hop, first: first * this.hop }
   }

@@ -9,7 +9,9 @@ const NUMBERS = ['sample_rate', 'n_fft', 'win_length', 'hop_length', 'n_mels', '
 /** An Error with a cure where the configuration is none of ours. */
 function checkConfig(config) {
   const missing = NUMBERS.filter((k) => !Number.isFinite(config?.[k]))
-  if (missing.length) throw new Error(`The configuration has no ${missing.join(', ')}: expected is the config.json of a voice`)
+  if (missing.length) {
+    throw new Error(`The configuration has no ${missing.join(', ')}: expected is the config.json of a voice`)
+  }
   const reach = receptiveField(config)
   if ((config.receptive_field ?? reach) !== reach) {
     throw new Error(`The configuration says receptive_field ${config.receptive_field}, its layers make ${reach}`)
@@ -36,7 +38,8 @@ const own = (o) => (o instanceof ArrayBuffer ? o.slice(0) : o.buffer.slice(o.byt
 async function download(url, what, onLoad) {
   let reply
   try { reply = await fetch(url) } catch (e) { throw new Error(`${what} was not loaded from ${url}: ${e.message}`) }
-  if (!reply.ok) throw new Error(`${what} was not loaded from ${url}: the server says ${reply.status} ${reply.statusText}`)
+  const said = `${reply.status} ${reply.statusText}`
+  if (!reply.ok) throw new Error(`${what} was not loaded from ${url}: the server says ${said}`)
   const total = Number(reply.headers.get('content-length')) || null, parts = []
   let loaded = 0
   const reader = reply.body.getReader()
@@ -67,9 +70,12 @@ const absolute = (url) => new URL(url, globalThis.location?.href).href
 function piecesOf(runtime) {
   const base = runtime.url === undefined ? null : absolute(runtime.url.replace(/\/?$/, '/'))
   const there = (name) => base && new URL(name, base).href
-  const all = { webgpu: runtime.webgpu, ...Object.fromEntries(Object.entries(STANDARD).map(([k, v]) => [k, there(v)])), ...runtime }
+  const standard = Object.fromEntries(Object.entries(STANDARD).map(([k, v]) => [k, there(v)]))
+  const all = { ...standard, ...runtime }
   const missing = Object.keys(STANDARD).filter((k) => !all[k])
-  if (missing.length) throw new Error(`The runtime has no ${missing.join(', ')}: give its folder as url, or these pieces`)
+  if (missing.length) {
+    throw new Error(`The runtime has no ${missing.join(', ')}: give its folder as url, or these pieces`)
+  }
   return all
 }
 
@@ -100,7 +106,7 @@ class Line {
   ask(job, message = {}, { onPiece, move = [] } = {}) {
     const id = ++this.count
     const answer = new Promise((ok, fail) => {
-      if (this.dead) { fail(this.dead); return } // eslint-disable-line max-statements-per-line
+      if (this.dead) return fail(this.dead)
       this.waiting.set(id, { ok, fail, onPiece, keep: job === 'open' })
       this.worker.postMessage({ id, job, ...message }, move)
     })
@@ -110,16 +116,24 @@ class Line {
   hear({ id, piece, first, result, error }) {
     const who = this.waiting.get(id)
     if (!who) return
-    if (piece) { this.handOn(who, piece, first); return } // eslint-disable-line max-statements-per-line
+    if (piece) return this.handOn(id, who, piece, first)
     if (!who.keep || error) this.waiting.delete(id)
     if (error) who.fail(Object.assign(new Error(error.message), { name: error.name }))
     else who.ok(result)
   }
 
-  /** A piece to the one who waits; if that throws, the job fails with what it threw. */
-  handOn(who, piece, first) {
-    try { who.onPiece?.(piece, first) } catch (e) { who.fail(e) }
+  /** A piece to the one who waits; if that throws, the job ends, and fails with what it threw. */
+  handOn(id, who, piece, first) {
+    if (who.thrown) return
+    try { who.onPiece?.(piece, first) } catch (e) {
+      who.thrown = e
+      who.fail(e)
+      this.abort(id)
+    }
   }
+
+  /** What the one who waits for pieces threw, if anything. */
+  thrownBy(id) { return this.waiting.get(id)?.thrown }
 
   abort(id) { if (!this.dead) this.worker.postMessage({ job: 'abort', of: id }) }
 
@@ -153,15 +167,18 @@ export class Engine {
    *   {text}, the wasm as URL or bytes; optionally webgpu: {ort, wasm}
    * @param {'auto'|'webgpu'|'wasm'} [o.prefer]
    * @param {number} [o.threads] most; default as many as the machine has, where the page may
-   * @param {number} [o.tile] frames that are computed at once
+   * @param {number} [o.tile] most frames that are computed at once
+   * @param {number} [o.first] the same of the first piece, so that sound comes soon
    * @param {function({what: string, loaded: number, total: ?number})} [o.onLoad] hears how far the loading is
    * @returns {Promise<Engine>}
    */
-  static async start({ model, config, runtime, prefer = 'auto', threads, tile, onLoad }) {
+  static async start({ model, config, runtime, prefer = 'auto', threads, tile, first, onLoad }) {
     checkConfig(config)
-    if (!['auto', 'webgpu', 'wasm'].includes(prefer)) throw new Error(`There is no backend '${prefer}'; use 'auto', 'webgpu' or 'wasm'`)
+    if (!['auto', 'webgpu', 'wasm'].includes(prefer)) {
+      throw new Error(`There is no backend '${prefer}'; use 'auto', 'webgpu' or 'wasm'`)
+    }
     const all = piecesOf(runtime), line = new Line(newWorker(all.worker))
-    try { return await Engine.open(line, all, { model, config, prefer, threads, tile, onLoad }) } catch (e) {
+    try { return await Engine.open(line, all, { model, config, prefer, threads, tile, first, onLoad }) } catch (e) {
       line.close(e)
       throw e
     }
@@ -205,7 +222,15 @@ export class Engine {
    */
   stream({ onPiece, signal } = {}) {
     const { line, config } = this, { id, answer } = line.ask('open', {}, { onPiece })
-    const part = (job, message) => stoppable(line, { id, answer: line.ask(job, { of: id, ...message }).answer }, signal)
+    const part = async (job, message) => {
+      let made
+      try {
+        made = await stoppable(line, { id, answer: line.ask(job, { of: id, ...message }).answer }, signal)
+      } catch (e) { throw line.thrownBy(id) ?? e }
+      if (line.thrownBy(id)) throw line.thrownBy(id)
+      return made
+    }
+    answer.catch(() => 0) // the first push says it
     let last = answer
     const after = (f) => (last = last.then(f)) // one after the other
     return {

@@ -50,8 +50,10 @@ export class FFT {
       const j = order[i]
       if (j <= i) continue
       const r = re[i], s = im[i]
-      re[i] = re[j]; im[i] = im[j] // eslint-disable-line max-statements-per-line
-      re[j] = r; im[j] = s
+      re[i] = re[j]
+      im[i] = im[j]
+      re[j] = r
+      im[j] = s
     }
     for (let half = 1; half < n; half *= 2) {
       const step = n / (2 * half)
@@ -123,7 +125,7 @@ export function melFilters({ sample_rate: rate, n_fft: n, n_mels: bands, fmin, f
   })
 }
 
-/** Hann's window of `win` samples in the middle of `n`, rounded where torch rounds it: its error is louder than silence. */
+/** Hann's window of `win` samples in the middle of `n`, rounded as torch does: its error is louder than silence. */
 function hann(win, n) {
   const window = new Float64Array(n), before = Math.floor((n - win) / 2), step = Math.fround(2 * Math.PI / win)
   for (let k = 0; k < win; k++) {

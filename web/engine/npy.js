@@ -3,9 +3,11 @@
 export const MOST_BYTES = 2 ** 30 // of a mel: three hours of it have .3 GB
 const BEGINNINGS = [
   ['\x93NUMPY', 'an .npy file with its header'], ['PK\x03\x04', 'a zip archive, such as an .npz or .pt file'],
-  ['RIFF', 'a WAV file'], ['fLaC', 'a FLAC file'], ['OggS', 'an OGG file'], ['ID3', 'an MP3 file'], ['\xff\xfb', 'an MP3 file'],
+  ['RIFF', 'a WAV file'], ['fLaC', 'a FLAC file'], ['OggS', 'an OGG file'], ['ID3', 'an MP3 file'],
+  ['\xff\xfb', 'an MP3 file'],
   ['\x80\x02', 'a pickle'], ['\x89HDF', 'an HDF5 file'], ['\x1f\x8b', 'a gzip file'], ['\x89PNG', 'a PNG picture'],
-  ['\xff\xd8\xff', 'a JPEG picture'], ['GIF8', 'a GIF picture'], ['%PDF', 'a PDF file'], ['\x1aE\xdf\xa3', 'a WebM file'],
+  ['\xff\xd8\xff', 'a JPEG picture'], ['GIF8', 'a GIF picture'], ['%PDF', 'a PDF file'],
+  ['\x1aE\xdf\xa3', 'a WebM file'],
 ]
 const READ = { // what the file says -> [bytes of a number, how it is read]
   f2: [2, (v, i, little) => halfToFloat(v.getUint16(i, little))], f4: [4, (v, i, little) => v.getFloat32(i, little)],
@@ -48,10 +50,14 @@ function parseHeader(text) {
 
 /** Shape, type and order, and where the numbers begin. */
 function readHeader(bytes) {
-  if (bytes.length < 10 || latin(bytes.subarray(0, 6)) !== '\x93NUMPY') throw new Error('it does not begin as np.save begins it')
+  if (bytes.length < 10 || latin(bytes.subarray(0, 6)) !== '\x93NUMPY') {
+    throw new Error('it does not begin as np.save begins it')
+  }
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length), wide = bytes[6] > 1
   if (bytes[6] < 1 || bytes[6] > 3) throw new Error(`its version is ${bytes[6]}, expected is 1, 2 or 3`)
-  const begin = wide ? 12 : 10, size = bytes.length < begin ? Infinity : wide ? view.getUint32(8, true) : view.getUint16(8, true)
+  const begin = wide ? 12 : 10
+  if (bytes.length < begin) throw new Error('it was cut off within its header')
+  const size = wide ? view.getUint32(8, true) : view.getUint16(8, true)
   if (begin + size > bytes.length) throw new Error('it was cut off within its header')
   return { ...parseHeader(latin(bytes.subarray(begin, begin + Math.min(size, 4096)))), at: begin + size }
 }
@@ -87,7 +93,8 @@ export function readNpy(data) {
   const [size, read] = kind, n = shape.reduce((a, b) => a * b, 1)
   if (n * size > MOST_BYTES) throw new Error(`${(n * size / 2 ** 30).toFixed(1)} GB are no mel`)
   if (at + n * size > bytes.length) {
-    throw new Error(`it says that it holds ${counted(n * size)} bytes, and has ${counted(bytes.length - at)}: it was cut off`)
+    const there = counted(bytes.length - at)
+    throw new Error(`it says that it holds ${counted(n * size)} bytes, and has ${there}: it was cut off`)
   }
   const view = new DataView(bytes.buffer, bytes.byteOffset + at, n * size), out = new Float32Array(n)
   for (let i = 0; i < n; i++) out[i] = read(view, i * size, endian !== '>')
@@ -100,10 +107,14 @@ function directory(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
   let end = bytes.length - 22
   while (end >= 0 && end > bytes.length - 22 - 65536 && view.getUint32(end, true) !== 0x06054b50) end--
-  if (end < 0 || view.getUint32(end, true) !== 0x06054b50) throw new Error('the archive was cut off: it has no directory')
+  if (end < 0 || view.getUint32(end, true) !== 0x06054b50) {
+    throw new Error('the archive was cut off: it has no directory')
+  }
   const entries = []
   for (let i = 0, at = view.getUint32(end + 16, true); i < view.getUint16(end + 10, true); i++) {
-    if (at + 46 > bytes.length || view.getUint32(at, true) !== 0x02014b50) throw new Error('the directory of the archive is damaged')
+    if (at + 46 > bytes.length || view.getUint32(at, true) !== 0x02014b50) {
+      throw new Error('the directory of the archive is damaged')
+    }
     const name = view.getUint16(at + 28, true)
     entries.push({ ...sizes(view, at), flags: view.getUint16(at + 8, true), method: view.getUint16(at + 10, true),
       name: new TextDecoder().decode(bytes.subarray(at + 46, at + 46 + name)) })
@@ -114,7 +125,7 @@ function directory(bytes) {
 
 /** Packed size, size and place of an entry, also where they have 64 bits, as numpy writes them. */
 function sizes(view, at) {
-  const out = { size: view.getUint32(at + 24, true), packed: view.getUint32(at + 20, true), place: view.getUint32(at + 42, true) }
+  const [size, packed, place] = [24, 20, 42].map((o) => view.getUint32(at + o, true)), out = { size, packed, place }
   let extra = at + 46 + view.getUint16(at + 28, true)
   const end = extra + view.getUint16(at + 30, true)
   for (; extra + 4 <= end; extra += 4 + view.getUint16(extra + 2, true)) {
@@ -131,7 +142,9 @@ function sizes(view, at) {
 /** The bytes of an entry, unpacked, at most as many as the directory says. */
 async function entryBytes(bytes, entry) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length), { place } = entry
-  if (entry.size > MOST_BYTES) throw new Error(`${entry.name} would have ${(entry.size / 2 ** 30).toFixed(1)} GB, which is no mel`)
+  if (entry.size > MOST_BYTES) {
+    throw new Error(`${entry.name} would have ${(entry.size / 2 ** 30).toFixed(1)} GB, which is no mel`)
+  }
   if (entry.flags & 1) throw new Error(`${entry.name} is encrypted`)
   if (place + 30 > bytes.length) throw new Error('the archive was cut off')
   const from = place + 30 + view.getUint16(place + 26, true) + view.getUint16(place + 28, true)
@@ -168,7 +181,9 @@ export async function readNpz(data) {
   for (const entry of entries) {
     if (!entry.name.endsWith('.npy')) throw new Error(`it holds ${entry.name}, expected are arrays of np.savez only`)
     const name = entry.name.slice(0, -4)
-    try { out.set(name, readNpy(await entryBytes(bytes, entry))) } catch (e) { throw new Error(`${name}: ${e.message}`) }
+    try {
+      out.set(name, readNpy(await entryBytes(bytes, entry)))
+    } catch (e) { throw new Error(`${name}: ${e.message}`) }
   }
   return out
 }
@@ -204,11 +219,18 @@ function plausible(values) {
 
 /** The numbers in bytes. @param {string} type as f4 @param {boolean} little */
 function numbersIn(bytes, type, little = true) {
-  const [size, read] = READ[type], n = Math.floor(bytes.length / size), view = new DataView(bytes.buffer, bytes.byteOffset)
+  const [size, read] = READ[type], n = Math.floor(bytes.length / size)
+  const view = new DataView(bytes.buffer, bytes.byteOffset)
   return Float64Array.from({ length: n }, (_, i) => read(view, i * size, little))
 }
 
 const isHalves = (x) => x.length > 1 && x.every((v, i) => i % 2 || v === 0) && x.some((v) => v !== 0) // round float64
+
+/** Characters of UTF-8, none of which steers a terminal; the last may be cut off. */
+function isText(bytes) {
+  const text = new TextDecoder('utf-8').decode(bytes, { stream: true })
+  return text.length > 0 && !/[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd]/.test(text)
+}
 
 /**
  * What bytes are that are no mel in float32: 'float64', 'text' ...; '' where they can be one.
@@ -219,7 +241,7 @@ export function otherBytes(data) {
   if (kind) return kind
   const x = numbersIn(bytes, 'f4')
   if (plausible(x) && !isHalves(x)) return ''
-  if (bytes.subarray(0, 400).every((b) => (b >= 32 && b < 127) || [9, 10, 13].includes(b))) return bytes.length ? 'text' : 'empty'
+  if (isText(bytes.subarray(0, 400))) return 'text'
   for (const [type, little, what] of [['f8', true, 'float64'], ['f2', true, 'float16'],
     ['f4', false, 'big-endian float32'], ['f8', false, 'big-endian float64']]) {
     if (plausible(numbersIn(bytes, type, little))) return what
@@ -232,7 +254,9 @@ function rawFrames(bytes, bands) {
   const what = otherBytes(bytes)
   if (what) throw new Error(`it looks like ${what}; read are .npy, .npz, and bare float32 numbers, frame after frame`)
   const n = bytes.length / 4 / bands
-  if (!Number.isInteger(n)) throw new Error(`its ${counted(bytes.length)} bytes are no whole frames of ${bands} float32 numbers`)
+  if (!Number.isInteger(n)) {
+    throw new Error(`its ${counted(bytes.length)} bytes are no whole frames of ${bands} float32 numbers`)
+  }
   const flat = numbersIn(bytes, 'f4'), out = new Float32Array(flat.length)
   for (let f = 0; f < n; f++) for (let k = 0; k < bands; k++) out[k * n + f] = flat[f * bands + k]
   return { data: out, shape: [bands, n], dtype: 'float32' }

@@ -48,7 +48,8 @@ function chunksOf(view) {
 function formatOf(view, { at, size }) {
   if (size < 16) throw new Error('its format is damaged')
   let code = view.getUint16(at, true)
-  const bits = view.getUint16(at + 14, true), channels = view.getUint16(at + 2, true), rate = view.getUint32(at + 4, true)
+  const bits = view.getUint16(at + 14, true), channels = view.getUint16(at + 2, true)
+  const rate = view.getUint32(at + 4, true)
   if (code === 0xfffe && size >= 26) code = view.getUint16(at + 24, true) // WAVE_FORMAT_EXTENSIBLE
   const kind = { 1: 'int', 3: 'float' }[code]
   if (!kind) throw new Error(`its samples are coded by method ${code}; read are plain numbers`)
@@ -71,11 +72,15 @@ export function readWav(buffer) {
   let format
   try { format = formatOf(view, fmt) } catch (e) { fail(e.message) }
   const { kind, bits, channels: n, rate } = format, step = bits / 8, [read, full] = READERS[`${kind} ${bits}`]
-  const samples = Math.floor(data.size / (step * n)), channels = Array.from({ length: n }, () => new Float32Array(samples))
+  const samples = Math.floor(data.size / (step * n))
+  const channels = Array.from({ length: n }, () => new Float32Array(samples))
   if (!samples) fail('it has no samples')
-  for (let i = 0, at = data.at; i < samples; i++) for (let c = 0; c < n; c++, at += step) channels[c][i] = read(view, at) / full
+  for (let i = 0, at = data.at; i < samples; i++) {
+    for (let c = 0; c < n; c++, at += step) channels[c][i] = read(view, at) / full
+  }
   const whole = data.said === data.size || data.said >= 0xfffffff0 // a recorder that never knew its length
-  const note = whole ? '' : `it was cut off: ${(samples / rate).toFixed(2)} s of ${(data.said / (step * n * rate)).toFixed(2)} are there`
+  const there = (samples / rate).toFixed(2), said = (data.said / (step * n * rate)).toFixed(2)
+  const note = whole ? '' : `it was cut off: ${there} s of ${said} are there`
   return { rate, channels, note }
 }
 
@@ -113,5 +118,6 @@ function mixOf(channels) {
   if (together < .1 * mean) return one('opposite phase', 'cancel each other out (opposite phase)')
   if (count === 1) return one('silent channel', 'are silent but for one')
   if (count === n) return { weights, kind: 'averaged', text: `its ${n} channels are averaged` }
-  return { weights, kind: 'silent channel', text: `${n - count} of its ${n} channels are silent, the others are averaged` }
+  const text = `${n - count} of its ${n} channels are silent, the others are averaged`
+  return { weights, kind: 'silent channel', text }
 }

@@ -32,7 +32,8 @@ test('the range of the values names the unit', () => {
 })
 
 test('type, shape and numbers that are none', () => {
-  const array = (shape, dtype = 'float32') => ({ data: new Float32Array(shape.reduce((a, b) => a * b)).fill(-5), shape, dtype })
+  const filled = (shape) => new Float32Array(shape.reduce((a, b) => a * b)).fill(-5)
+  const array = (shape, dtype = 'float32') => ({ data: filled(shape), shape, dtype })
   assert.deepEqual(names(array([80])), ['rank'])
   assert.deepEqual(names(array([100, 80])), ['transposed'])
   assert.deepEqual(names(array([100, 64])), ['bands'])

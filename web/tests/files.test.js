@@ -22,7 +22,8 @@ test('every float type, both ends first, both orders', () => {
   const values = [1.5, -2, .25, 3, -11.5, 6]
   const want = { data: Float32Array.from(values), shape: [2, 3] }
   const half = Uint16Array.of(0x3e00, 0xc000, 0x3400, 0x4200, 0xc9c0, 0x4600)
-  for (const [descr, bytes] of [['<f4', bytesOf(Float32Array.from(values))], ['<f8', bytesOf(Float64Array.from(values))],
+  for (const [descr, bytes] of [['<f4', bytesOf(Float32Array.from(values))],
+    ['<f8', bytesOf(Float64Array.from(values))],
     ['>f4', swapped(Float32Array.from(values))], ['>f8', swapped(Float64Array.from(values))],
     ['<f2', bytesOf(half)], ['>f2', swapped(half)]]) {
     for (const version of [1, 2]) {
@@ -55,7 +56,7 @@ test('what a file says of its size is not believed', async () => {
   await says(npy('<f4', [80, 2], []).subarray(0, 30), /cut off within its header/)
   await says(new Uint8Array(0), /it is empty/)
   await says(Buffer.from('PK\x03\x04 and then nothing'), /the archive was cut off/)
-  await says(Buffer.from('Это не мел. '.repeat(100)), /it looks like|no numbers/)
+  await says(Buffer.from('Это не мел. '.repeat(100)), /it looks like text/)
   await says(Buffer.from('This is text, '.repeat(100)), /it looks like text/)
   await says(Buffer.from('RIFF....WAVEfmt '.repeat(20)), /it looks like a WAV file/)
   await says(Buffer.from('\x89PNG\r\n\x1a\n', 'latin1'), /it looks like a PNG picture/)

@@ -107,7 +107,9 @@ class Mels {
   /** Frames and bands in each other's places. */
   turned() {
     const out = new Float64Array(this.data.length)
-    for (let k = 0; k < this.bands; k++) for (let f = 0; f < this.frames; f++) out[f * this.bands + k] = this.at(0, k, f)
+    for (let k = 0; k < this.bands; k++) {
+      for (let f = 0; f < this.frames; f++) out[f * this.bands + k] = this.at(0, k, f)
+    }
     return new Mels(out, 1, this.frames, this.bands)
   }
 }
@@ -128,7 +130,7 @@ function aboveFloor(x) {
   return (v) => v > least
 }
 
-/** Root mean square difference of neighbouring frames, without the values at the floor; NaN where too little is left. */
+/** Root mean square difference of neighbouring frames, without values at the floor; NaN where too little is left. */
 function stepOf(x) {
   const live = aboveFloor(x)
   let sum = 0, n = 0
@@ -144,7 +146,8 @@ function stepOf(x) {
 /** Mean square difference over two frames, by that over one, of broad bands and their upper 8 nepers. */
 function pace(x) {
   const [, hi] = ends(x.data), loud = x.map((v) => Math.max(v, hi - 8)), quarter = x.bands / 4
-  const rows = [0, 1, 2, 3].map((i) => loud.level(i * quarter, (i + 1) * quarter)), broad = new Float64Array(4 * rows[0].length)
+  const rows = [0, 1, 2, 3].map((i) => loud.level(i * quarter, (i + 1) * quarter))
+  const broad = new Float64Array(4 * rows[0].length)
   for (let b = 0; b < x.batch; b++) rows.forEach((row, i) => {
     broad.set(row.subarray(b * x.frames, (b + 1) * x.frames), (4 * b + i) * x.frames)
   })
@@ -180,7 +183,8 @@ function noMel({ data, shape, dtype }, bands) {
 
 // What the range of the values proves
 
-const FROM_POWER = "Half of it is near; better is convert_mel(mel, from_='torchaudio', cfg=...), or a MelFormat with power=2"
+const FROM_POWER = "Half of it is near; better is convert_mel(mel, from_='torchaudio', cfg=...), " +
+  'or a MelFormat with power=2'
 
 function noLogarithm(x, n) {
   const values = sorted(x.data)
@@ -284,7 +288,8 @@ function noSlaneyNorm(n) {
 function anotherHop(x, n, c) {
   const p = pace(x)
   if (!(p < 2.75 && n.step > .88 && n.std > 1.4)) return null
-  return maybe('another hop', `The frames differ too much from one to the next (step ${fixed(n.step, 2)}, expected 0.6; ` +
+  return maybe('another hop',
+    `The frames differ too much from one to the next (step ${fixed(n.step, 2)}, expected 0.6; ` +
     `pace ${fixed(p, 2)}, expected 3.0)`,
   `a frame each ${c.hop_length} samples at ${c.sample_rate} Hz is expected, and these are farther apart: ` +
     'set hop_length in the configuration of the TTS')
@@ -304,8 +309,9 @@ function tiltOf(x) {
 function upsideDown(x) {
   const tilt = tiltOf(x)
   if (!(tilt < -.5)) return null
-  return maybe('bands upside down', `In the loudest frames the first 30 bands are ${fixed(-tilt, 1)} weaker than the last ` +
-    '30; in speech they are stronger, by 1 to 3', 'the first band must be the lowest: mel.flip(-2)')
+  return maybe('bands upside down',
+    `In the loudest frames the first 30 bands are ${fixed(-tilt, 1)} weaker than the last 30; ` +
+    'in speech they are stronger, by 1 to 3', 'the first band must be the lowest: mel.flip(-2)')
 }
 
 /** By how much loud frames are above quiet ones. */
@@ -325,7 +331,8 @@ function littleContrast(x, n) {
 
 function lnOfPower(n) {
   if (!(n.step > .9 && (n.std > 3.3 || n.hi > 3))) return null
-  return maybe('ln of power', `The frames differ by ${fixed(n.step, 2)} from one to the next (0.6 in a mel of magnitudes) ` +
+  return maybe('ln of power',
+    `The frames differ by ${fixed(n.step, 2)} from one to the next (0.6 in a mel of magnitudes) ` +
     `and the values by ${fixed(n.std, 1)} from their mean (2 to 3)`,
   `the logarithm of a magnitude is expected. ${FROM_POWER}`)
 }
@@ -333,7 +340,8 @@ function lnOfPower(n) {
 function log10(x, n) {
   const values = sorted(x.data), span = quantileOf(values, .995) - quantileOf(values, .005)
   if (!(span < 5.5 && n.hi - n.mean < 3.3 && n.step < .32 && n.std > .6 && n.hi > -3)) return null
-  return maybe('log10', `Nearly all values are within ${fixed(span, 1)} (in natural logarithms, speech spans 7 to 12), ` +
+  return maybe('log10',
+    `Nearly all values are within ${fixed(span, 1)} (in natural logarithms, speech spans 7 to 12), ` +
     `and the frames differ by ${fixed(n.step, 2)} from one to the next (0.6)`,
   "the natural logarithm is expected: multiply by ln(10) = 2.3026, or convert_mel(mel, from_='espnet', cfg=...)")
 }
@@ -447,7 +455,8 @@ function ripple(x, c) {
   const all = fits(x, c), loud = quantile(all.map((o) => o.loud), .5), some = all.filter((o) => o.loud > loud)
   const clear = quantile(some.map((o) => o.fit), .5), kept = some.filter((o) => o.fit > clear)
   const ratio = kept.map((o) => Math.log(Math.max(o.slaney / Math.max(o.htk, 1e-9), 1e-9)))
-  return [meanOf(ratio), ratio.filter((r) => r > 0).length / ratio.length, Math.sqrt(meanOf(kept.map((o) => o.power)) / LOW)]
+  const depth = Math.sqrt(meanOf(kept.map((o) => o.power)) / LOW)
+  return [meanOf(ratio), ratio.filter((r) => r > 0).length / ratio.length, depth]
 }
 
 function htkScale(x, c, least) {
@@ -487,15 +496,16 @@ function stated(c, said) {
   const units = { sample_rate: ' Hz', hop_length: ' samples' }
   const k = Object.keys(units).find((o) => said[o] !== undefined && said[o] !== null && said[o] !== c[o])
   if (!k) return null
-  return fault(k === 'sample_rate' ? 'another rate' : 'another hop', `The mel is said to have a ${k} of ${said[k]}${units[k]}`,
+  return fault(k === 'sample_rate' ? 'another rate' : 'another hop',
+    `The mel is said to have a ${k} of ${said[k]}${units[k]}`,
     `the model expects ${c[k]}${units[k]}: all would be faster or slower, and higher or lower. ` +
     'Make it with these, or take a voice that was trained with those')
 }
 
 /**
  * All that can be seen to be wrong with a mel, the clearest first; empty where nothing was found.
- * @param {{data: Float32Array, shape: number[], dtype?: string}|{data: Float32Array, bands: number, frames: number}} mel
- *   as `readMel` gives it, or as the engine takes it
+ * @param {object} mel {data: Float32Array, shape, dtype} as `readMel` gives it, or {data, bands, frames} as the engine
+ *   takes it
  * @param {object} config of the model
  * @param {{sample_rate?: number, hop_length?: number}} [said] of the mel, where it is known
  * @returns {Fault[]}
@@ -503,11 +513,11 @@ function stated(c, said) {
 export function checkMel(mel, config, said = {}) {
   const wrong = stated(config, { ...mel.said, ...said })
   if (wrong) return [wrong]
-  const shape = mel.shape ?? [mel.bands, mel.frames], no = noMel({ data: mel.data, shape, dtype: mel.dtype ?? 'float32' }, config.n_mels)
-  if (no) {
-    return [fault(no[0], no[1], `expected a natural-log mel of floats, (${config.n_mels}, F) or (B, ${config.n_mels}, F)`)]
-  }
-  const [bands, frames] = shape.slice(-2), x = new Mels(Float64Array.from(mel.data), mel.data.length / bands / frames, bands, frames)
+  const { data, dtype = 'float32', shape = [mel.bands, mel.frames] } = mel, want = config.n_mels
+  const no = noMel({ data, shape, dtype }, want)
+  if (no) return [fault(...no, `expected a natural-log mel of floats, (${want}, F) or (B, ${want}, F)`)]
+  const [bands, frames] = shape.slice(-2)
+  const x = new Mels(Float64Array.from(data), data.length / bands / frames, bands, frames)
   const n = numbersOf(x), range = rangeFault(x, n)
   return range ? [range] : speechFaults(x, n, config)
 }

@@ -9,7 +9,9 @@ const NUMBERS = ['sample_rate', 'n_fft', 'win_length', 'hop_length', 'n_mels', '
 /** An Error with a cure where the configuration is none of ours. */
 function checkConfig(config) {
   const missing = NUMBERS.filter((k) => !Number.isFinite(config?.[k]))
-  if (missing.length) throw new Error(`The configuration has no ${missing.join(', ')}: expected is the config.json of a voice`)
+  if (missing.length) {
+    throw new Error(`The configuration has no ${missing.join(', ')}: expected is the config.json of a voice`)
+  }
   const reach = receptiveField(config)
   if ((config.receptive_field ?? reach) !== reach) {
     throw new Error(`The configuration says receptive_field ${config.receptive_field}, its layers make ${reach}`)
@@ -36,7 +38,8 @@ const own = (o) => (o instanceof ArrayBuffer ? o.slice(0) : o.buffer.slice(o.byt
 async function download(url, what, onLoad) {
   let reply
   try { reply = await fetch(url) } catch (e) { throw new Error(`${what} was not loaded from ${url}: ${e.message}`) }
-  if (!reply.ok) throw new Error(`${what} was not loaded from ${url}: the server says ${reply.status} ${reply.statusText}`)
+  const said = `${reply.status} ${reply.statusText}`
+  if (!reply.ok) throw new Error(`${what} was not loaded from ${url}: the server says ${said}`)
   const total = Number(reply.headers.get('content-length')) || null, parts = []
   let loaded = 0
   const reader = reply.body.getReader()
@@ -67,9 +70,12 @@ const absolute = (url) => new URL(url, globalThis.location?.href).href
 function piecesOf(runtime) {
   const base = runtime.url === undefined ? null : absolute(runtime.url.replace(/\/?$/, '/'))
   const there = (name) => base && new URL(name, base).href
-  const all = { webgpu: runtime.webgpu, ...Object.fromEntries(Object.entries(STANDARD).map(([k, v]) => [k, there(v)])), ...runtime }
+  const standard = Object.fromEntries(Object.entries(STANDARD).map(([k, v]) => [k, there(v)]))
+  const all = { ...standard, ...runtime }
   const missing = Object.keys(STANDARD).filter((k) => !all[k])
-  if (missing.length) throw new Error(`The runtime has no ${missing.join(', ')}: give its folder as url, or these pieces`)
+  if (missing.length) {
+    throw new Error(`The runtime has no ${missing.join(', ')}: give its folder as url, or these pieces`)
+  }
   return all
 }
 
@@ -100,7 +106,7 @@ class Line {
   ask(job, message = {}, { onPiece, move = [] } = {}) {
     const id = ++this.count
     const answer = new Promise((ok, fail) => {
-      if (this.dead) { fail(this.dead); return } // eslint-disable-line max-statements-per-line
+      if (this.dead) return fail(this.dead)
       this.waiting.set(id, { ok, fail, onPiece, keep: job === 'open' })
       this.worker.postMessage({ id, job, ...message }, move)
     })
@@ -110,7 +116,7 @@ class Line {
   hear({ id, piece, first, result, error }) {
     const who = this.waiting.get(id)
     if (!who) return
-    if (piece) { this.handOn(who, piece, first); return } // eslint-disable-line max-statements-per-line
+    if (piece) return this.handOn(who, piece, first)
     if (!who.keep || error) this.waiting.delete(id)
     if (error) who.fail(Object.assign(new Error(error.message), { name: error.name }))
     else who.ok(result)
@@ -159,7 +165,9 @@ export class Engine {
    */
   static async start({ model, config, runtime, prefer = 'auto', threads, tile, onLoad }) {
     checkConfig(config)
-    if (!['auto', 'webgpu', 'wasm'].includes(prefer)) throw new Error(`There is no backend '${prefer}'; use 'auto', 'webgpu' or 'wasm'`)
+    if (!['auto', 'webgpu', 'wasm'].includes(prefer)) {
+      throw new Error(`There is no backend '${prefer}'; use 'auto', 'webgpu' or 'wasm'`)
+    }
     const all = piecesOf(runtime), line = new Line(newWorker(all.worker))
     try { return await Engine.open(line, all, { model, config, prefer, threads, tile, onLoad }) } catch (e) {
       line.close(e)

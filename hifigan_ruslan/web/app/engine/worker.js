@@ -6,14 +6,17 @@ import { Resampler } from './resample.js'
 const SLICE = 60 // ms of work between two looks at the messages, where no generator runs
 const AGREE = 50 // dB that WebGPU must agree with WebAssembly
 
-const state = { ort: null, session: null, config: null, tile: 256, logmel: null, resamplers: new Map() }
+const state = { ort: null, session: null, config: null, tile: 512, logmel: null, resamplers: new Map() }
 const tasks = new Map() // id -> a vocode, stream, mel or resample that is under way
 let turn = Promise.resolve() // a session does one run at a time
 
 const say = (message, move = []) => self.postMessage(message, move)
 const breath = () => new Promise((go) => {
   const { port1, port2 } = new MessageChannel()
-  port1.onmessage = () => { port1.close(); go() } // eslint-disable-line max-statements-per-line
+  port1.onmessage = () => {
+    port1.close()
+    go()
+  }
   port2.postMessage(0)
 })
 
@@ -50,8 +53,8 @@ async function open(ort, model, backend) {
     throw new Error(`The model cannot be opened: ${short(e)}. Expected is an ONNX file of hifigan-export`)
   }
   if (session.inputNames.join() === 'mel' && session.outputNames.join() === 'wav') return session
-  throw new Error(`The model has the inputs ${session.inputNames} and the outputs ${session.outputNames}, expected are ` +
-    'mel and wav: an ONNX file of hifigan-export')
+  throw new Error(`The model has the inputs ${session.inputNames} and the outputs ${session.outputNames}, ` +
+    'expected are mel and wav: an ONNX file of hifigan-export')
 }
 
 const short = (e) => String(e?.message ?? e).split('\n')[0].slice(0, 200)
@@ -63,7 +66,8 @@ async function generate(session, mel) {
   const data = await wav.getData()
   const wave = wav.location === 'cpu' ? data : Float32Array.from(data)
   if (wave.length !== mel.frames * state.config.hop_length) {
-    throw new Error(`it makes ${wave.length / mel.frames} samples of a frame, and hop_length is ${state.config.hop_length}`)
+    const { hop_length: hop } = state.config
+    throw new Error(`it makes ${wave.length / mel.frames} samples of a frame, and hop_length is ${hop}`)
   }
   return wave
 }
@@ -122,7 +126,8 @@ async function tryGpu(model, wasm) {
 async function start({ model, config, runtime, prefer, threads, tile, why }) {
   if (!hasSimd()) throw new Error('This browser has no WebAssembly SIMD: use one of 2021 or newer')
   Object.assign(state, { config, tile: tile ?? state.tile, logmel: new LogMel(config) })
-  const [n, whyThreads] = chooseThreads(threads, self.crossOriginIsolated === true, self.navigator.hardwareConcurrency || 1)
+  const cores = self.navigator.hardwareConcurrency || 1
+  const [n, whyThreads] = chooseThreads(threads, self.crossOriginIsolated === true, cores)
   state.ort = await loadRuntime(runtime, n)
   const bytes = new Uint8Array(model), wasm = await open(state.ort, bytes, 'wasm')
   await tryOnce(wasm)
@@ -135,8 +140,8 @@ async function start({ model, config, runtime, prefer, threads, tile, why }) {
 
 /** First runs: what does not fit, or is damaged, is said now and not in the middle of a sound. */
 async function tryOnce(session) {
-  const { config } = state, reach = receptiveField(config), mel = trial(config, 2 * reach + 2), no = 'The model and its ' +
-    'configuration do not belong together: '
+  const { config } = state, reach = receptiveField(config), mel = trial(config, 2 * reach + 2)
+  const no = 'The model and its configuration do not belong together: '
   let wave, part
   try {
     wave = await generate(session, mel)
@@ -232,11 +237,15 @@ const jobs = {
   },
 }
 
+function stop(id) {
+  if (tasks.has(id)) tasks.get(id).stopped = true
+}
+
 const buffers = (result) => [result?.data ?? result].filter(ArrayBuffer.isView).map((o) => o.buffer)
 
 self.onmessage = async ({ data: message }) => {
   const { id, job } = message
-  if (job === 'abort') { if (tasks.has(message.of)) tasks.get(message.of).stopped = true; return } // eslint-disable-line
+  if (job === 'abort') return stop(message.of)
   tasks.set(id, {})
   try {
     const result = await jobs[job](message)

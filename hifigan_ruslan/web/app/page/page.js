@@ -300,6 +300,7 @@ function refuse(kind, bytes, name) {
 
 /** What is in a file: it is read by what it holds, not by what it is called. */
 async function open(file, signal, notes = []) {
+  show({notes})
   step(signal, ['reading', {name: file.name}])
   const bytes = await bytesOf(file), kind = kindOf(bytes, file.name)
   signal.throwIfAborted()
