@@ -456,11 +456,15 @@ def _advice(looks, cfg):
     if not looks: return ''
     costs = {k: _cost(looks, k, cfg) for k in _TRIED}
     mean, std = _line(looks)
-    line, least = f'hifigan:mean={mean:.3g},std={std:.3g}', min(costs.values())
-    best = next(k for k in _TRIED if costs[k]<=least+.02) # several are nearly ours: the first of them
+    line, best = f'hifigan:mean={mean:.3g},std={std:.3g}', _simplest(costs)
     fitted = _cost(looks, line, cfg)
     if costs[best]<=1.1*fitted+.03: return _fits(best, costs[best], was=looks[0])
     return _fits(line, fitted, ' (estimated; better are the numbers of the TTS)')
+
+def _simplest(costs):
+    "Of the formats that fit about as well as any, the first"
+    least = min(costs.values())
+    return next(k for k,cost in costs.items() if cost<=1.02*least+.01)
 
 def _fits(spelled, cost, more='', was=None):
     "The end of a sentence; '' where these mels do not fit, or were taken for just that"

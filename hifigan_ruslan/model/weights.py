@@ -303,6 +303,7 @@ def check_members(file:str|Path|BytesIO, # Any file
         if o.compress_type or o.file_size!=o.compress_size: raise ValueError(_compressed(name, o))
     if sum(o.file_size for o in members)>_size(file): raise ValueError(_overlap(name, _size(file)))
 
+# %% ../../nbs/24_weights.ipynb #2ffb8cb3
 def _size(file): return file.getbuffer().nbytes if isinstance(file, BytesIO) else Path(file).stat().st_size
 
 def _check_names(path, names):
@@ -310,7 +311,6 @@ def _check_names(path, names):
     if any('/code/' in k for k in names): raise ValueError(_is_script(path))
     if not any(k.endswith('data.pkl') for k in names): raise ValueError(_is_archive(path, names))
 
-# %% ../../nbs/24_weights.ipynb #2ffb8cb3
 def _compressed(path, o):
     return (f'{path} is not as torch.save writes it and was not opened: {o.filename[:80]!r} in it is compressed, '
             f'{o.compress_size:,} bytes that would become {o.file_size:,}')
