@@ -11,7 +11,6 @@ import difflib, sys
 from pathlib import Path
 from typing import Annotated
 from fastcore.script import store_true
-from .base.files import text_of
 from .base.commands import answered, check_there, command, is_path, parsed
 
 # %% ../nbs/80_cli.ipynb #ccbc8fea
@@ -92,6 +91,7 @@ def export_cli(
     "Write a trained generator for other programs: safetensors for the hub, ONNX, or the official format"
     if is_path(checkpoint): check_there(checkpoint, 'checkpoint file or folder')
     for path in filter(None, (card, config)): check_there(path)
+    from hifigan_ruslan.base.files import text_of
     from hifigan_ruslan.inference.hub import export, export_format, push_folder
     if public and not push: raise ValueError('--public says how to --push, which was not given')
     if push and not export_format(out, format).startswith('safetensors'):

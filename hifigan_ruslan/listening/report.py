@@ -554,8 +554,7 @@ def run_eval(specs:list, # Systems, as in `open_systems`
             _with_texts(rows, chosen), _with_speed(systems, means), METRICS, _shown_metrics(means), pairs,
             _sounds(systems, chosen, cfg, out), cfg.sample_rate,
             title or w['title'].format(systems=len(systems)-1, clips=len(chosen)), licence or w['unknown_licence'],
-            not_computed(),
-            clips=players, lang=lang, facts=_run_facts(data, cfg, failed))
+            not_computed(), clips=players, lang=lang, facts=_run_facts(data, cfg, failed))
         with new_file(out/'report.html') as part: part.write_text(html, encoding='utf-8', errors='replace')
         ours.seal(*_WRITTEN)
         print(f'\n{out/"report.html"}')
