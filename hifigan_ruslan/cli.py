@@ -11,7 +11,6 @@ import difflib, sys
 from pathlib import Path
 from typing import Annotated
 from fastcore.script import store_true
-from .base.files import text_of
 from .base.commands import answered, check_there, command, is_path, parsed
 
 # %% ../nbs/80_cli.ipynb #ccbc8fea
@@ -129,6 +128,7 @@ def export_cli(
     "Write a trained generator for other programs: safetensors for the hub, ONNX, the official format, or a page"
     if is_path(checkpoint): check_there(checkpoint, 'checkpoint file or folder')
     for path in filter(None, (card, config)): check_there(path)
+    from hifigan_ruslan.base.files import text_of
     from hifigan_ruslan.inference.hub import export, export_format, push_folder
     from hifigan_ruslan.inference.page import export_page, is_page
     if is_page(out, format):

@@ -4,7 +4,7 @@ import pytest
 
 if workers := os.environ.get('PYTEST_XDIST_WORKER_COUNT'): # before torch: more threads only get into each other's way
     os.environ.setdefault('OMP_NUM_THREADS', str(max(1, os.cpu_count()//int(workers))))
-    importlib.import_module('torchaudio') # now: that it does not go with torch is said at once
+    importlib.import_module('torchaudio') # now: where it does not go with torch, that is said at once
 
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
 ARGS = ('--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking '

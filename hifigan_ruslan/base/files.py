@@ -237,6 +237,7 @@ def _one_line(f, writer, row):
     f.truncate()
     return line
 
+# %% ../../nbs/02_files.ipynb #4166703b
 def json_value(text:str|bytes, # What should be JSON
                where:object # What it is, for the message
               )->object:

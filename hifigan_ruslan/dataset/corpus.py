@@ -282,6 +282,7 @@ def _by_default(text, found):
 def _first_line(text):
     return f'its first line: {_short(next((l for l in _lines(text) if l.strip()), ""))}'
 
+# %% ../../nbs/10_corpus.ipynb #3ca7e409
 def _columns(rows, k):
     "How many rows are the head, and the columns of names and texts; None where it is not known"
     head = [c.strip('"\' ').lower() for c in rows[0]]

@@ -567,4 +567,3 @@ def run_eval(specs:list, # Systems, as in `open_systems`
         ours.seal(*_WRITTEN)
         print(f'\n{out/"report.html"}')
         return out/'report.html'
-

@@ -51,11 +51,11 @@ export class Pieces {
   /**
    * @param {number} reach frames that influence a frame, on each side: `receptiveField`
    * @param {number} hop samples of a frame
-   * @param {number} tile most new frames in one window: bounds the memory. The first windows are shorter, so that the
-   *   first sound comes soon; long ones compute less twice
+   * @param {number} tile most new frames in one window: bounds the memory, and long ones compute less twice
+   * @param {number} first most new frames in the first window, so that sound comes soon; the next are twice as long
    */
-  constructor(reach, hop, tile = 512) {
-    Object.assign(this, { reach, hop, tile, size: Math.min(64, tile), rows: null, start: 0, done: 0 })
+  constructor(reach, hop, tile = 512, first = 64) {
+    Object.assign(this, { reach, hop, tile, size: Math.min(first, tile), rows: null, start: 0, done: 0 })
   }
 
   /** The next frames of the mel, also none. @param {Mel} mel */

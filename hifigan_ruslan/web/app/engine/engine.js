@@ -116,16 +116,24 @@ class Line {
   hear({ id, piece, first, result, error }) {
     const who = this.waiting.get(id)
     if (!who) return
-    if (piece) return this.handOn(who, piece, first)
+    if (piece) return this.handOn(id, who, piece, first)
     if (!who.keep || error) this.waiting.delete(id)
     if (error) who.fail(Object.assign(new Error(error.message), { name: error.name }))
     else who.ok(result)
   }
 
-  /** A piece to the one who waits; if that throws, the job fails with what it threw. */
-  handOn(who, piece, first) {
-    try { who.onPiece?.(piece, first) } catch (e) { who.fail(e) }
+  /** A piece to the one who waits; if that throws, the job ends, and fails with what it threw. */
+  handOn(id, who, piece, first) {
+    if (who.thrown) return
+    try { who.onPiece?.(piece, first) } catch (e) {
+      who.thrown = e
+      who.fail(e)
+      this.abort(id)
+    }
   }
+
+  /** What the one who waits for pieces threw, if anything. */
+  thrownBy(id) { return this.waiting.get(id)?.thrown }
 
   abort(id) { if (!this.dead) this.worker.postMessage({ job: 'abort', of: id }) }
 
@@ -159,17 +167,18 @@ export class Engine {
    *   {text}, the wasm as URL or bytes; optionally webgpu: {ort, wasm}
    * @param {'auto'|'webgpu'|'wasm'} [o.prefer]
    * @param {number} [o.threads] most; default as many as the machine has, where the page may
-   * @param {number} [o.tile] frames that are computed at once
+   * @param {number} [o.tile] most frames that are computed at once
+   * @param {number} [o.first] the same of the first piece, so that sound comes soon
    * @param {function({what: string, loaded: number, total: ?number})} [o.onLoad] hears how far the loading is
    * @returns {Promise<Engine>}
    */
-  static async start({ model, config, runtime, prefer = 'auto', threads, tile, onLoad }) {
+  static async start({ model, config, runtime, prefer = 'auto', threads, tile, first, onLoad }) {
     checkConfig(config)
     if (!['auto', 'webgpu', 'wasm'].includes(prefer)) {
       throw new Error(`There is no backend '${prefer}'; use 'auto', 'webgpu' or 'wasm'`)
     }
     const all = piecesOf(runtime), line = new Line(newWorker(all.worker))
-    try { return await Engine.open(line, all, { model, config, prefer, threads, tile, onLoad }) } catch (e) {
+    try { return await Engine.open(line, all, { model, config, prefer, threads, tile, first, onLoad }) } catch (e) {
       line.close(e)
       throw e
     }
@@ -213,7 +222,15 @@ export class Engine {
    */
   stream({ onPiece, signal } = {}) {
     const { line, config } = this, { id, answer } = line.ask('open', {}, { onPiece })
-    const part = (job, message) => stoppable(line, { id, answer: line.ask(job, { of: id, ...message }).answer }, signal)
+    const part = async (job, message) => {
+      let made
+      try {
+        made = await stoppable(line, { id, answer: line.ask(job, { of: id, ...message }).answer }, signal)
+      } catch (e) { throw line.thrownBy(id) ?? e }
+      if (line.thrownBy(id)) throw line.thrownBy(id)
+      return made
+    }
+    answer.catch(() => 0) // the first push says it
     let last = answer
     const after = (f) => (last = last.then(f)) // one after the other
     return {

@@ -226,6 +226,12 @@ function numbersIn(bytes, type, little = true) {
 
 const isHalves = (x) => x.length > 1 && x.every((v, i) => i % 2 || v === 0) && x.some((v) => v !== 0) // round float64
 
+/** Characters of UTF-8, none of which steers a terminal; the last may be cut off. */
+function isText(bytes) {
+  const text = new TextDecoder('utf-8').decode(bytes, { stream: true })
+  return text.length > 0 && !/[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd]/.test(text)
+}
+
 /**
  * What bytes are that are no mel in float32: 'float64', 'text' ...; '' where they can be one.
  * @param {ArrayBuffer|Uint8Array} data
@@ -235,8 +241,7 @@ export function otherBytes(data) {
   if (kind) return kind
   const x = numbersIn(bytes, 'f4')
   if (plausible(x) && !isHalves(x)) return ''
-  const isText = (b) => (b >= 32 && b < 127) || [9, 10, 13].includes(b)
-  if (bytes.length && bytes.subarray(0, 400).every(isText)) return 'text'
+  if (isText(bytes.subarray(0, 400))) return 'text'
   for (const [type, little, what] of [['f8', true, 'float64'], ['f2', true, 'float16'],
     ['f4', false, 'big-endian float32'], ['f8', false, 'big-endian float64']]) {
     if (plausible(numbersIn(bytes, type, little))) return what

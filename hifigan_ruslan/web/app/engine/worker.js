@@ -6,7 +6,7 @@ import { Resampler } from './resample.js'
 const SLICE = 60 // ms of work between two looks at the messages, where no generator runs
 const AGREE = 50 // dB that WebGPU must agree with WebAssembly
 
-const state = { ort: null, session: null, config: null, tile: 512, logmel: null, resamplers: new Map() }
+const state = { ort: null, session: null, config: null, tile: 512, first: 64, logmel: null, resamplers: new Map() }
 const tasks = new Map() // id -> a vocode, stream, mel or resample that is under way
 let turn = Promise.resolve() // a session does one run at a time
 
@@ -123,9 +123,9 @@ async function tryGpu(model, wasm) {
 }
 
 /** Load runtime and model, choose the backend, try it once. */
-async function start({ model, config, runtime, prefer, threads, tile, why }) {
+async function start({ model, config, runtime, prefer, threads, tile, first, why }) {
   if (!hasSimd()) throw new Error('This browser has no WebAssembly SIMD: use one of 2021 or newer')
-  Object.assign(state, { config, tile: tile ?? state.tile, logmel: new LogMel(config) })
+  Object.assign(state, { config, logmel: new LogMel(config), tile: tile ?? state.tile, first: first ?? state.first })
   const cores = self.navigator.hardwareConcurrency || 1
   const [n, whyThreads] = chooseThreads(threads, self.crossOriginIsolated === true, cores)
   state.ort = await loadRuntime(runtime, n)
@@ -187,7 +187,7 @@ async function inSlices(id, n, fill) {
   }
 }
 
-const newPieces = () => new Pieces(receptiveField(state.config), state.config.hop_length, state.tile)
+const newPieces = () => new Pieces(receptiveField(state.config), state.config.hop_length, state.tile, state.first)
 
 /** The stream of this number; an Error where it has ended. */
 function streamOf(id) {
