@@ -117,6 +117,7 @@ def _must(c, names, ok, must):
         v = getattr(c, k)
         _need(ok(v), f'{k} must {must}, found {_found.repr(v)}')
 
+# %% ../nbs/01_config.ipynb #a1911beb
 def _check_kinds(c):
     "Each number by itself"
     _check_counts(c)

@@ -329,6 +329,7 @@ def read_marker(folder:str|Path # Any folder
     except (ValueError, RecursionError): return None
     return Marker(d['kind'], d['files']) if _believed(d) else None
 
+# %% ../../nbs/02_files.ipynb #3a03e5eb
 def _noted(folder, kind):
     "What the marker of a folder of this kind says by now"
     marker = read_marker(folder)

@@ -60,6 +60,7 @@ def _gpu_precision(device, precision):
     has = f'compute capability {major}.{minor} has {_UNITS[own]}'
     return (precision, f'as asked; {has}') if precision else (own, has)
 
+# %% ../../nbs/04_hardware.ipynb #e25491ab
 def _cpu_precision(precision):
     "fp32, unless asked; what it costs is measured"
     if precision is None: return 'fp32', 'a CPU computes most surely in it; bf16 on request'

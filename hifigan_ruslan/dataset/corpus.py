@@ -156,6 +156,7 @@ def _score(raw, encoding):
     marks = [_likely(c, b) for b,c in zip(text, text[1:]) if c>'\x7f']
     return sum(marks)+_ENCODINGS[encoding], len(marks)
 
+# %% ../../nbs/10_corpus.ipynb #8e8c7996
 def _of_8_bits(raw):
     "The encoding of a text with one byte for each letter; ValueError where it is not sure"
     part = raw[:200_000]
@@ -519,6 +520,7 @@ class _Table(NamedTuple):
     refused:tuple
     counts:dict
 
+# %% ../../nbs/10_corpus.ipynb #d492d401
 def _fit(table):
     "Sorting key: the most texts first, then the fewest rows that do not fit"
     return -len(table.texts), sum(table.counts.values()), len(table.path.name)

@@ -100,6 +100,7 @@ def _split(n, # Utterances, in natural order
 
 _ALL_TEST = 'all of it is for the test, as asked: nothing here can be trained on'
 
+# %% ../../nbs/11_prepare.ipynb #e39cb310
 def _blocks(want, block):
     "Part and length of each block, none longer than `block`"
     return [(part, min(block, k-i)) for part,k in want.items() for i in range(0, k, block)]
@@ -234,6 +235,7 @@ def _read_meta(path):
     raise ValueError(f'{path/_META} is not a whole description in format {_FORMAT}, which this version reads '
                      f'({wrong}): prepare anew in another folder')
 
+# %% ../../nbs/11_prepare.ipynb #b8d65b4e
 def _wrong_meta(d):
     "The first value that cannot be of a description; '' where all are as they should be"
     if not isinstance(d, dict): return 'it holds no names'
@@ -429,6 +431,7 @@ def _in_blocks(paths):
         block, size = [], 0
     if block: yield block
 
+# %% ../../nbs/11_prepare.ipynb #67286641
 def _convert_block(job):
     "Samples and journal rows of some clips"
     paths, kw = job
@@ -486,6 +489,7 @@ def _unsealed(line):
 
 def _rows(blocks): return [r for b in blocks for r in b['rows']]
 
+# %% ../../nbs/11_prepare.ipynb #55a530c2
 def _read_journal(out, plan):
     "Finished blocks of an interrupted run with the same plan"
     lines = file_bytes(out/_JOURNAL, 2**30).split(b'\n')[:-1] # the last line, if it was cut off, has no end
@@ -635,6 +639,7 @@ def _counts(c, utts, skipped, rows):
     return dict(found=len(c.files), used=len(utts), skipped=len(skipped), texts=sum(u.text!='' for u in utts),
                 clipped_clips=len(clipped), clipped_samples=sum(clipped), **c.counts)
 
+# %% ../../nbs/11_prepare.ipynb #16429eee
 def _channels(c, rows):
     "How many clips had their channels made one in which way, and the first of them"
     found = {}
@@ -722,6 +727,7 @@ def _processes(n):
     "One for each core, if there are clips enough"
     return os.cpu_count() if n>=4*_BLOCK else 1
 
+# %% ../../nbs/11_prepare.ipynb #a90258a2
 def _announce(c):
     "What is about to be prepared"
     print(f'{printable(c.root)}: {c.layout}')

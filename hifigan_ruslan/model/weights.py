@@ -98,6 +98,7 @@ def _what_is(v):
 def _form(weights):
     return 'folded' if 'conv_pre.weight' in weights else 'old' if 'conv_pre.weight_g' in weights else 'new'
 
+# %% ../../nbs/24_weights.ipynb #2959769d
 def check_fit(cfg:Config, # The model
               weights:dict # Names and tensors, in any form
              ):
@@ -218,6 +219,7 @@ _PLAIN_KINDS = re.compile(
     r'|builtins\.(dict|list|tuple|int|float|str|bool)'
     r'|(.*\.)?\w*(AttrDict|AttributeDict|DotDict|Namespace|HParams)')
 
+# %% ../../nbs/24_weights.ipynb #b2a74d8c
 def _load(file, whole):
     packed = zipfile.is_zipfile(file)
     if whole and packed and (bad := zipfile.ZipFile(file).testzip()): # torch does not look
@@ -452,6 +454,7 @@ def _other_network(place, state, ck):
     if _no_effect({k: state[k] for k in more}): return _by_its_last_layer(state)
     return _first_match(_MORE, more) or f'another network: it has {", ".join(more[:3])[:120]}'
 
+# %% ../../nbs/24_weights.ipynb #77c844f3
 def _no_effect(more):
     "Take out statistics that change nothing, as SpeechT5 carries; is nothing left? `more` may be anything"
     def idle(k, v): return k in ('mean', 'scale') and _is_plain(v) and v.numel()<=4096 and bool((v==(k=='scale')).all())
