@@ -30,7 +30,8 @@ def broken(way):
         out.mkdir(exist_ok=True)
         if way=='half':
             with open(out/'a', 'w') as f: f.write('x'*10)
-            with open(out/'a', 'a') as f: f.write('y'*10)
+            for _ in range(8):
+                with open(out/'a', 'a') as f: f.write('y')
         if way=='left' and not (out/'.b.part').exists(): (out/'.b.part').write_text('x')
         if way=='left': (out/'a').write_text('xy')
         if way=='left' and os.path.getsize(out/'.b.part')==1: os.replace(out/'.b.part', out/f'c{os.getpid()}')
