@@ -186,7 +186,7 @@ def test_the_check_finds_them_before(name, stub, root):
 
 def test_a_kernel_of_a_megabyte(stub, root):
     nb = json.loads((root/KERNEL).read_text(encoding='utf-8'))
-    text = 'ж'*200_000 # 400 kB in the file, 1.2 MB as it is sent
+    text = 'ж'*100_000 # 200 kB in the file, .6 MB as it is sent
     big = dict(cell_type='markdown', id='big', metadata={}, source=text)
     nb['cells'].append(big)
     text = json.dumps(nb, ensure_ascii=False)

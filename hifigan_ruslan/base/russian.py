@@ -244,7 +244,7 @@ the names of the mels in the files are {x}
 {n} mels are left out ({kinds}), such as {where}: {why}
 не взято мелов: {n} ({kinds}), например {where}: {why}
 {n} mel is left out ({kind}): {where}: {why}
-не взят мел ({kind}): {where}: {why}
+мелов не взято: {n} ({kind}): {where}: {why}
 {n} mels were longer than their recordings, by up to {k}: cut at the end
 мелов длиннее своих записей, не больше чем на {k}: {n}, обрезаны в конце
 {n} mels were shorter, by up to {k}: filled at the end from the recordings

@@ -837,7 +837,7 @@ _ACCELERATOR = ('Set the accelerator to GPU T4 x2: in the editor under Settings,
                 'kernel-metadata.json with "enable_gpu": true and "machine_shape": "NvidiaTeslaT4". '
                 'A short try (MINUTES) may run without a GPU if you set CPU = True')
 # All that training, the comparison and the page need, besides torch; whatever is missing is not found hours later
-_NEEDED = 'numpy scipy librosa soundfile soxr safetensors matplotlib tqdm fastcore IPython'.split()
+_NEEDED = 'numpy scipy librosa soundfile soxr safetensors matplotlib tqdm fastcore yaml IPython'.split()
 
 @patch
 def _check_machine(self:Session):
@@ -845,7 +845,7 @@ def _check_machine(self:Session):
     missing = [p for p in _NEEDED if importlib.util.find_spec(p) is None]
     if missing: raise ValueError(f'This Python lacks {", ".join(missing)}, without which nothing is trained: '
                                  f'take Kaggle\'s own image, or turn the internet on and run '
-                                 f'!pip install {" ".join(missing)} in a cell above')
+                                 f'!pip install {" ".join(missing).replace("yaml", "pyyaml")} in a cell above')
     found = gpus_tried()
     good, bad = ([i for i,o in enumerate(found) if (o['why']=='')==ok] for ok in (True, False))
     if not good and not (self.short and self.cpu): raise ValueError(_no_gpu(found, self.short, self.cpu))

@@ -263,7 +263,7 @@ def _kind_of_weights(head):
     if head[8:9]==b'{' and int.from_bytes(head[:8], 'little')<10**8: return 'safetensors'
     if head[4:8]==b'TFL3': return 'TFLite'
     if head[:1]==b'\x08' and head[1:2]<b'\x20' and head[2:3] in (b'\x12', b'\x1a', b'\x3a'): return 'ONNX'
-    return 'text' if head and not _CONTROLS & {*head} else ''
+    return 'text' if len(head)>8 and not _CONTROLS & {*head} else ''
 
 _CONTROLS = {*range(32)} - {*b'\t\n\r\f'} # Bytes that no text has
 _MISNAMED = dict(
