@@ -21,6 +21,7 @@ def is_nemo(path:str|Path # A file
     "Is it packed as NeMo packs a model? Its name says so, or its first bytes"
     path = Path(path)
     if path.suffix.lower()=='.nemo': return True
+    if not path.is_file(): return False # a pipe would be waited for
     with open(path, 'rb') as f: head = f.read(262)
     return head[257:]==b'ustar' or head[:2]==b'\x1f\x8b'
 

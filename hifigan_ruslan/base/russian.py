@@ -253,8 +253,10 @@ the names of the mels in the files are {x}
 кадров: {n}
 {n} frame
 кадр: {n}
-each mel lies {where}: moved {way}; {o} keeps them
-каждый мел лежит {where}: сдвинут; {o} оставит как есть
+each mel lies {where}: moved back; {o} keeps them
+каждый мел лежит {where}: сдвинут назад; {o} оставит как есть
+each mel lies {where}: moved on; {o} keeps them
+каждый мел лежит {where}: сдвинут вперёд; {o} оставит как есть
 {n} frames ({m} ms) late
 позже на {m} мс (кадров: {n})
 {n} frames ({m} ms) early

@@ -263,9 +263,9 @@ def _kind_of_weights(head):
     if head[8:9]==b'{' and int.from_bytes(head[:8], 'little')<10**8: return 'safetensors'
     if head[4:8]==b'TFL3': return 'TFLite'
     if head[:1]==b'\x08' and head[1:2]<b'\x20' and head[2:3] in (b'\x12', b'\x1a', b'\x3a'): return 'ONNX'
-    return 'text' if len(head)>8 and not _CONTROLS & {*head} else ''
+    return 'text' if len(head)>1 and not _CONTROLS & {*head} else ''
 
-_CONTROLS = {*range(32)} - {*b'\t\n\r\f'} # Bytes that no text has
+_CONTROLS = {*range(32), 255} - {*b'\t\n\r\f'} # Bytes that no text in UTF-8 has
 _MISNAMED = dict(
     torch="a file of torch.save: give it a name that ends in .pt",
     safetensors='a safetensors file: give it a name that ends in .safetensors',
