@@ -237,6 +237,10 @@ the names of the mels in the files are {x}
 мелов, которые не подходят ни к одной записи: {n} ({names})
 {n} mel belongs to no recording: {name}
 мелов, которые не подходят ни к одной записи: {n} ({name})
+''')
+
+# %% ../../nbs/06_russian.ipynb #a2199082
+_say('''
 {n} recordings have no mel: {names}
 записей без мела: {n} ({names})
 {n} recording has no mel: {name}
