@@ -431,10 +431,13 @@ def test_a_folder_works_with_the_network_cut(browser, server, mel):
     assert re.search(r'1\.9 MB of fp16 weights.*Runtime: [\d.]+ MB\. They are loaded once', tab.inner_text('#size'))
     model = Path(server.RequestHandlerClass.keywords['directory'])/'model.onnx'
     whole = model.read_bytes()
+    stamp = model.stat()
     model.write_bytes(whole[:-1]+b'?') # as if it had been exported anew, or damaged on the way
+    os.utime(model, ns=(stamp.st_atime_ns, stamp.st_mtime_ns+10**9))
     said = after(tab, lambda: tab.click('#load'))['error']
     assert 'model is not the file that this page was made with' in said
     model.write_bytes(whole)
+    os.utime(model, ns=(stamp.st_atime_ns, stamp.st_mtime_ns+10**9)) # no newer than the wrong one, as far as is told
     after(tab, lambda: tab.click('#load'))
     until(tab, 'document.querySelector("#size").textContent.includes("works without a network")')
     threads = tab.evaluate('vocoderPage.state.info.threads')

@@ -79,11 +79,11 @@ def is_constants(cell):
 def with_api(cells):
     "The cells with a `show_doc` after each exported definition that the author has not shown elsewhere"
     shown = {n for c in cells if c.cell_type=='code' for n in re.findall(r'^show_doc\(([\w.]+)', c.source, re.M)}
-    setup = 'from nbdev.showdoc import show_doc\nfrom api_entry import Entry as _Entry'
+    setup = 'from nbdev.showdoc import show_doc\nfrom api_entry import Entry as _ApiEntry'
     out = [new_code_cell(setup, metadata={'role': 'setup'})]
     for c in cells:
         names = [n for n in public_names(c) if n not in shown] if 'export' in directives(c) else []
-        out += [c] + [new_code_cell(f'show_doc({n}, renderer=_Entry)') for n in names]
+        out += [c] + [new_code_cell(f'show_doc({n}, renderer=_ApiEntry)') for n in names]
     return out
 
 def execute(nb, path, flags):

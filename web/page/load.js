@@ -8,10 +8,12 @@ function inside(id) {
   return out
 }
 
+const refused = new Set() // addresses whose bytes were wrong: the browser's own copy of them is not asked again
+
 /** Bytes from the folder of the page; onLoad(n) hears how many have come. */
 async function fetched(url, what, onLoad) {
   try {
-    const reply = await fetch(url)
+    const reply = await fetch(url, {cache: refused.has(url) ? 'reload' : 'default'})
     if (!reply.ok) throw new Error(`${reply.status} ${reply.statusText}`)
     const parts = [], reader = reply.body.getReader()
     let n = 0
@@ -34,6 +36,7 @@ async function digest(bytes) {
 async function checked(bytes, what, {url, size}) {
   const version = new URL(url, location.href).searchParams.get('v'), found = await digest(bytes)
   if (bytes.length === size && (!found || found === version)) return bytes
+  refused.add(url)
   for (const name of await globalThis.caches?.keys() ?? []) await (await caches.open(name)).delete(url)
   throw new Said('other_version', {what, n: bytes.length, all: size})
 }
