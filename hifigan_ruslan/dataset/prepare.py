@@ -17,8 +17,8 @@ from tqdm import tqdm
 from .. import __version__
 from ..base.audio import CLIPPED, Sound, SoundError
 from ..base.files import (
-    claim, csv_rows, csv_text, explained, file_bytes, follow_parent, json_value, listing, new_file, only_one,
-    printable, read_marker, sha256_of, uninterrupted, write_through)
+    claim, csv_rows, csv_text, explained, file_bytes, follow_parent, json_value, listing, only_one, printable,
+    read_marker, sha256_of, uninterrupted, write_text, write_through)
 from .corpus import Corpus, find_corpus
 
 # %% ../../nbs/11_prepare.ipynb #00dfc508
@@ -514,11 +514,6 @@ def _intact(path, blocks):
     return len(blocks)
 
 # %% ../../nbs/11_prepare.ipynb #21aefe88
-def _write_text(path, text):
-    "A text file that is there whole or not at all"
-    with new_file(path) as part:
-        with open(part, 'w', encoding='utf-8', errors='surrogateescape', newline='') as f: f.write(text)
-
 def _resume(out, plan):
     "Bring an unfinished (or new) folder to its last certain state, and return the finished blocks"
     out.mkdir(parents=True, exist_ok=True)
@@ -530,7 +525,7 @@ def _resume(out, plan):
 
 def _cut_to(out, plan, blocks):
     "Leave these blocks in the journal and in the audio, and nothing beyond"
-    _write_text(out/_JOURNAL, json.dumps(plan)+'\n' + ''.join(map(_sealed, blocks)))
+    write_text(out/_JOURNAL, json.dumps(plan)+'\n' + ''.join(map(_sealed, blocks)))
     with explained(out/_PARTIAL), open(out/_PARTIAL, 'ab') as f: f.truncate(_HEAD + 2*sum(b['samples'] for b in blocks))
 
 # %% ../../nbs/11_prepare.ipynb #c923ce84
@@ -571,7 +566,7 @@ def _check_bad(out, c, blocks, max_bad):
     rows = _rows(blocks)
     skipped = _skipped(c, rows)
     if len(skipped)<=max_bad*len(c.files): return
-    _write_text(out/_SKIPPED, _csv(('path','reason'), skipped))
+    write_text(out/_SKIPPED, _csv(('path','reason'), skipped))
     raise ValueError(f'{len(skipped):,} of {len(rows):,} clips looked at (of {len(c.files):,}) cannot be used, '
                      f'more than {max_bad:.0%} of the corpus; nothing was published:\n{_first_skipped(out, skipped)}\n'
                      f'{_mend(out)}')
@@ -603,13 +598,13 @@ def _publish(c, out, plan, blocks):
     counts = _counts(c, utts, skipped, _rows(blocks))
     meta = _describe(c, out, plan, utts, counts, _kinds(skipped), *how)
     meta['channels'] = _channels(c, _rows(blocks))
-    _write_text(out/_META, json.dumps(meta, ensure_ascii=False, indent=1)+'\n')
+    write_text(out/_META, json.dumps(meta, ensure_ascii=False, indent=1)+'\n')
     (out/_JOURNAL).unlink(missing_ok=True)
     return SpeechData.open(out)
 
 def _write_tables(out, utts, skipped):
-    _write_text(out/_TABLE, _csv([f.name for f in fields(Utterance)], (asdict(u).values() for u in utts)))
-    _write_text(out/_SKIPPED, _csv(('path','reason'), skipped))
+    write_text(out/_TABLE, _csv([f.name for f in fields(Utterance)], (asdict(u).values() for u in utts)))
+    write_text(out/_SKIPPED, _csv(('path','reason'), skipped))
 
 def _read_back(out, blocks):
     "RuntimeError where the disk does not give back what was written"

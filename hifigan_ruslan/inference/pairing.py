@@ -16,8 +16,8 @@ from torch import Tensor
 from tqdm import tqdm
 from ..config import Config
 from ..base.audio import SOUND_SUFFIXES
-from ..base.files import claim, composed, csv_text, new_file, printable, sha256_of
-from ..data import PairedMels, SpeechData, Utterance, store_mels
+from ..base.files import composed, csv_text, printable, sha256_of, write_text
+from ..data import PairedMels, SpeechData, Utterance, claim_data, store_mels
 from ..mel import LogMel
 from .mel_formats import MEL_FORMATS, MelFile, MelFormat, convert_mel, mel_faults
 
@@ -627,16 +627,10 @@ class _Pairing:
 
     def write(self):
         "The list as a table, beside the audio"
-        _write_beside(self.data.path, _SKIPPED, csv_text([('id', 'mel', 'kind', 'reason'), *self.bad]))
+        table = csv_text([('id', 'mel', 'kind', 'reason'), *self.bad])
+        with claim_data(self.data.path).writing(_SKIPPED): write_text(self.data.path/_SKIPPED, table)
 
 # %% ../../nbs/48_pairing.ipynb #q460003a
-def _write_beside(folder, name, text):
-    "A file of ours in a prepared folder"
-    def old(): return [n for n in ('audio.npy', 'utterances.csv', 'skipped.csv', 'dataset.json') if (folder/n).exists()]
-    with claim(folder, 'data', 'copy the prepared corpus to a folder of its own', old).writing(name):
-        with new_file(folder/name) as part:
-            part.write_text(text, encoding='utf-8', errors='surrogateescape', newline='')
-
 def _bar(total, progress):
     "Progress, as plain lines where nobody watches"
     seconds = .3 if sys.stderr.isatty() else 20 # between two lines
