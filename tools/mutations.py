@@ -274,9 +274,10 @@ class Metadata(Kind):
 
     def counted(self, name, raw, rows, c):
         "No row is dropped unsaid: as many as there are lines with something in them, a head less"
+        if refused_by(lambda: raw.decode('utf-8')): return
         if name=='manifest.json' and isinstance(d := json.loads(raw.decode('utf-8-sig')), list):
             must(rows==len(d), f'{rows} rows of {len(d)} are spoken of: {c.layout}')
-        if name!='metadata.csv' or refused_by(lambda: raw.decode('utf-8')) or b'\r' in raw: return
+        if name!='metadata.csv' or b'\r' in raw: return
         lines = [l for l in raw.decode('utf-8-sig').split('\n') if l.strip()]
         must(rows>=len(lines)-1 or not all('|' in l for l in lines[:2]), f'{rows} of {len(lines)} lines: {c.layout}')
 
