@@ -233,7 +233,7 @@ class monitor(_Follower):
         seen = None if log is None else (len(log['step']), log['step'][-1])
         if seen==self._seen: return
         words = f'{self.t("learning curves")}: {"; ".join(line for line,_ in lines)}'
-        self.curves.value = '' if log is None else _image(plot_curves(log), words)
+        self.curves.value = '' if log is None else _image(plot_curves(log, self.lang), words)
         self._seen = seen
 
 # %% ../../nbs/65_monitor.ipynb #9c540ea3
