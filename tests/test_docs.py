@@ -64,13 +64,14 @@ def test_a_translation_is_as_new_as_its_original(path):
 
 def shape(md):
     "Levels of the headings, commands without comments, pages that are linked to in either language"
-    blocks = [re.sub(r' +# .*', '', b) for b in re.findall(r'^```.*?^```', md, re.M|re.S)]
+    blocks = [re.sub(r' +(#|//) .*', '', b) for b in re.findall(r'^```.*?^```', md, re.M|re.S)]
     rest = re.sub(r'^```.*?^```', '', md, flags=re.M|re.S)
     links = sorted(re.sub(r'_ru(?=\.)', '', l) for l in re.findall(r'\]\(([^)#]+)', rest))
     return re.findall(r'^#+', rest, re.M), blocks, links
 
 def test_what_a_translation_has_left_out_is_seen():
     assert shape('# a\n```sh\nls # b\n```\n[c](d.md#e)')==shape('# а\n```sh\nls # б\n```\n[в](d_ru.md#д)')
+    assert shape('```js\nf()  // a\n```')==shape('```js\nf()  // б\n```')!=shape('```js\ng()\n```')
     assert shape('# a\n## b')!=shape('# а') and shape('[a](b)')!=shape('a')
 
 @pytest.mark.parametrize('path', GUIDES, ids=lambda p: p.stem)

@@ -17,7 +17,8 @@ def menu(caption, page): return (f'<p class="caption" role="heading"><span class
 
 PAGE = ('<html lang="en"><title>Голос</title><input aria-label="Search" placeholder="Search">'
         '<div class="header-center">\n <a href="../index.html">x</a></div>'
-        '<a class="sidebar-brand" href="../index.html">x</a>' + menu('Begin here', 'story') + menu('По-русски', 'story_ru') +
+        '<a class="sidebar-brand" href="../index.html">x</a>' +
+        menu('Begin here', 'story') + menu('По-русски', 'story_ru') +
         '<span>\n On this page\n</span><p>Next to nothing, Search</p><span>Next</span>')
 
 def test_what_stands_around_a_russian_text_is_russian(site_russian):

@@ -459,7 +459,8 @@ def _pair_name(o): return f'{o["a"]} – {o["b"]}'
 
 def _abx_line(o, w):
     return (_pair_name(o), f'{o["n"]}', f'{o["correct"]}', _say(w, '{x:.0%}', x=o['share']),
-            _say(w, '{low:.0%} … {high:.0%}', low=o['low'], high=o['high']), _p_text(o['p'], w), _p_text(o['p_holm'], w))
+            _say(w, '{low:.0%} … {high:.0%}', low=o['low'], high=o['high']),
+            _p_text(o['p'], w), _p_text(o['p_holm'], w))
 
 def _verdict(o, w):
     "What a pair of an ABX test shows"
@@ -480,7 +481,8 @@ def _system_lines(systems, w):
     return _grid([_head(w, 'system', 'n', 'mean', 'interval'), *map(line, systems)])
 
 def _comparison_line(o, w):
-    return (_pair_name(o), f'{o["clips"]}', _say(w, '{x:+.2f}', x=o['diff']), _p_text(o['p'], w), _p_text(o['p_holm'], w),
+    return (_pair_name(o), f'{o["clips"]}', _say(w, '{x:+.2f}', x=o['diff']),
+            _p_text(o['p'], w), _p_text(o['p_holm'], w),
             w['shown' if o['shown'] else 'unshown'])
 
 def _comparison_lines(comparisons, w):

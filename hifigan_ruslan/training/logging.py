@@ -223,8 +223,9 @@ def _plot_gradients(ax, log):
 
 # %% ../../nbs/32_logging.ipynb #fb1132a1
 _RUSSIAN_LABELS = {
-    'step': 'шаг', 'training segments': 'обучающие отрезки', 'unseen utterances, full band': 'незнакомые фразы, вся полоса',
-    'the same, moving average': 'то же, скользящее среднее', 'unseen utterances, 0-8 kHz': 'незнакомые фразы, 0–8 кГц',
+    'step': 'шаг', 'training segments': 'обучающие отрезки',
+    'unseen utterances, full band': 'незнакомые фразы, вся полоса',
+    'unseen utterances, 0-8 kHz': 'незнакомые фразы, 0–8 кГц', 'the same, moving average': 'то же, скользящее среднее',
     "the same, from a TTS's mels": 'то же, из мел-спектрограмм TTS', 'D loss': 'потеря D',
     'feature matching': 'потеря по признакам', 'G adversarial': 'состязательная потеря G',
     'undecided {n}': 'не слышит, {n}', 'broken {n}': 'сломан, {n}',
