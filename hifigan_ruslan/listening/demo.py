@@ -153,7 +153,8 @@ def _trained(say, lang, state, clips, seconds):
 # %% ../../nbs/66_demo.ipynb #09aa0005
 _CSS = """main{max-width:60rem} .lead{font-size:1.1rem}
 code,pre{background:var(--box);border:1px solid var(--line);border-radius:.3rem}
-code{padding:.05em .3em} pre{padding:.7rem;white-space:pre-wrap;overflow-wrap:anywhere} pre code{border:0;padding:0} h2{margin-top:2.5rem}
+code{padding:.05em .3em} pre{padding:.7rem;white-space:pre-wrap;overflow-wrap:anywhere}
+pre code{border:0;padding:0} h2{margin-top:2.5rem}
 .curves{width:100%;height:auto;background:#fff;border-radius:.3rem}
 @media(prefers-color-scheme:dark){.curves{filter:invert(.88) hue-rotate(180deg)}}"""
 
