@@ -301,7 +301,7 @@ const ENGINE_RU = [
   ['its {n} bytes are no whole frames of {k} float32 numbers', 'байт в нём {n}, это не целое число кадров по {k} float32'],
   ['Here one mel is spoken, (bands, frames); the file holds the shape {shape}', 'здесь озвучивается одна мел-спектрограмма, (полосы, кадры), а форма в файле {shape}'],
   ['its samples are coded by method {n}; read are plain numbers', 'отсчёты закодированы способом {n}; читаются простые числа'],
-  ['its samples have {n} bits; read are 8, 16, 24 or 32', 'бит в отсчёте: {n}; читаются 8, 16, 24 или 32'], ['it has no samples', 'в нём нет отсчётов'], ['it has no format', 'в нём нет формата'],
+  ['its samples have {n} bits; read are 8, 16, 24 or 32', 'бит в отсчёте: {n}; читаются 8, 16, 24 или 32'], ['it has no samples', 'в нём нет отсчётов'], ['it has no format', 'в нём нет описания формата'],
   ['its format is damaged', 'описание формата повреждено'], ['it says that it has {n} channels at {rate} Hz', 'в заголовке каналов: {n}, частота {rate} Гц'],
   ['The model gives no numbers: its weights are damaged', 'модель даёт NaN или бесконечность: её веса повреждены'],
   ['This browser has no WebAssembly SIMD: use one of 2021 or newer', 'в этом браузере нет SIMD для WebAssembly: нужен браузер 2021 года или новее'],
@@ -343,5 +343,7 @@ export function say(lang, key, values = {}) {
 
 /** @returns {string} a number as the language writes it, text as it is */
 export function number(lang, x) {
-  return typeof x === 'number' ? x.toLocaleString(lang, {maximumFractionDigits: 3}) : x
+  if (typeof x !== 'number') return x
+  const text = (Math.abs(x) < 5e-4 ? 0 : x).toLocaleString(lang, {maximumFractionDigits: 3})
+  return lang === 'ru' ? text.replace('-', '−') : text
 }
