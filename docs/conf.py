@@ -34,10 +34,14 @@ html_theme_options = dict(
     light_css_variables={'color-brand-primary': '#2f5d8a', 'color-brand-content': '#2f5d8a'},
     dark_css_variables={'color-brand-primary': '#8db8e2', 'color-brand-content': '#8db8e2'})
 
+# 4{,}44, as latex2mathml has it: two numbers and a sign with a space after it
+DECIMAL_COMMA = re.compile(r'<mn>(\d+)</mn><mrow><mo>&#x0002C;</mo></mrow><mn>(\d+)</mn>')
+
 def math(display):
     "Visitor that writes a formula as MathML, which browsers draw by themselves: no script, no network"
     def visit(translator, node):
-        translator.body.append(convert(node.astext(), display=display))
+        formula = DECIMAL_COMMA.sub(r'<mn>\1,\2</mn>', convert(node.astext(), display=display))
+        translator.body.append(formula + '&#8288;'*(display=='inline')) # no line begins with the period after it
         raise nodes.SkipNode
     return visit, None
 

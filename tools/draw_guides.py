@@ -77,33 +77,35 @@ def stored():
 RUSSIAN = {'healthy': 'здоровое', 'dead: the same wave twice': 'мёртвое: дважды одна волна',
            'leak: D is not cleared': 'утечка: градиенты D не стёрты',
            'crushing: G hardly learns': 'подавление: G почти не учится', 'real': 'настоящее', 'fake': 'поддельное',
-           'step': 'шаг', 'D loss (green: healthy)': 'потеря D\n(зелёное: норма)',
-           'scores of the eight': 'оценки\nвсех восьми',
+           'step': 'шаг', 'D loss\n(green: healthy)': 'потеря D\n(зелёное: норма)',
+           'scores of the eight': 'оценки всех восьми',
            '.5': '0,5', 'your clone': 'ваш клон', 'data set\nfreezerainml/ruslan': 'набор данных\nfreezerainml/ruslan',
            'session 1\nup to 12 h, two T4s': 'сессия 1\nдо 12 ч, две T4', 'session 2\ngoes on': 'сессия 2\nпродолжает',
            'output 1\nrun/checkpoints': 'результаты 1\nrun/checkpoints'}
 
 def draw_health(rows, say, path):
-    "The loss of the discriminators above, their scores below, a column for each training"
-    fig, axs = plt.subplots(2, 4, figsize=(11,4.4), sharex=True, sharey='row')
-    for (name,r),(top,low) in zip(rows.items(), axs.T):
+    "A row for each training, narrow for a phone: the loss of the discriminators, and their scores"
+    fig, axs = plt.subplots(4, 2, figsize=(5.2,7.4), sharex=True, sharey='col')
+    for (name,r),(left,right) in zip(rows.items(), axs):
         x = [o['step'] for o in r]
-        top.plot(x, [o['disc'] for o in r], 'k')
-        top.set_title(say(name), fontsize=10)
-        top.set_ylim(0, 8.5)
-        top.axhspan(1.3, 3.8, color='C2', alpha=.15)
-        top.axhline(4, ls=':', c='.5', lw=1)
-        top.axhline(40/9, ls=':', c='C3', lw=1)
+        left.plot(x, [o['disc'] for o in r], 'k')
+        left.set_title(say(name), fontsize=10, loc='left')
+        left.set(ylim=(0, 8.5), yticks=(0, 2, 4, 6, 8))
+        left.axhspan(1.3, 3.8, color='C2', alpha=.15)
+        left.axhline(4, ls=':', c='.5', lw=1)
+        left.axhline(40/9, ls=':', c='C3', lw=1)
         for kind,c in (('real','C0'), ('fake','C1')):
             keys = [k for k in r[0] if k.startswith(kind)]
-            for k in keys: low.plot(x, [o[k] for o in r], c=c, lw=.7, label=say(kind) if k==keys[0] else None)
-        low.set(ylim=(-.3,1.3), xlabel=say('step'), yticks=(0, .5, 1))
-    low.set_yticklabels(['0', say('.5'), '1'])
-    axs[0,0].set_ylabel(say('D loss (green: healthy)'))
-    axs[1,0].set_ylabel(say('scores of the eight'))
-    axs[1,0].legend(fontsize=8)
+            for k in keys: right.plot(x, [o[k] for o in r], c=c, lw=.7, label=say(kind) if k==keys[0] else None)
+        right.set(ylim=(-.3,1.3), yticks=(0, .5, 1))
+    right.set_yticklabels(['0', say('.5'), '1'])
+    for ax in axs[-1]: ax.set_xlabel(say('step'))
+    where = dict(transform=axs[0,0].transAxes, fontsize=8, ha='right', va='top')
+    axs[0,0].text(.97, .93, say('D loss\n(green: healthy)'), **where)
+    axs[0,1].set_title(say('scores of the eight'), fontsize=10, loc='right')
+    axs[1,1].legend(fontsize=8, loc='upper right')
     fig.tight_layout()
-    fig.savefig(path, dpi=80)
+    fig.savefig(path, dpi=110)
     plt.close(fig)
 
 def draw_kaggle(say, path):

@@ -39,12 +39,12 @@ def stored():
 
 def draw(found, titles, labels, path):
     "Their mels below each other"
-    fig, logmel = Figure(figsize=(9, 5.4), layout='constrained'), LogMel(V1, fmax=None)
+    fig, logmel = Figure(figsize=(6, 5), layout='constrained'), LogMel(V1, fmax=None)
     for ax,(kind,wav) in zip(fig.subplots(3, sharex=True), found.items()):
         part = torch.from_numpy(wav[:round(SECONDS*V1.sample_rate)])[None]
         plot_mel(logmel(part)[0], V1, ax, titles[kind])
         ax.set(xlabel=labels[0] if kind=='minute' else '', ylabel=labels[1], xticks=range(5), xlim=(0, SECONDS))
-    fig.savefig(path, dpi=90)
+    fig.savefig(path, dpi=110)
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
