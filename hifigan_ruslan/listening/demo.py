@@ -13,6 +13,7 @@ from pathlib import Path
 from ..config import Config, TINY
 from ..base.files import claim, new_file
 from ..base.audio import read_wav, sound_at, wav_at
+from ..base.speech import speaking
 from ..dataset.prepare import prepare
 from ..generator import count_params
 from ..model.weights import read_checkpoint
@@ -96,7 +97,8 @@ def _track(name, wav, rate): return Track(name, wav, spectrogram_png(wav, rate))
 def _lesson(out, cfg, steps, minutes, voice, say, lang):
     "Train from nothing; (paragraphs, sounds) of what came of it"
     print(filled(say['say_train'], lang, steps=steps), flush=True)
-    data = prepare(CLIPS, out/'data', sample_rate=cfg.sample_rate, valid=.17, test=0., workers=1, progress=False)
+    with speaking(lang): # the lines of the training itself are the same in both languages
+        data = prepare(CLIPS, out/'data', sample_rate=cfg.sample_rate, valid=.17, test=0., workers=1, progress=False)
     begin = time.monotonic()
     state = fit(data, out/'run', cfg, steps=steps, hours=minutes and minutes/60, log_every=50)
     seconds = time.monotonic()-begin
