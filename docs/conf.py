@@ -40,8 +40,8 @@ DECIMAL_COMMA = re.compile(r'<mn>(\d+)</mn><mrow><mo>&#x0002C;</mo></mrow><mn>(\
 def math(display):
     "Visitor that writes a formula as MathML, which browsers draw by themselves: no script, no network"
     def visit(translator, node):
-        formula = DECIMAL_COMMA.sub(r'<mn>\1,\2</mn>', convert(node.astext(), display=display))
-        translator.body.append(formula + '&#8288;'*(display=='inline')) # no line begins with the period after it
+        formula = convert(node.astext(), display=display)
+        translator.body.append(DECIMAL_COMMA.sub(r'<mn>\1,\2</mn>', formula))
         raise nodes.SkipNode
     return visit, None
 
@@ -69,6 +69,15 @@ class Api(SphinxDirective):
         python.note_object(f'{project}.{module}.{name}', kind, mark['ids'][0], location=mark)
         return [mark]
 
+# A formula in a line, and the signs that belong to it
+WITH_SIGNS = re.compile(r'<math [^>]*display="inline"(?:(?!</math>).)*</math>[.,;:!?)]+', re.S)
+
+def keep_with_formula(app, pagename, templatename, context, doctree):
+    "No line begins with the period after a formula"
+    if 'body' in context:
+        context['body'] = WITH_SIGNS.sub(r'<span style="white-space:nowrap">\g<0></span>', context['body'])
+
 def setup(app):
+    app.connect('html-page-context', keep_with_formula)
     app.add_html_math_renderer('mathml', math('inline'), math('block'))
     app.add_directive('api', Api)
