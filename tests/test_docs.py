@@ -169,3 +169,11 @@ def test_an_option_that_is_not_there_is_seen():
     assert list(used(block))==[('train', ['preset', 'train']), ('kaggle push', ['minuts'])]
     assert 'preset' in known_options('train') and 'minuts' not in known_options('kaggle push')
     assert 'until' in known_options('kaggle train') and 'until' not in known_options('train')
+
+def test_a_picture_is_called_by_its_section_and_not_by_its_file(tmp_path):
+    (tmp_path/'a.html').write_text('<h2>A &amp; B<a class="headerlink">¶</a></h2><img alt="_images/0f.png" src="x">'
+                                   '<img alt="../_images/1f.png"><h3>C</h3><img alt="_images/2f.png"><img alt="said">',
+                                   encoding='utf-8')
+    build_docs.name_pictures(tmp_path)
+    text = (tmp_path/'a.html').read_text(encoding='utf-8')
+    assert re.findall('alt="(.*?)"', text)==['A &amp; B, 1', 'A &amp; B, 2', 'C, 1', 'said']

@@ -1,5 +1,5 @@
 "The Russian pages of the site"
-import importlib.util, sys
+import importlib.util
 from pathlib import Path
 import pytest
 

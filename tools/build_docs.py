@@ -305,7 +305,7 @@ def name_pictures(out):
         if 'alt="_images/' not in text and 'alt="../_images/' not in text: continue
         def named(m):
             nonlocal section, n
-            if m['title']: section, n = re.sub('<[^>]*>', '', m['title']).rstrip('¶#').strip(), 0
+            if m['title']: section, n = unescape(re.sub('<[^>]*>', '', m['title'])).rstrip('¶#').strip(), 0
             if m['title']: return m[0]
             n += 1
             return f'alt="{escape(section)}, {n}"'
