@@ -34,10 +34,14 @@ html_theme_options = dict(
     light_css_variables={'color-brand-primary': '#2f5d8a', 'color-brand-content': '#2f5d8a'},
     dark_css_variables={'color-brand-primary': '#8db8e2', 'color-brand-content': '#8db8e2'})
 
+# 4{,}44, as latex2mathml has it: two numbers and a sign with a space after it
+DECIMAL_COMMA = re.compile(r'<mn>(\d+)</mn><mrow><mo>&#x0002C;</mo></mrow><mn>(\d+)</mn>')
+
 def math(display):
     "Visitor that writes a formula as MathML, which browsers draw by themselves: no script, no network"
     def visit(translator, node):
-        translator.body.append(convert(node.astext(), display=display))
+        formula = convert(node.astext(), display=display)
+        translator.body.append(DECIMAL_COMMA.sub(r'<mn>\1,\2</mn>', formula))
         raise nodes.SkipNode
     return visit, None
 
@@ -65,6 +69,15 @@ class Api(SphinxDirective):
         python.note_object(f'{project}.{module}.{name}', kind, mark['ids'][0], location=mark)
         return [mark]
 
+# A formula in a line, and the signs that belong to it
+WITH_SIGNS = re.compile(r'<math [^>]*display="inline"(?:(?!</math>).)*</math>[.,;:!?)]+', re.S)
+
+def keep_with_formula(app, pagename, templatename, context, doctree):
+    "No line begins with the period after a formula"
+    if 'body' in context:
+        context['body'] = WITH_SIGNS.sub(r'<span style="white-space:nowrap">\g<0></span>', context['body'])
+
 def setup(app):
+    app.connect('html-page-context', keep_with_formula)
     app.add_html_math_renderer('mathml', math('inline'), math('block'))
     app.add_directive('api', Api)

@@ -64,13 +64,14 @@ def test_a_translation_is_as_new_as_its_original(path):
 
 def shape(md):
     "Levels of the headings, commands without comments, pages that are linked to in either language"
-    blocks = [re.sub(r' +# .*', '', b) for b in re.findall(r'^```.*?^```', md, re.M|re.S)]
+    blocks = [re.sub(r' +(#|//) .*', '', b) for b in re.findall(r'^```.*?^```', md, re.M|re.S)]
     rest = re.sub(r'^```.*?^```', '', md, flags=re.M|re.S)
     links = sorted(re.sub(r'_ru(?=\.)', '', l) for l in re.findall(r'\]\(([^)#]+)', rest))
     return re.findall(r'^#+', rest, re.M), blocks, links
 
 def test_what_a_translation_has_left_out_is_seen():
     assert shape('# a\n```sh\nls # b\n```\n[c](d.md#e)')==shape('# а\n```sh\nls # б\n```\n[в](d_ru.md#д)')
+    assert shape('```js\nf()  // a\n```')==shape('```js\nf()  // б\n```')!=shape('```js\ng()\n```')
     assert shape('# a\n## b')!=shape('# а') and shape('[a](b)')!=shape('a')
 
 @pytest.mark.parametrize('path', GUIDES, ids=lambda p: p.stem)
@@ -168,3 +169,11 @@ def test_an_option_that_is_not_there_is_seen():
     assert list(used(block))==[('train', ['preset', 'train']), ('kaggle push', ['minuts'])]
     assert 'preset' in known_options('train') and 'minuts' not in known_options('kaggle push')
     assert 'until' in known_options('kaggle train') and 'until' not in known_options('train')
+
+def test_a_picture_is_called_by_its_section_and_not_by_its_file(tmp_path):
+    (tmp_path/'a.html').write_text('<h2>A &amp; B<a class="headerlink">¶</a></h2><img alt="_images/0f.png" src="x">'
+                                   '<img alt="../_images/1f.png"><h3>C</h3><img alt="_images/2f.png"><img alt="said">',
+                                   encoding='utf-8')
+    build_docs.name_pictures(tmp_path)
+    text = (tmp_path/'a.html').read_text(encoding='utf-8')
+    assert re.findall('alt="(.*?)"', text)==['A &amp; B, 1', 'A &amp; B, 2', 'C, 1', 'said']

@@ -250,7 +250,7 @@ def test_a_run_on_mels_goes_on_with_them_alone(place, mels):
 
     mine = read_mels_marker(packed/MELS_MARKER)
     said, record = sat(place, 6, mels=f'alice/hifigan-ruslan-mels-tts-out@{mine.digest[:12]}', lang='ru')
-    for words in ('обучение на мелах TTS: tts-out (мелов: 12', 'мелы для 11 из 11 записей'): assert words in said, said
+    for words in ('обучение на мелах TTS: tts-out (мелов: 12', 'записей с мелами 11 из 11'): assert words in said, said
     assert (record['outcome'], record['began_at'], record['step'])==('trained', 4, 6), said
 
 def test_what_does_not_fit_ends_the_session_at_once(place, mels, tmp_path):

@@ -21,11 +21,13 @@ finished site.
 import ast, json, multiprocessing, os, re, shutil, subprocess, sys, tempfile, time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import chdir
+from html import escape, unescape
 from pathlib import Path
 import nbformat
 from fastcore.script import call_parse
 from check_docs import check_docs
 from outputs import CHAPTERS, stale
+from site_russian import in_russian
 from execnb.shell import CaptureShell, format_exc
 from nbdev.config import get_config
 from nbdev.doclinks import NbdevLookup
@@ -295,12 +297,20 @@ def sphinx(pages, out, jobs):
     done = subprocess.run([sys.executable, '-m', 'sphinx', *strict, '-b', 'html', *where])
     if done.returncode: sys.exit('the site was not built: Sphinx stopped at the warnings above')
 
-def in_russian(out):
-    "Say in the head of Russian pages that they are Russian: browsers hyphenate and read aloud by it"
-    for p in out.rglob('*_ru.html'):
-        text = p.read_text(encoding='utf-8')
-        if ' lang="en"' not in text[:999]: sys.exit(f'{p} does not say in which language it is')
-        p.write_text(text.replace(' lang="en"', ' lang="ru"', 1), encoding='utf-8')
+def name_pictures(out):
+    """Call the pictures that cells have drawn by their section, and number them: who has the page read aloud would
+    hear the name of a file"""
+    for p in out.rglob('*.html'):
+        text, section, n = p.read_text(encoding='utf-8'), '', 0
+        if 'alt="_images/' not in text and 'alt="../_images/' not in text: continue
+        def named(m):
+            nonlocal section, n
+            if m['title']: section, n = unescape(re.sub('<[^>]*>', '', m['title'])).rstrip('¶#').strip(), 0
+            if m['title']: return m[0]
+            n += 1
+            return f'alt="{escape(section)}, {n}"'
+        text = re.sub(r'<h[1-4]>(?P<title>.*?)</h[1-4]>|alt="(?:\.\./)?_images/[^"]*"', named, text, flags=re.S)
+        p.write_text(text, encoding='utf-8')
 
 def add_reports(out, cfg):
     "Whole documents, which pages link to"
@@ -351,6 +361,7 @@ def main(
         shutil.rmtree(out, ignore_errors=True)
         sphinx(tmp, out, jobs)
     in_russian(out)
+    name_pictures(out)
     add_reports(out, cfg)
     add_vocoder(out)
     guide_paths = [ROOT/'docs'/'pages'/f'{g}.md' for g in GUIDES]

@@ -56,7 +56,7 @@ A short try (MINUTES) may run without a GPU if you set CPU = True
 A short try (MINUTES) may run without a GPU if you set CPU = True (CPU = True is for a short try: set MINUTES too)
 Короткая проба (MINUTES) может идти без GPU, если задать CPU = True (CPU = True только для пробы: задайте и MINUTES)
 This Python lacks {x}, without which nothing is trained: take Kaggle's own image, or turn the internet on and run {command} in a cell above
-В этом Python нет {x}, а без этого обучения не будет: возьмите образ Kaggle или включите интернет и выполните {command} в ячейке выше
+В этом Python нет {x}, а без этого обучать нельзя: возьмите образ Kaggle или включите интернет и выполните {command} в ячейке выше
 This Python lacks {x}: take the newest environment of Kaggle, or run {command} above
 В этом Python нет {x}: выберите новейшее окружение Kaggle или выполните выше {command}
 GPU {n} ({name}) is not used: {why}
@@ -86,7 +86,7 @@ TRAIN = {x} не делится на слова: {why}
 TRAIN: there is no precision {x}; choose one of {list}
 TRAIN: точности {x} нет; есть {list}
 TRAIN: {x} must be a whole number above 0, found {value}
-TRAIN: {x} должно быть целым числом больше 0, а задано {value}
+TRAIN: для {x} нужно целое число больше 0, а задано {value}
 TRAIN: --device {x} leaves the GPUs idle; a short try may do without: CPU = True
 TRAIN: --device {x} оставляет GPU без дела; короткой пробе можно без GPU: CPU = True
 TRAIN: {why}
@@ -228,7 +228,7 @@ More than one set of mels: {names}. Say which one, such as MELS = {name}; MELS =
 {path} was changed or damaged, its SHA-256 is not the one in {marker}: make the dataset again with hifigan-kaggle weights --mels
 {path} изменён или повреждён, его SHA-256 не тот, что в {marker}: сделайте набор данных заново командой hifigan-kaggle weights --mels
 {folder}: mels of {n} of {m} recordings
-{folder}: мелы для {n} из {m} записей
+{folder}: записей с мелами {n} из {m}
 the names of the mels are {x}
 имена мелов: {x}
 the names of the mels in the files are {x}
@@ -246,7 +246,7 @@ _say('''
 {n} recording has no mel: {name}
 записей без мела: {n} ({name})
 {n} mels are left out ({kinds}), such as {where}: {why}
-не взято мелов: {n} ({kinds}), например {where}: {why}
+мелов не взято: {n} ({kinds}), например {where}: {why}
 {n} mel is left out ({kind}): {where}: {why}
 мелов не взято: {n} ({kind}): {where}: {why}
 {n} mels were longer than their recordings, by up to {k}: cut at the end
@@ -258,9 +258,9 @@ _say('''
 {n} frame
 кадр: {n}
 each mel lies {where}: moved back; {o} keeps them
-каждый мел лежит {where}: сдвинут назад; {o} оставит как есть
+каждый мел стоит {where}: сдвинут назад; {o} оставит как есть
 each mel lies {where}: moved on; {o} keeps them
-каждый мел лежит {where}: сдвинут вперёд; {o} оставит как есть
+каждый мел стоит {where}: сдвинут вперёд; {o} оставит как есть
 {n} frames ({m} ms) late
 позже на {m} мс (кадров: {n})
 {n} frames ({m} ms) early
@@ -302,7 +302,7 @@ not used: {run}
 NEW_RUN = True: a new run is begun. Left as it is: {runs}
 NEW_RUN = True: начинается новое обучение. Остаётся как есть: {runs}
 {run} is of a short try, on other clips than a whole session takes: a new run is begun
-{run} — от короткой пробы, на других записях, чем берёт целая сессия: начинается новое обучение
+{run} осталось от короткой пробы, записи в нём не те, что берёт целая сессия: начинается новое обучение
 The session was not begun: {run} is attached, and cannot go on: it was {why}. {todo}, or set NEW_RUN = True, which begins a new run and leaves that one as it is
 Сессия не начата: подключено {run}, но продолжить нельзя: {why}. {todo}, или задайте NEW_RUN = True: начнётся новое обучение, а это останется как есть
 The session was not begun: a run is attached, and none of its checkpoints can be read ({files}). Attach an older output of it, or set NEW_RUN = True, which begins a new run and leaves that one as it is
@@ -332,17 +332,17 @@ trained on other data, or on another split of it
 trained on other recordings (its sample {name} is not among those that are attached)
 обучалось на других записях (его образца {name} среди подключённых нет)
 The session was not begun: {run} has reached {limit}, so nothing would be trained. Take that limit back to train until the time is over, or ask for more
-Сессия не начата: {run} уже дошло до предела: {limit}, учить нечего. Уберите предел, чтобы учить до конца времени, или задайте больше
+Сессия не начата: {run} уже дошло до предела: {limit}, учить нечего. Уберите предел, чтобы учить, пока не кончится время, или увеличьте его
 step {n}, at which {setting} ends the run
-шаг {n}, на котором {setting} кончает обучение
+шаг {n}, на котором обучение кончается по {setting}
 epoch {n}, at which {setting} ends the run
-эпоха {n}, на которой {setting} кончает обучение
+эпоха {n}, на которой обучение кончается по {setting}
 until step {n}, as {setting} says, or the end of the time
-до шага {n}, как сказано в {setting}, или до конца времени
+до шага {n}, как сказано в {setting}, или пока не кончится время
 until epoch {n}, as {setting} says, or the end of the time
-до эпохи {n}, как сказано в {setting}, или до конца времени
+до эпохи {n}, как сказано в {setting}, или пока не кончится время
 until the time is over, however many epochs that are (the preset has {n})
-до конца времени, сколько бы эпох ни вышло (в пресете их {n})
+пока не кончится время, сколько бы эпох ни вышло (в пресете их {n})
 a new run: no checkpoint of it is attached
 новое обучение: чекпойнтов его не подключено
 a new run
@@ -382,13 +382,13 @@ There are no files in {folder} that can be read as sound
 {setting} is {x}, which is not attached; attached: {there}. hifigan-kaggle push {option} OWNER/NAME attaches a dataset, in the editor Add Input does; a name that is wrong, or of a private dataset of somebody else, is left out by Kaggle without an error. Found:
 {setting} = {x}, но это не подключено; подключено: {there}. Набор данных подключает hifigan-kaggle push {option} OWNER/NAME, в редакторе Add Input; неверное имя или чужой приватный набор Kaggle пропускает без ошибки. Найдено:
 {setting} is {x}, and more than one of what is attached is called so: {names}. Give OWNER/NAME, or the folder
-{setting} = {x}, и так называется не один из подключённых: {names}. Задайте OWNER/NAME или папку
+{setting} = {x}, но так называется не один подключённый набор: {names}. Задайте OWNER/NAME или папку
 RUSLAN is under CC BY-NC-SA 4.0: recordings here and weights trained on them are not for commercial use
 RUSLAN под лицензией CC BY-NC-SA 4.0: записи здесь и веса, обученные на них, не для коммерческого использования
 The terms of {name} apply to the recordings here and to weights trained on them
 К записям здесь и к обученным на них весам относятся условия {name}
 a try: {n} of the {m} clips
-проба: {n} записей из {m}
+проба: записей {n} из {m}
 ''')
 
 # %% ../../nbs/06_russian.ipynb #039449b1
@@ -438,7 +438,7 @@ up to {n} neighbours (of one chapter) at a time from random places, with an unus
 {n} clips are fewer than {m} for blocks and guards, so a held-out clip may have a training clip of the same chapter beside it
 записей {n}, для блоков с отступами нужно {m}, поэтому рядом с отложенной записью может быть обучающая из той же главы
 {m} of {n} clips held out leave no room for blocks and guards, so a held-out clip may have a training clip of the same chapter beside it
-отложенные {m} из {n} записей не оставляют места для блоков с отступами, поэтому рядом с отложенной записью может быть обучающая из той же главы
+отложенные записи ({m} из {n}) не оставляют места для блоков с отступами, поэтому рядом с отложенной записью может быть обучающая из той же главы
 skipped {n} of {m} clips ({kinds}); see {path}
 пропущено записей: {n} из {m} ({kinds}); см. {path}
 {n} samples in {m} clips were clipped; a lower --gain avoids it
@@ -546,7 +546,7 @@ Read-only file system
 # %% ../../nbs/06_russian.ipynb #20b76bfc
 _say('''
 the session was told to stop: start and now are not compared
-сессию попросили остановиться: начало и нынешнее не сравниваются
+сессию попросили остановиться: начало и конец не сравниваются
 no time was left to compare the run with its start
 на сравнение с началом не осталось времени
 the run could not be compared with its start (exit code {code}): {words}
@@ -586,17 +586,17 @@ D МЁРТВ И СЛОМАН: {seen}
 {n} = {m} x 5/9 is the mark of generator gradients that leak into D: check that D is zeroed before its backward
 {n} = {m} x 5/9 — признак того, что градиенты генератора попадают в D: проверьте, что градиенты D обнуляются перед его backward
 What is trained now is a mel loss only
-Сейчас обучение идёт только по mel-потере
+Сейчас модель учит только mel-потеря
 D IS DEAD: {seen}
 D МЁРТВ: {seen}
 It scores real and fake alike, so only the mel loss trains G
 Он ставит настоящему и поддельному одно и то же, поэтому G учит только mel-потеря
 Check lr_d, and that real and fake have the same length and level
-Проверьте lr_d и что у настоящего и поддельного одна длина и громкость
+Проверьте lr_d и то, что у настоящего и поддельного одинаковы длина и громкость
 D loss {n}
 потеря D {n}
 feature matching {n}
-feature matching {n}
+потеря по признакам {n}
 largest gap between real and fake scores {n} ({name})
 наибольший разрыв между оценками настоящего и поддельного {n} ({name})
 ''')
@@ -660,7 +660,7 @@ learning curves. {summary}
 {name} is left out: {why}
 {name} не вошло: {why}
 a page to listen to: {path} ({n} MB)
-страница, чтобы послушать: {path} ({n} МБ)
+страница для прослушивания: {path} ({n} МБ)
 no generator is exported: there is no checkpoint
 генератор не экспортирован: чекпойнта нет
 a generator to use: {path} (model.safetensors, config.json, README.md), from {name}
@@ -690,9 +690,9 @@ The session has trained, but not all went well after it: {why}
 What is kept: {path} has {names}
 Что осталось: в {path} лежат {names}
 {v} steps/s with {k} segments a step: an epoch of {n} steps takes {h} h, a session of {x} h has some {m} steps, a week of {w} h of quota some {z}
-{v} шага/с, отрезков в шаге {k}: эпоха из {n} шагов занимает {h} ч, в сессии на {x} ч около {m} шагов, в неделе квоты на {w} ч около {z}
+{v} шага/с, отрезков в шаге {k}: эпоха (шагов: {n}) занимает {h} ч; шагов в сессии на {x} ч: около {m}, за неделю с квотой {w} ч: около {z}
 {v} steps/s with {k} segments a step: an epoch of {n} steps takes {h} h
-{v} шага/с, отрезков в шаге {k}: эпоха из {n} шагов занимает {h} ч
+{v} шага/с, отрезков в шаге {k}: эпоха (шагов: {n}) занимает {h} ч
 at step {n}; still to come until
 на шаге {n}; ещё предстоит до
    steps  epochs   hours  sessions  weeks  mel L1  what is heard

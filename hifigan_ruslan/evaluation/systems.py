@@ -289,7 +289,7 @@ def _card(path, ck, kind, vocoder):
              'model': f'resblock {c.resblock}, {c.upsample_initial_channel} channels',
              'parameters': _parameters(ck), 'sample rate': f'{c.sample_rate:,} Hz',
              'mel': f'{c.n_mels} bands, {c.fmin:g} to {c.fmax or c.sample_rate/2:g} Hz',
-             'engine': f'{vocoder.engine}: {vocoder.why}'}
+             'engine': vocoder.why}
     return {k: x for k,x in facts.items() if x}
 
 _WEIGHTS = dict(EMA='moving average (EMA)', raw='as trained (raw)')

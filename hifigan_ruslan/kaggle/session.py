@@ -1064,7 +1064,7 @@ def _draw(self:Session, line):
 def curves(self:Session)->Image|None:
     "The learning curves so far"
     picture = io.BytesIO()
-    try: plot_curves(self.run/'log.csv').savefig(picture, dpi=70, format='png')
+    try: plot_curves(self.run/'log.csv', self.lang).savefig(picture, dpi=70, format='png')
     except (OSError, ValueError) as e: return print(f'no curves: {e}')
     return Image(picture.getvalue(), metadata=dict(alt=own_words(f'learning curves. {self.summary()}', self.lang)))
 

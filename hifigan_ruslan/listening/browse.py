@@ -13,9 +13,7 @@ from collections import OrderedDict
 from dataclasses import replace
 from functools import lru_cache, partial
 from html import escape
-from numbers import Number
 from pathlib import Path
-from string import Formatter
 from fastcore.basics import patch
 import ipywidgets as widgets, numpy as np
 from ..config import V1
@@ -26,7 +24,8 @@ from ..data import SpeechData
 from ..model.weights import checkpoint_config, read_checkpoint
 from ..vocoder import Vocoder
 from ..metrics import METRICS, align, level_error_db, mel_l1, mr_stft, overlap
-from .player import Track, difference_png, frame, player, spectrogram_png, words_of
+from .player import (Track, difference_png, filled, frame, player, spectrogram_png,
+                                              words_of)
 
 # %% ../../nbs/64_browse.ipynb #5e8ea043
 _RU = words_of('ru', 'widgets') # English text -> Russian text
@@ -37,13 +36,7 @@ def translate(text:str, /, # In English, with fields as for `str.format`
              )->str:
     "What a widget says, in the language of its user; a sentence that is ready is known by its pattern"
     if lang!='ru': return text.format(**values)
-    return _InRussian().format(_RU[text], **values) if text in _RU else translated(text.format(**values), _RU)
-
-class _InRussian(Formatter):
-    "Numbers with a decimal comma and spaces; words as they are"
-    def format_field(self, value, spec):
-        text = super().format_field(value, spec)
-        return text.replace(',', '\u00a0').replace('.', ',') if isinstance(value, Number) else text
+    return filled(_RU[text], lang, **values) if text in _RU else translated(text.format(**values), _RU)
 
 # %% ../../nbs/64_browse.ipynb #5e8ea0a3
 class _Newer(BaseException):
@@ -393,7 +386,7 @@ class browse(_ClipList):
         colours = self.t('red: louder than the recording, blue: quieter') if difference else ''
         note = ' · '.join(filter(None, [self.texts.get(clip, ''), colours]))
         view = player_frame(tracks, rate, clip, note, self.lang)
-        table = _table(rows, self.t('system'), self.t('not available'))
+        table = _table(rows, self.t)
         self.view.value, self.table.value = view, table
         self.say('clip {n} of {all}', n=self.clip.index+1, all=len(self.clip.options))
 
@@ -433,13 +426,13 @@ def _picture(self:browse, i, name, ref, gen, difference):
 _FIRST = 'text-align:left;padding-right:1rem;overflow-wrap:anywhere'
 _RIGHT, _HEAD = 'text-align:right;padding:0 .8rem', 'padding:0 .8rem;text-align:right'
 
-def _table(rows, head, missing):
-    "HTML table of (name, dict of numbers or an error in words)"
+def _table(rows, t):
+    "HTML table of (name, dict of numbers or an error in words), with words and numbers by t"
     if not any(found for _,found in rows): return ''
     keys = list(dict.fromkeys(k for _,found in rows if isinstance(found, dict) for k in found))
-    body = ''.join(_table_row(name, _cells(found, keys, missing)) for name,found in rows)
+    body = ''.join(_table_row(name, _cells(found, keys, t)) for name,found in rows)
     return ('<div style="overflow-x:auto"><table style="border-collapse:collapse;line-height:1.6">'
-            f'{_table_head(head, keys)}{body}</table></div>')
+            f'{_table_head(t("system"), keys)}{body}</table></div>')
 
 def _table_head(head, keys):
     others = ''.join(f'<th scope="col" style="{_HEAD}">{escape(k)}</th>' for k in keys)
@@ -447,12 +440,13 @@ def _table_head(head, keys):
 
 def _table_row(name, cells): return f'<tr><th scope="row" style="{_FIRST}">{escape(name)}</th>{cells}</tr>'
 
-def _cells(found, keys, missing):
-    if isinstance(found, dict): return ''.join(_cell(found.get(k, '')) for k in keys)
-    return _wide_cell(f'{missing}: {found}', max(1, len(keys)))
+def _cells(found, keys, t):
+    if isinstance(found, dict): return ''.join(_cell(found.get(k, ''), t) for k in keys)
+    return _wide_cell(f'{t("not available")}: {found}', max(1, len(keys)))
 
-def _cell(v):
-    return f'<td style="{_RIGHT}">{escape(f"{v:.3f}" if isinstance(v, float) else str(v))}</td>'
+def _cell(v, t):
+    words = t('{x:.3f}', x=v) if isinstance(v, float) else str(v)
+    return f'<td style="{_RIGHT}">{escape(words)}</td>'
 
 def _wide_cell(words, columns):
     return f'<td colspan="{columns}" style="text-align:left;color:#b3261e">{escape(words)}</td>'

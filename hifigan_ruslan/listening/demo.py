@@ -13,6 +13,7 @@ from pathlib import Path
 from ..config import Config, TINY
 from ..base.files import claim, new_file
 from ..base.audio import read_wav, sound_at, wav_at
+from ..base.speech import speaking
 from ..dataset.prepare import prepare
 from ..generator import count_params
 from ..model.weights import read_checkpoint
@@ -22,7 +23,7 @@ from ..train import fit
 from ..vocoder import Vocoder
 from ..metrics import mel_l1
 from .player import (
-    Track, figure_png, page as html_page, player, png_link, spectrogram_png, words_of)
+    Track, figure_png, filled, page as html_page, player, png_link, spectrogram_png, words_of)
 
 # %% ../../nbs/66_demo.ipynb #59cb00f1
 _PACKAGE = Path(__file__).parent.parent if '__file__' in globals() else Path('../hifigan_ruslan')
@@ -50,12 +51,12 @@ def demo(out:str|Path='hifigan-demo', # Folder for everything; must be new, or l
     if steps<0: raise ValueError(f'steps must not be negative, found {steps}')
     print(say['say_voice'].format(voice=_VOICE), flush=True)
     voice, ours, page = Vocoder.load(_VOICE), _cleared(out), out/'index.html'
-    copies = _copies(voice, say)
+    copies = _copies(voice, say, lang)
     with ours.writing(page.name): _write(page, say, lang, copies)
     if not steps: return page
     print(say['say_page'].format(page=page.resolve()))
     lesson = _lesson(out, cfg, steps, minutes, voice, say, lang)
-    with ours.writing(page.name): _write(page, say, lang, copies, lesson, plot_curves(out/'run'/'log.csv'))
+    with ours.writing(page.name): _write(page, say, lang, copies, lesson, plot_curves(out/'run'/'log.csv', lang))
     print(say['say_done'].format(page=page.resolve()))
     return page
 
@@ -72,14 +73,14 @@ def _cleared(out):
     return ours
 
 # %% ../../nbs/66_demo.ipynb #a651a825
-def _copies(voice, say):
+def _copies(voice, say, lang):
     "(name, words, tracks) of every packaged clip: the copy first, then the recording"
     lines = (CLIPS/'metadata.csv').read_text(encoding='utf-8').splitlines()
     texts, files, out = dict(l.split('|', 1) for l in lines), sorted(CLIPS.glob('*.flac')), []
     print(say['say_copy'].format(n=len(files), voice=_VOICE), flush=True)
     for p in files:
         real, copy, took = _copy(p, voice)
-        print(say['say_clip'].format(id=p.stem, seconds=len(real)/voice.sample_rate, took=took), flush=True)
+        print(filled(say['say_clip'], lang, id=p.stem, seconds=len(real)/voice.sample_rate, took=took), flush=True)
         tracks = [_track(name, wav, voice.sample_rate) for name,wav in ((_VOICE, copy), (say['recording'], real))]
         out.append((p.stem, texts.get(p.stem, ''), tracks))
     return out
@@ -95,8 +96,9 @@ def _track(name, wav, rate): return Track(name, wav, spectrogram_png(wav, rate))
 # %% ../../nbs/66_demo.ipynb #09aa00a1
 def _lesson(out, cfg, steps, minutes, voice, say, lang):
     "Train from nothing; (paragraphs, sounds) of what came of it"
-    print(say['say_train'].format(steps=f'{steps:,}'), flush=True)
-    data = prepare(CLIPS, out/'data', sample_rate=cfg.sample_rate, valid=.17, test=0., workers=1, progress=False)
+    print(filled(say['say_train'], lang, steps=steps), flush=True)
+    with speaking(lang): # the lines of the training itself are the same in both languages
+        data = prepare(CLIPS, out/'data', sample_rate=cfg.sample_rate, valid=.17, test=0., workers=1, progress=False)
     begin = time.monotonic()
     state = fit(data, out/'run', cfg, steps=steps, hours=minutes and minutes/60, log_every=50)
     seconds = time.monotonic()-begin
@@ -131,8 +133,6 @@ def _step_of(run):
     return read_checkpoint(run/'checkpoints'/'last.pt', whole=False)['step']
 
 # %% ../../nbs/66_demo.ipynb #09aa00a4
-def _number(x, digits, lang): return f'{x:.{digits}f}'.replace('.', ',' if lang=='ru' else '.')
-
 def _heard(say, mel, steps):
     "What a model with this mel L1 has learnt"
     return say['noise' if mel>=1.2 else 'buzz' if mel>=.5 else 'words'].format(more=5*steps)
@@ -140,14 +140,14 @@ def _heard(say, mel, steps):
 def _lesson_words(say, lang, state, clips, steps, seconds, scores):
     "Paragraphs about the training, as it was"
     stopped = ' ' + say['stopped'].format(wanted=steps) if state.step<steps else ''
-    rows = ', '.join(say['row'].format(name=escape(name), mel=_number(v, 2, lang)) for name,v in scores.items())
+    rows = ', '.join(filled(say['row'], lang, name=escape(name), mel=v) for name,v in scores.items())
     own = [v for name,v in scores.items() if name!=_VOICE]
     table = say['table'].format(rows=rows, voice=_VOICE)
     return [_trained(say, lang, state, clips, seconds) + stopped, _heard(say, own[-1], steps), table]
 
 def _trained(say, lang, state, clips, seconds):
     "How large the model was, and how long it learnt what"
-    weights = f'{count_params(state.generator):,}'.replace(',', '\u202f' if lang=='ru' else ',')
+    weights = filled('{n:,}', lang, n=count_params(state.generator))
     alone = min(state.step, state.cfg.mel_warmup)
     return say['trained'].format(weights=weights, clips=clips, steps=state.step, seconds=f'{seconds:.0f}',
                                  mel_steps=alone, disc_steps=state.step-alone)
@@ -155,7 +155,8 @@ def _trained(say, lang, state, clips, seconds):
 # %% ../../nbs/66_demo.ipynb #09aa0005
 _CSS = """main{max-width:60rem} .lead{font-size:1.1rem}
 code,pre{background:var(--box);border:1px solid var(--line);border-radius:.3rem}
-code{padding:.05em .3em} pre{padding:.7rem;overflow-x:auto} pre code{border:0;padding:0} h2{margin-top:2.5rem}
+code{padding:.05em .3em} pre{padding:.7rem;white-space:pre-wrap;overflow-wrap:anywhere}
+pre code{border:0;padding:0} h2{margin-top:2.5rem}
 .curves{width:100%;height:auto;background:#fff;border-radius:.3rem}
 @media(prefers-color-scheme:dark){.curves{filter:invert(.88) hue-rotate(180deg)}}"""
 

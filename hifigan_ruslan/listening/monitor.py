@@ -14,7 +14,7 @@ from fastcore.basics import patch
 import ipywidgets as widgets, numpy as np
 from ..config import load_config
 from ..base.audio import read_wav, wav_at
-from ..step import disc_gaps, disc_health
+from ..step import disc_health
 from ..training.logging import last_health, plot_curves, read_log, read_state
 from .player import Track, figure_png, png_link, spectrogram_png
 from .browse import Panel, bullets, button, player_frame, report_thread_fault, row, wide
@@ -120,8 +120,12 @@ def _contest(f, t):
     health, words = disc_health(recent)
     if f['health'] and health!=f['health']:
         health, words = f['health'], t('{health}, says the log of the last 200 steps', health=f['health'])
-    gaps = t('D hears {gaps}', gaps=disc_gaps(recent))
-    return [(f'{t("Discriminators")}: {t(words)}', health!='ok'), (gaps, False)]
+    return [(f'{t("Discriminators")}: {t(words)}', health!='ok'), (t('D hears {gaps}', gaps=_gaps(recent, t)), False)]
+
+def _gaps(recent, t):
+    "How far apart each sub-discriminator scores real and generated waves"
+    found = {k[5:]: x-recent['fake'+k[4:]] for k,x in recent.items() if k.startswith('real_')}
+    return ' '.join(t('{name} {gap:.2f}', name=name, gap=gap) for name,gap in found.items())
 
 def _recent(log):
     "Means of the last rows, of what tells how the discriminators are"
@@ -229,7 +233,7 @@ class monitor(_Follower):
         seen = None if log is None else (len(log['step']), log['step'][-1])
         if seen==self._seen: return
         words = f'{self.t("learning curves")}: {"; ".join(line for line,_ in lines)}'
-        self.curves.value = '' if log is None else _image(plot_curves(log), words)
+        self.curves.value = '' if log is None else _image(plot_curves(log, self.lang), words)
         self._seen = seen
 
 # %% ../../nbs/65_monitor.ipynb #9c540ea3

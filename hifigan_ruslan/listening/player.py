@@ -4,15 +4,16 @@
 
 # %% auto #0
 __all__ = ['WEB', 'LANGUAGES', 'MOST_TRACKS', 'Track', 'spectrogram_png', 'png_link', 'figure_png', 'difference_png', 'web_text',
-           'words_of', 'script_json', 'player', 'page', 'frame']
+           'words_of', 'filled', 'script_json', 'player', 'page', 'frame']
 
 # %% ../../nbs/60_player.ipynb #d2931309
 import base64, hashlib, io, json, math
 from dataclasses import dataclass
 from functools import lru_cache
 from html import escape
-from numbers import Integral
+from numbers import Integral, Number
 from pathlib import Path
+from string import Formatter
 import numpy as np, soundfile as sf
 from matplotlib import colormaps
 from matplotlib.figure import Figure
@@ -145,6 +146,22 @@ def words_of(lang:str, # 'en' or 'ru'
 @lru_cache
 def _all_words(lang): return json.loads(web_text(f'words.{lang}.json'))
 
+# %% ../../nbs/60_player.ipynb #fb1100a1
+class _InRussian(Formatter):
+    "Numbers as Russian writes them; words as they are"
+    def format_field(self, value, spec):
+        text = super().format_field(value, spec)
+        return text.translate(_RUSSIAN_SIGNS) if isinstance(value, Number) else text
+
+_RUSSIAN_SIGNS = str.maketrans({',': '\u00a0', '.': ',', '-': '−', '%': '\u00a0%'})
+
+def filled(text:str, /, # With fields as for `str.format`
+           lang:str, # 'en' or 'ru'
+           **values:object # Of the fields
+          )->str:
+    "A sentence with its fields filled in, the numbers as the language writes them"
+    return _InRussian().vformat(text, (), values) if lang=='ru' else text.format(**values)
+
 # %% ../../nbs/60_player.ipynb #73a6e57c
 def script_json(x:object # Of what JSON knows: dict, list, str, number, bool or None
                )->str: # JSON without <
@@ -195,10 +212,11 @@ def _heading(title, note):
     h3, p = f'<h3>{escape(title)}</h3>', f'<p class="note">{escape(note)}</p>'
     return h3*bool(title) + p*bool(note)
 
-def _bar(seconds, w):
+def _bar(seconds, lang, w):
     "Play, time, and repeat"
+    length = filled('{n:.1f}', lang, n=seconds)
     return (f'<div class="bar"><button type="button" class="play" aria-label="{w["play"]}">▶</button>'
-            f'<span class="time" role="timer">0 / {seconds:.1f} {w["s"]}</span>\n'
+            f'<span class="time" role="timer">0 / {length} {w["s"]}</span>\n'
             f'<button type="button" class="loop" aria-pressed="false">{w["loop"]}</button></div>')
 
 def _hint(i, name, clipped, w):
@@ -259,7 +277,7 @@ def player(tracks:list, # Of `Track`; the first is heard first
     sheets = [_sheet(i, t, 100*len(x)/longest, w) for i,(t,x) in enumerate(zip(tracks, waves))]
     marks = _hertz_marks(sample_rate/2 if top_hz is None else top_hz, w) if seen and top_hz!=0 else ''
     return f'''{_opening(title, sample_rate, seconds, lang, w)}
-{_heading(title, note)}{_bar(seconds, w)}
+{_heading(title, note)}{_bar(seconds, lang, w)}
 <div class="tracks" role="group" aria-label="{w['tracks']}">{buttons}</div>
 {_screen(sheets, seen, marks, seconds, w)}
 <p class="state" role="status" aria-live="polite">{w['ready']}</p><p class="keys">{w['keys']}</p>

@@ -18,7 +18,7 @@ from scipy import stats
 from ..base.files import file_bytes
 from ..base.audio import read_wav
 from ..evaluation.stats import holm, sign_flip
-from .player import words_of
+from .player import filled, words_of
 from .listening_test import (
     BlindTest, TEST_KINDS, MOST, RATING_COLUMNS, Trial, fnv1a, is_number, listener_name)
 
@@ -451,32 +451,38 @@ def _grid(rows):
 
 def _head(w, *names): return tuple(w[k] for k in names)
 
-def _p_text(p): return '< 0.0001' if p<1e-4 else f'{p:.4f}'
+def _p_text(p, w): return '< '*(p<1e-4) + _say(w, '{p:.4f}', p=max(p, 1e-4))
+
+def _say(w, text, **values): return filled(text, w['lang'], **values)
 
 def _pair_name(o): return f'{o["a"]} – {o["b"]}'
 
-def _abx_line(o):
-    return (_pair_name(o), f'{o["n"]}', f'{o["correct"]}', f'{o["share"]:.0%}', f'{o["low"]:.0%} … {o["high"]:.0%}',
-            _p_text(o['p']), _p_text(o['p_holm']))
+def _abx_line(o, w):
+    return (_pair_name(o), f'{o["n"]}', f'{o["correct"]}', _say(w, '{x:.0%}', x=o['share']),
+            _say(w, '{low:.0%} … {high:.0%}', low=o['low'], high=o['high']),
+            _p_text(o['p'], w), _p_text(o['p_holm'], w))
 
 def _verdict(o, w):
     "What a pair of an ABX test shows"
     key = 'heard' if o['heard'] else 'few' if o['detectable'] is None else 'unheard'
-    return f'{_pair_name(o)}: ' + w[key].format(n=o['n'], share=o['detectable'])
+    return f'{_pair_name(o)}: ' + _say(w, w[key], n=o['n'], share=o['detectable'])
 
 def _abx_lines(pairs, w):
     "Table of the pairs of an ABX test, and what each shows"
     head = _head(w, 'pair', 'n', 'correct', 'share', 'interval', 'p', 'holm')
-    return _grid([head, *map(_abx_line, pairs)]) + [_verdict(o, w) for o in pairs]
+    return _grid([head, *(_abx_line(o, w) for o in pairs)]) + [_verdict(o, w) for o in pairs]
 
 # %% ../../nbs/63_ratings.ipynb #2d04d7e6
 def _system_lines(systems, w):
     "Table of the systems"
-    def line(o): return o['system'], f'{o["n"]}', f'{o["mean"]:.2f}', f'{o["low"]:.2f} … {o["high"]:.2f}'
+    def line(o):
+        return (o['system'], f'{o["n"]}', _say(w, '{x:.2f}', x=o['mean']),
+                _say(w, '{low:.2f} … {high:.2f}', low=o['low'], high=o['high']))
     return _grid([_head(w, 'system', 'n', 'mean', 'interval'), *map(line, systems)])
 
 def _comparison_line(o, w):
-    return (_pair_name(o), f'{o["clips"]}', f'{o["diff"]:+.2f}', _p_text(o['p']), _p_text(o['p_holm']),
+    return (_pair_name(o), f'{o["clips"]}', _say(w, '{x:+.2f}', x=o['diff']),
+            _p_text(o['p'], w), _p_text(o['p_holm'], w),
             w['shown' if o['shown'] else 'unshown'])
 
 def _comparison_lines(comparisons, w):
@@ -487,14 +493,14 @@ def _comparison_lines(comparisons, w):
 # %% ../../nbs/63_ratings.ipynb #57daa047
 def _doubts(res, w):
     "A line for each listener who did not find the hidden reference"
-    return [w['doubtful'].format(name=k, share=v) + w['excluded']*(k in res['excluded'])
+    return [_say(w, w['doubtful'], name=k, share=v) + w['excluded']*(k in res['excluded'])
             for k,v in res['doubtful'].items()]
 
 def results_table(res:dict, # From `results`
                   lang:str='en' # 'en' or 'ru'
                  )->str: # Several lines
     "The results as text"
-    w = words_of(lang, 'listening_test')['results']
+    w = words_of(lang, 'listening_test')['results'] | dict(lang=lang)
     lines = [f'{res["kind"].upper()}. ' + w['ratings'].format(n=res['n'], k=len(res['listeners']))]
     if res['kind']=='abx': lines += _abx_lines(res['pairs'], w)
     else: lines += _system_lines(res['systems'], w) + _comparison_lines(res['comparisons'], w)

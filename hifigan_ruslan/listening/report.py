@@ -9,6 +9,7 @@ __all__ = ['MOST_ROWS', 'MOST_SYSTEMS', 'rank', 'choose_clips', 'report', 'run_e
 import math, os, sys
 from collections import Counter
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 from datetime import date
 from html import escape
@@ -375,7 +376,7 @@ def _seconds(rows):
 
 def _top(rows, systems, facts, licence, lang, w):
     "What was measured, and whose voice it is"
-    said = w['measured'].format(systems=len(systems), clips=len({r['clip'] for r in rows}),
+    said = w['measured'].format(systems=sum(s.kind!='recording' for s in systems), clips=len({r['clip'] for r in rows}),
                                 seconds=_number(_seconds(rows), 0, lang))
     voice = f'<p class="licence"><b>{w["licence"]}:</b> {escape(licence)}</p>'
     return f'<p>{said}</p>{voice}{_facts(facts or {}, w)}'
@@ -385,6 +386,15 @@ def _means_section(systems, metrics, summary, lang, w):
     rows = _filter('means', len(systems), w) if len(systems)>12 else ''
     said = f'<p class="soft">{w["sort"]}{w["interval"]}</p>'
     return said + rows + _means(systems, metrics, summary, lang, w) + _legend(metrics, lang, w)
+
+def _recording_named(rows, systems, summary, w):
+    "All of these with the recording called as the language calls it, where no system is called so"
+    if w['recording'] in {s.name for s in systems}: return rows, systems, summary
+    names = {s.name: w['recording'] for s in systems if s.kind=='recording' and s.name==RECORDING}
+    def named(name): return names.get(name, name)
+    systems = [copy(s) for s in systems]
+    for s in systems: s.name = named(s.name)
+    return ([r | dict(system=named(r['system'])) for r in rows], systems, {named(k): v for k,v in summary.items()})
 
 # %% ../../nbs/61_report.ipynb #8bb2283b
 def _few(n, of, w):
@@ -430,6 +440,7 @@ def report(rows:list, # dicts: system, clip, text, error ('' = none), note, seco
     "A page with everything about an evaluation: numbers, comparisons, cards and sounds"
     _check(rows, systems, metrics, summary, paired)
     w = words_of(lang, 'report')
+    rows, systems, summary = _recording_named(rows, systems, summary, w)
     metrics = {k: replace(m, **w['metrics'].get(k, {})) for k,m in metrics.items()}
     own = {s.name for s in systems if s.kind!='recording'}
     judged = [r for r in rows if r['system'] in own] or rows

@@ -17,9 +17,12 @@ from urllib.parse import quote
 import numpy as np, torch
 from fastcore.basics import patch_to
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import ScalarFormatter
 from ..config import Config
 from ..base.audio import write_wav
 from ..base.files import explained, file_bytes, json_dict, new_file, printable
+from ..base.speech import translated
 from ..mel import LogMel, plot_mel
 from ..discriminators import disc_names
 from ..losses import LOSSES, loss_weights
@@ -152,6 +155,7 @@ def unseen_score(row:dict # A row of the log with a validation
 
 # %% ../../nbs/32_logging.ipynb #ea74c1b8
 def plot_curves(log:str|Path|dict, # log.csv of a run, or what `read_log` gave
+                lang:str='en' # Of the words in it: en or ru
                )->Figure: # Four panels
     "Learning curves of a run"
     log = log if isinstance(log, dict) else read_log(log, _PLOTTED)
@@ -161,6 +165,7 @@ def plot_curves(log:str|Path|dict, # log.csv of a run, or what `read_log` gave
         plot(ax, log)
         ax.set_xlabel('step')
         ax.legend(fontsize=7)
+    if lang=='ru': _label_in_russian(fig)
     return fig
 
 _PLOTTED = 'mel', 'disc', 'fm', 'gen', 'norm_g', 'norm_d'
@@ -215,6 +220,26 @@ def _plot_gradients(ax, log):
     _line(ax, log, 'norm_g', 'gradient norm G', c='C5')
     _line(ax, log, 'norm_d', 'gradient norm D', c='C2')
     ax.set(title='gradients', yscale='log')
+
+# %% ../../nbs/32_logging.ipynb #fb1132a1
+_RUSSIAN_LABELS = {
+    'step': 'шаг', 'training segments': 'обучающие отрезки',
+    'unseen utterances, full band': 'незнакомые фразы, вся полоса',
+    'unseen utterances, 0-8 kHz': 'незнакомые фразы, 0–8 кГц', 'the same, moving average': 'то же, скользящее среднее',
+    "the same, from a TTS's mels": 'то же, из мел-спектрограмм TTS', 'D loss': 'потеря D',
+    'feature matching': 'потеря по признакам', 'G adversarial': 'состязательная потеря G',
+    'undecided {n}': 'не слышит, {n}', 'broken {n}': 'сломан, {n}',
+    'contest (green: healthy D loss)': 'состязание (зелёное: норма для потери D)', 'on real': 'запись',
+    'on generated': 'сгенерированное', 'mean score of each sub-discriminator': 'средняя оценка каждого дискриминатора',
+    'gradient norm G': 'норма градиента G', 'gradient norm D': 'норма градиента D', 'gradients': 'градиенты'}
+
+class _DecimalComma(ScalarFormatter):
+    def __call__(self, x, pos=None): return super().__call__(x, pos).replace('.', ',')
+
+def _label_in_russian(fig):
+    for text in fig.findobj(Text): text.set_text(translated(text.get_text(), _RUSSIAN_LABELS))
+    for ax in fig.axes:
+        if ax.get_yscale()=='linear': ax.yaxis.set_major_formatter(_DecimalComma())
 
 # %% ../../nbs/32_logging.ipynb #3a9262f8
 class _Stopwatch:

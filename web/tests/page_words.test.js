@@ -37,7 +37,7 @@ test('what the engine says has its Russian', () => {
   const why = 'WebGPU finds no graphics processor; one thread: the page is not cross-origin isolated, so it has no shared memory'
   assert.equal(engineWords('en', why), why)
   assert.equal(engineWords('ru', why), 'WebGPU не находит видеокарты; один поток: страница не изолирована от других, общей памяти у неё нет')
-  assert.equal(engineWords('ru', 'its 8 channels are averaged'), 'каналов 8, взято их среднее')
+  assert.equal(engineWords('ru', 'its 8 channels are averaged'), 'каналов: 8, взято их среднее')
   assert.equal(engineWords('ru', 'mel.npy cannot be unpacked: it was cut off'), 'mel.npy не распаковывается: файл обрезан')
   assert.equal(engineWords('ru', 'a sentence of tomorrow'), 'a sentence of tomorrow')
 })
@@ -47,7 +47,8 @@ test('every fault of a mel has its Russian', () => {
   const names = [...check.matchAll(/(?:maybe\(|return \[|: \[|\? \[|fault\(k === 'sample_rate' \? )'([\w .-]+)'/g)].map(m => m[1])
   assert.ok(names.length > 18, names.join())
   assert.deepEqual(names.filter(n => !knownFaults().includes(n)), [])
-  assert.match(faultWords('ru', {name: 'decibels'}, {low: -80, high: 1.5}), /^Похоже, это децибелы.*от -80 до 1,5/)
+  assert.match(faultWords('ru', {name: 'decibels'}, {low: -80, high: 1.5}), /^Похоже, это децибелы.*от −80 до 1,5/)
+  assert.match(faultWords('ru', {name: 'decibels'}, {low: -1e-6, high: 1}), /от 0 до 1/)
   assert.equal(faultWords('en', {name: 'a', evidence: 'b', todo: 'c'}, {}), 'a: b; c.')
   assert.equal(faultWords('ru', {name: 'new', evidence: 'b', todo: 'c'}, {low: Infinity}), 'new: b; c.')
 })
