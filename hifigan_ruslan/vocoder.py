@@ -448,7 +448,7 @@ def generate_stream(checkpoint:str|Path|dict, # As in `generate`
     "Frames from standard input to samples on standard output; words go to standard error"
     _check_numbers(chunk=chunk, mel_rate=mel_rate, mel_hop=mel_hop)
     v, start = Vocoder.load(checkpoint, **kw), perf_counter()
-    check_mel(torch.zeros(v.cfg.n_mels, 1), v.cfg, sample_rate=mel_rate, hop_length=mel_hop) # before anything is read
+    check_mel(torch.full((v.cfg.n_mels, 1), -11.5), v.cfg, sample_rate=mel_rate, hop_length=mel_hop) # before anything is read
     print(f'engine: {v.why}\nreading float32 frames of {v.cfg.n_mels}, writing 16-bit samples at {v.sample_rate} Hz',
           file=sys.stderr, flush=True)
     seconds = stream_pcm(v, sys.stdin.buffer, sys.stdout.buffer, chunk or 16)

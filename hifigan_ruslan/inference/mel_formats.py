@@ -37,7 +37,7 @@ class MelFormat:
     htk:bool=False # HTK's mel scale in place of Slaney's
     norm:str|None='slaney' # 'slaney': each filter has the same area; None: each has the peak 1
     power:int=1 # 1: the filters sum magnitudes; 2: powers
-    log:str|None='ln' # 'ln', 'log10', 'db' (20 log10 of a magnitude, 10 log10 of a power), or None: no logarithm
+    log:str|None='ln' # 'ln', 'log2', 'log10', 'db' (20 log10 of a magnitude, 10 log10 of a power), None: none
     floor:float=1e-5 # Smallest value before the logarithm
     center:bool=True # Frame k is centred on sample k*hop_length; False: half a hop later, as in HiFi-GAN
     mean:float|tuple|None=0. # Subtracted after the logarithm, one or one per band; None: nobody knows with what
@@ -57,7 +57,7 @@ class MelFormat:
             if getattr(self, k) not in known:
                 raise ValueError(f'The {k} of a mel format must be one of {known}, found {getattr(self, k)!r}')
 
-_WORDS = dict(log=('ln', 'log10', 'db', None), padding=('reflect', 'constant'), gain=('', 'peak'))
+_WORDS = dict(log=('ln', 'log2', 'log10', 'db', None), padding=('reflect', 'constant'), gain=('', 'peak'))
 
 # %% ../../nbs/44_mel_formats.ipynb #b1f9331d
 MEL_FORMATS = dict(
@@ -110,7 +110,7 @@ def _column(v):
 
 def _per_neper(f):
     "Logarithmic units of format `f` to one unit of ln"
-    return dict(ln=1., log10=1/math.log(10), db=20/f.power/math.log(10))[f.log]
+    return dict(ln=1., log2=1/math.log(2), log10=1/math.log(10), db=20/f.power/math.log(10))[f.log]
 
 # %% ../../nbs/44_mel_formats.ipynb #abe71776
 def _magnitudes(x, f):
@@ -352,14 +352,26 @@ def _mean_variance(x, n):
 _FROM_POWER = "Half of it is near; better is convert_mel(mel, from_='torchaudio', cfg=...), or a MelFormat with power=2"
 
 def _too_wide(x, n):
-    "Of values that no magnitude has"
+    "Of values that no magnitude has: what is above our floor tells the logarithm by its steps"
     if n.lo>=-16 and n.hi<=6: return None
-    if n.lo>=-30 and n.hi<=12 and n.std<8 and n.step>.9: return _wide_power(n)
+    if n.lo>-4 and n.mean>2: return ('negative', ': this looks like a mel with its sign turned', '. Take -mel')
+    step = _step(x.clamp(min=-11.5)) if n.lo>=-50 else math.nan
+    if n.lo>=-50 and n.hi<-11.5 and n.std<.5 or step<.78 and n.hi<=3.5: return _lower_floor(n)
+    if step<1.03 and n.hi<=4.5: return _log2(step)
+    if step<1.7 and n.hi<=12: return _wide_power(step)
     return ('decibels', ': this looks like decibels',
             '. Decibels of a magnitude become that when multiplied by ln(10)/20 = 0.1151')
 
-def _wide_power(n):
-    return ('ln of power', f' with a step of {n.step:.2f} between frames (0.6 in magnitudes): '
+def _lower_floor(n):
+    return ('lower floor', f', and above -11.5 they are as they should be: this looks like a floor of {math.exp(n.lo):.1g}',
+            '. Take mel.clamp(min=-11.5129), the logarithm of 1e-5')
+
+def _log2(step):
+    return ('log2', f' with a step of {step:.2f} between frames (0.6 in natural logarithms): '
+            'this looks like a logarithm to the base 2', '. Multiply it by ln(2) = 0.6931')
+
+def _wide_power(step):
+    return ('ln of power', f' with a step of {step:.2f} between frames (0.6 in magnitudes): '
             'this looks like the logarithm of powers', f'. {_FROM_POWER}')
 
 def _scaled_to_4(x, n):
@@ -532,8 +544,9 @@ def _little_contrast(x, n):
 
 # %% ../../nbs/44_mel_formats.ipynb #e512f90b
 def _ln_of_power(n):
-    "Of twice the contrast"
+    "Of twice the contrast, or of 1.4 times as much"
     if not (n.step>.9 and (n.std>3.3 or n.hi>3)): return None
+    if n.step<1.03 and n.hi<=3: return _maybe_log2(f'the frames differ by {n.step:.2f} from one to the next (0.6)')
     return _maybe('ln of power',
         f'The frames differ by {n.step:.2f} from one to the next (0.6 in a mel of magnitudes) '
         f'and the values by {n.std:.1f} from their mean (2 to 3)',
@@ -573,6 +586,67 @@ def _reversed(x):
 
 def _skewness(d): return (d.pow(3).mean()/d.square().mean().pow(1.5)).item()
 
+# %% ../../nbs/44_mel_formats.ipynb #ca5e0003
+_PITCHES = torch.from_numpy(np.geomspace(75, 300, 120)) # Hz
+
+@lru_cache
+def _even_voices(cfg, sample_rate):
+    "Lowest bands (24, 120) of voices of each pitch as a window at that rate shows them, and parabolas; both left out"
+    f = torch.from_numpy(mel_frequencies(cfg.n_mels+2, fmin=cfg.fmin, fmax=cfg.fmax)[1:25])
+    Q = _parabolas(f/f.max())
+    bank = _filters(sample_rate, cfg.n_fft, cfg.n_mels, cfg.fmin, cfg.fmax, False, 'slaney')[:24]
+    turns = _PITCHES[:,None]*torch.arange(cfg.n_fft, dtype=torch.float64)/sample_rate*2*math.pi
+    window = torch.hann_window(cfg.n_fft, dtype=torch.float64)
+    mels = [torch.fft.rfft(_one_voice(turns, j)*window).abs()@bank.T for j in range(4)]
+    T = sum(m.clamp(min=1e-5).log() for m in mels).T/4
+    return T-Q@(Q.T@T), Q
+
+def _one_voice(turns, j):
+    "Its harmonics up to 1,400 Hz, each in a phase of its own"
+    each = zip(range(1, 19), (_PITCHES*k<1400 for k in range(1, 19)))
+    return sum(heard[:,None]*torch.cos(k*turns+.7*(j+1)*k*k) for k,heard in each)
+
+def _fitted(low, cfg, sample_rate):
+    "Of frames (24, n): the pitch that fits best, the height of the ripple beside the ideal, the share it explains"
+    T, Q = _even_voices(cfg, sample_rate)
+    y, size = low-Q@(Q.T@low), T.norm(dim=0)
+    best, i = ((T/size).T@y).max(0)
+    return _PITCHES[i], best/size[i], (best.clamp(min=0)/y.norm(dim=0).clamp(min=1e-3)).square().clamp(max=.999)
+
+def _harmonics(x, cfg):
+    "Height of the ripple of low voices, how much better a longer window explains it, and in how many frames; or None"
+    low, loud = x[:,:24].transpose(0,1).flatten(1).double(), x[:,:30].mean(1).flatten()
+    pitch, height, ours = _fitted(low, cfg, cfg.sample_rate)
+    theirs = _fitted(low, cfg, cfg.sample_rate*16000/22050)[2]
+    voiced = (loud>loud.quantile(.5)) & (pitch>80) & (pitch<180)
+    clear, either = voiced&(ours>.6), voiced&(torch.maximum(ours, theirs)>.6)
+    if clear.sum()<15: return None
+    longer = ((1-ours)/(1-theirs)).log()[either].mean().item()
+    return height[clear].quantile(.8).item(), longer, int(clear.sum())
+
+# %% ../../nbs/44_mel_formats.ipynb #ca5e0004
+def _maybe_log2(evidence):
+    return _maybe('log2', f'There is more contrast than in natural logarithms: {evidence}',
+                  'the natural logarithm is expected: if this one is to the base 2, multiply by ln(2) = 0.6931')
+
+def _clear_harmonics(x, steep, cfg):
+    "Of a voice that stands out more than it can; `steep` where the steps in time are too large, too"
+    found = _harmonics(x, cfg)
+    if not found: return None
+    height, longer, n = found
+    if steep and height>1.05 and longer<0:
+        return _maybe_log2(f'the harmonics are {height:.2f} times as high as they can be')
+    return _longer_window(height, longer, cfg) if height>.74 and height+2*longer>.84+1.5/n else None
+
+def _longer_window(height, longer, cfg):
+    ms = 1000*cfg.win_length/cfg.sample_rate
+    return _maybe('another rate or window',
+        f'The harmonics of the voice stand out {height:.2f} times as much as those of a voice that does not move would '
+        f'in a window of {ms:.0f} ms, and one of {ms*1.378:.0f} ms explains them better '
+        f'({longer:.2f}, in speech below -0.02): the window was longer, as at 16 kHz',
+        f'{cfg.sample_rate} Hz, n_fft {cfg.n_fft} and a frame each {cfg.hop_length} samples are expected: '
+        'set these three in the configuration of the TTS')
+
 # %% ../../nbs/44_mel_formats.ipynb #4ff1518c
 def _tuned(cfg):
     "Whether the figures above were measured with such mels"
@@ -602,6 +676,7 @@ def _speech_faults(x, cfg):
         faults.append(_another_hop(x, n, cfg))
         if seconds>=2 and _varied(x): faults += _long_faults(x, n, cfg, not any(faults))
         if not any(faults): faults.append(_another_window(x, n, cfg))
+        if seconds>=2 and not any(faults): faults.append(_clear_harmonics(x, n.step>.76, cfg))
     return [f for f in faults if f]
 
 def _mixed_up(x):
@@ -616,7 +691,17 @@ def _mel_and_faults(mel, cfg, sample_rate=None, hop_length=None):
     if wrong: return None, [wrong]
     flat = x.view(-1, *x.shape[-2:])
     wrong = _range_fault(flat)
-    return x, [wrong] if wrong else _speech_faults(flat, cfg)
+    if wrong := wrong or _no_sound(flat): return x, [wrong]
+    return x, _speech_faults(flat, cfg)
+
+def _no_sound(x):
+    "Of frames that hold one number in all bands, and not that of silence; what fills a batch at its end is not asked"
+    same = (x.amax(1)==x.amin(1)) & (x[:,0]>-9)
+    if len(x)>1: same &= ~same.int().flip(-1).cumprod(-1).flip(-1).bool()
+    if not same.any(): return None
+    return _maybe('no sound', f'{int(same.sum())} of {same.numel()} frames hold {x[:,0][same][0]:.3g} in all bands',
+                  'that is loud and no sound; silence is -11.5: cut off what the mel was filled up with, '
+                  'or fill it up with -11.5')
 
 def _stated(cfg, **said):
     "What the maker of the mel says that is another than the model's, or None"
