@@ -156,7 +156,18 @@ def parsed(f:Callable, # As in `parser`
            prog:str # As in `parser`
           )->dict: # Name of a parameter -> value
     "Keyword arguments of `f` from a command line; a wrong one ends the program with exit code 2"
-    return vars(parser(f, prog).parse_args(spelled(args, inspect.signature(f).parameters)))
+    p, names = parser(f, prog), inspect.signature(f).parameters
+    given = vars(p.parse_args(spelled(args, names)))
+    empty = next((k for k,v in given.items() if _is_empty(v) and names[k].default!=''), None)
+    if empty: p.error(f'{empty} is empty: is a variable of the shell not set?')
+    return {k: _at_home(v) for k,v in given.items()}
+
+def _is_empty(v): return isinstance(v, str) and not v or isinstance(v, list) and any(map(_is_empty, v))
+
+def _at_home(v):
+    "A path with ~ as a shell reads it, which does so only at the beginning of a word, and not behind --out="
+    if isinstance(v, list): return [_at_home(o) for o in v]
+    return os.path.expanduser(v) if isinstance(v, str) and v.startswith('~') else v
 
 _TWINS = dict(licence='license', license='licence') # Words that are spelled in two ways
 
