@@ -6,9 +6,10 @@
 __all__ = ['TorchGenerator', 'choose_engine', 'Vocoder', 'generate', 'stream_pcm', 'generate_stream']
 
 # %% ../nbs/45_vocoder.ipynb #caa5a75a
-import errno, os, sys
+import errno, os, sys, warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from numbers import Integral
 from pathlib import Path
 from time import perf_counter
@@ -338,7 +339,7 @@ def _sound(path):
 
 def _of_mel(v, path, chunk, stated):
     "The wave (1, T) of a mel in a file"
-    wav = v.vocode(read_mel(path, v.cfg), chunk, **stated)
+    with _warned_of(path): wav = v.vocode(read_mel(path, v.cfg), chunk, **stated)
     if wav.dim()==3 and len(wav)>1:
         raise ValueError(f'{path} holds {len(wav)} mels, expected one: save each to its own file')
     return wav.view(1, -1)
@@ -353,6 +354,18 @@ def _write_wave(v, path, target, chunk, told, stated):
             said = now
             print(f'{printable(path)}: {w.frames/v.sample_rate:,.0f} s of sound so far', flush=True)
     return w.frames/v.sample_rate, perf_counter()-start
+
+@contextmanager
+def _warned_of(path):
+    "What is warned of in the block, in lines with the name of the file"
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter('always', UserWarning)
+        try: yield
+        finally: said = dict.fromkeys(str(w.message) for w in told if issubclass(w.category, UserWarning))
+    name = printable(path)
+    for w in told:
+        if not issubclass(w.category, UserWarning): warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
+    for o in said: print(f'warning: {o if o.startswith(name) else f"{name}: {o}"}', file=sys.stderr, flush=True)
 
 # %% ../nbs/45_vocoder.ipynb #k1v00004
 def _write_waves(v, targets, chunk, stated):

@@ -16,7 +16,7 @@ from hifigan_ruslan.data import SpeechData
 from hifigan_ruslan.dataset.corpus import find_corpus
 from hifigan_ruslan.dataset.prepare import prepare
 from hifigan_ruslan.generator import random_generator
-from hifigan_ruslan.inference.mel_formats import MEL_FORMATS, convert_mel, foreign_mel, mel_faults
+from hifigan_ruslan.inference.mel_formats import MEL_FORMATS, convert_mel, foreign_mel, mel_faults, read_mel
 from hifigan_ruslan.listening.demo import demo
 from hifigan_ruslan.model.reading import open_checkpoint
 from hifigan_ruslan.vocoder import Vocoder, generate, stream_pcm
@@ -149,6 +149,29 @@ def test_a_stream_of_zeros_is_answered():
 
 @pytest.mark.parametrize('kind', (np.complex64, np.int16, np.bool_, 'U3', object))
 def test_numbers_that_are_no_mel(kind): assert names(np.zeros((80,9), kind))==['type']
+
+@pytest.mark.parametrize('name, value', (('sr', 16000), ('sampling_rate', '16000'), ('fs', np.float32(16000))))
+def test_a_rate_under_other_names(tmp_path, name, value):
+    "Beside the mel stood another rate, as the official code calls it, and no more was said than that it is not used"
+    np.savez(tmp_path/'a.npz', mel=foreign_mel(clip(0), OURS)[:,:99], **{name: value})
+    with pytest.raises(ValueError, match='a.npz: The mel is said to have a sample_rate of 16000'):
+        read_mel(tmp_path/'a.npz', V1)
+    torch.save(dict(mel=torch.zeros(80,9)-5, hop_size=512), tmp_path/'a.pt')
+    with pytest.raises(ValueError, match='a.pt: The mel is said to have a hop_length of 512'): read_mel(tmp_path/'a.pt', V1)
+
+def test_a_mel_in_a_dict_is_vocoded_as_it_is_paired(tmp_path):
+    "Prepare --mels took what many a TTS writes, and generate did not"
+    m = foreign_mel(clip(0), OURS)[:,:20]
+    for i,o in enumerate((dict(mel=m, text='да'), [m], dict(mel=m[None], mel_lengths=torch.tensor([20])))):
+        torch.save(o, tmp_path/f'{i}.pt')
+        assert torch.equal(torch.as_tensor(read_mel(tmp_path/f'{i}.pt', V1)).reshape(80, -1), m)
+
+def test_a_warning_names_the_file_and_no_line_of_code(tmp_path):
+    "Of a folder of mels one could not tell which was wrong"
+    for name in 'ab': np.save(tmp_path/f'{name}.npy', np.zeros((80,9), np.float32))
+    _, told = quiet(run, 'generate', str(tmp_path), '--out', str(tmp_path/'o'), '--checkpoint', str(saved(tmp_path/'v')))
+    for name in 'ab': assert f'warning: {tmp_path/name}.npy: no sound? 9 of 9 frames hold 0' in told, told
+    assert 'UserWarning' not in told
 
 # sounds
 

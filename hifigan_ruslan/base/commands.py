@@ -18,7 +18,7 @@ def _leave_at_once(program):
 _LOADING = _leave_at_once(sys.argv[0] if sys.argv else '')
 
 # %% ../../nbs/05_commands.ipynb #8c2ce533
-import argparse, difflib, errno, functools, inspect, re, shutil, sys
+import argparse, difflib, errno, functools, inspect, re, shutil, sys, warnings
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from types import UnionType
@@ -71,10 +71,21 @@ def answered(f:Callable # A command; what it returns is dropped
     @functools.wraps(f)
     def _f(*args, **kwargs):
         try:
-            with unstoppable(): f(*args, **kwargs)
+            with unstoppable(), _plain_warnings(): f(*args, **kwargs)
         except (ValueError, OSError) as e: _end(1, f'error: {_said(e)}')
         except KeyboardInterrupt: _end(130, '\n'+_stopped())
     return _f
+
+@contextmanager
+def _plain_warnings():
+    "Warnings as a line, without the place in the code that a user of a command does not know"
+    old = warnings.showwarning
+    def say(message, category, *where, **kw):
+        if category is not UserWarning: return old(message, category, *where, **kw)
+        print(f'warning: {message}', file=sys.stderr, flush=True)
+    warnings.showwarning = say
+    try: yield
+    finally: warnings.showwarning = old
 
 def _end(code, words):
     "The last words on stderr, and the end"
