@@ -175,7 +175,7 @@ class Budget:
 
 # %% ../nbs/33_train.ipynb #826aaba4
 class _Signals:
-    "SIGTERM, SIGINT and the end of the parent process as a request that can be read"
+    "SIGTERM, SIGINT, SIGHUP and the end of the parent process as a request that can be read"
     def __init__(self, say, parent=None):
         self._asked, self._said, self.say, self.old, self.parent = '', threading.Lock(), say, {}, parent
 
@@ -193,7 +193,7 @@ class _Signals:
 
     def __enter__(self):
         if threading.current_thread() is threading.main_thread():
-            self.old = {n: signal.signal(n, self._ask) for n in (signal.SIGTERM, signal.SIGINT)}
+            self.old = {n: signal.signal(n, self._ask) for n in _askers()}
             self._listen()
         return self
 
@@ -219,6 +219,11 @@ class _Signals:
         self.ends[1].send(b'\0')
         self.ear.join()
         self.ends[1].close()
+
+def _askers():
+    "The signals that ask for the end; a terminal that is closed asks, too, unless nohup was there before"
+    hup = [signal.SIGHUP] if hasattr(signal, 'SIGHUP') else []
+    return [signal.SIGTERM, signal.SIGINT, *(n for n in hup if signal.getsignal(n)==signal.SIG_DFL)]
 
 # %% ../nbs/33_train.ipynb #65fe3a0c
 MAX_SKIPS = 20 # Steps in a row with losses or gradients that are not finite, after which training stops

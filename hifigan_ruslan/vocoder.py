@@ -6,9 +6,10 @@
 __all__ = ['TorchGenerator', 'choose_engine', 'Vocoder', 'generate', 'stream_pcm', 'generate_stream']
 
 # %% ../nbs/45_vocoder.ipynb #caa5a75a
-import errno, os, sys
+import errno, os, sys, warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from numbers import Integral
 from pathlib import Path
 from time import perf_counter
@@ -293,7 +294,7 @@ def _refuse_loss(path, target, targets):
     "Raise ValueError where writing `target` would lose a file: of another input, the input itself, or somebody's"
     twin = next((p for p,t in targets.items() if t==target and p!=path), None)
     if twin: raise ValueError(f'{twin} and {path} would both become {target}: generate them into two folders')
-    if target.resolve()==path.resolve():
+    if os.path.realpath(target)==os.path.realpath(path): # which bears links that lead to themselves
         raise ValueError(f'{path} would be overwritten by its copy: choose another folder for the output')
     if target.exists() and not is_ours(target):
         raise ValueError(f'{target} is there already and was not made by hifigan-generate, or was changed since: '
@@ -302,7 +303,7 @@ def _refuse_loss(path, target, targets):
 def _keep_apart(inputs, out):
     "ValueError where the WAVs would be among the inputs of the next time"
     for p in map(Path, [inputs] if isinstance(inputs, (str, Path)) else inputs):
-        if p.is_dir() and p.resolve()==Path(out).resolve():
+        if p.is_dir() and os.path.realpath(p)==os.path.realpath(out):
             raise ValueError(f'{out} is the folder of the inputs, and the WAVs would be among them: '
                              'choose another folder for the output')
 
@@ -338,7 +339,7 @@ def _sound(path):
 
 def _of_mel(v, path, chunk, stated):
     "The wave (1, T) of a mel in a file"
-    wav = v.vocode(read_mel(path, v.cfg), chunk, **stated)
+    with _warned_of(path): wav = v.vocode(read_mel(path, v.cfg), chunk, **stated)
     if wav.dim()==3 and len(wav)>1:
         raise ValueError(f'{path} holds {len(wav)} mels, expected one: save each to its own file')
     return wav.view(1, -1)
@@ -353,6 +354,18 @@ def _write_wave(v, path, target, chunk, told, stated):
             said = now
             print(f'{printable(path)}: {w.frames/v.sample_rate:,.0f} s of sound so far', flush=True)
     return w.frames/v.sample_rate, perf_counter()-start
+
+@contextmanager
+def _warned_of(path):
+    "What is warned of in the block, in lines with the name of the file"
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter('always', UserWarning)
+        try: yield
+        finally: said = dict.fromkeys(str(w.message) for w in told if issubclass(w.category, UserWarning))
+    name = printable(path)
+    for w in told:
+        if not issubclass(w.category, UserWarning): warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
+    for o in said: print(f'warning: {o if o.startswith(name) else f"{name}: {o}"}', file=sys.stderr, flush=True)
 
 # %% ../nbs/45_vocoder.ipynb #k1v00004
 def _write_waves(v, targets, chunk, stated):
@@ -447,9 +460,17 @@ def generate_stream(checkpoint:str|Path|dict, # As in `generate`
                    ):
     "Frames from standard input to samples on standard output; words go to standard error"
     _check_numbers(chunk=chunk, mel_rate=mel_rate, mel_hop=mel_hop)
+    _check_pipes()
     v, start = Vocoder.load(checkpoint, **kw), perf_counter()
-    check_mel(torch.zeros(v.cfg.n_mels, 1), v.cfg, sample_rate=mel_rate, hop_length=mel_hop) # before anything is read
+    silence = torch.full((v.cfg.n_mels, 1), -11.5)
+    check_mel(silence, v.cfg, sample_rate=mel_rate, hop_length=mel_hop) # before anything is read
     print(f'engine: {v.why}\nreading float32 frames of {v.cfg.n_mels}, writing 16-bit samples at {v.sample_rate} Hz',
           file=sys.stderr, flush=True)
     seconds = stream_pcm(v, sys.stdin.buffer, sys.stdout.buffer, chunk or 16)
     print(f'{seconds:.2f} s of sound in {perf_counter()-start:.2f} s, with the waiting for input', file=sys.stderr)
+
+def _check_pipes():
+    "ValueError where the one that began this process closed what it needs"
+    closed = [name for name,f in (('input', sys.__stdin__), ('output', sys.__stdout__)) if f is None]
+    if closed: raise ValueError(f'With - frames come from standard input, and samples go to standard output: '
+                                f'standard {" and ".join(closed)} is closed here')

@@ -9,6 +9,7 @@ __all__ = ['SOUND_SUFFIXES', 'UNREAD_SUFFIXES', 'CLIPPED', 'LOWEST_RATE', 'HIGHE
 
 # %% ../../nbs/03_audio.ipynb #f327a18a
 import hashlib, io, os, re, struct, sys, zlib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from numbers import Real
@@ -110,10 +111,18 @@ def _riff(f, start, end):
     "WAV, RIFX, RF64"
     order, wide = '>' if _bytes(f, start, 4)==b'RIFX' else '<', None
     for name,at,size in _chunks(f, start+12, end, struct.Struct(order+'4sI')):
+        if name==b'fmt ': _check_format(f, at, order)
         if name==b'ds64': wide = at+8 # the size of the sound, in 64 bits
         if name==b'data': return _riff_data(f, start, end, at, size, order, wide)
     if _bytes(f, start+8, 4) in b'WAVE': raise _before_sound(f)
     return _Promise(start) # such as a film
+
+def _check_format(f, at, order):
+    "SoundError where the bytes of a sample do not agree with its bits: it would be read as noise, or at another speed"
+    kind, channels, rate, speed, block, bits = (_number(f, at+i, order+t) for i,t in zip((0,2,4,8,12,14), 'HHIIHH'))
+    need = channels*-(-bits//8)
+    if kind not in (1, 3, 0xfffe) or not block or block==need or block>need and speed==block*rate: return
+    raise SoundError('damaged', f'its header says {bits} bits in {channels} channels, and {block} bytes for them', f.name)
 
 def _before_sound(f): return SoundError('truncated', 'it ends before its sound begins', f.name)
 
@@ -150,6 +159,7 @@ def _w64(f, start, end):
 
 def _aiff(f, start, end):
     "AIFF, AIFC: eight bytes stand before the samples"
+    if _bytes(f, start+8, 4) not in (b'AIFF', b'AIFC'): return None # such as an 8SVX of the Amiga
     for name,at,size in _chunks(f, start+12, end, struct.Struct('>4sI')):
         if name==b'SSND':
             return _measured(f, start, size, end-at, at+size+size%2, start+8+_number(f, start+4, '>I'))
@@ -398,7 +408,7 @@ class _Tally:
     def __init__(self, channels, top=1-2**-15):
         self.n, self.bad, self.top = 0, 0, top
         self.peak, self.full, self.sum = (np.zeros(channels) for _ in range(3))
-        self.gram = np.zeros((channels,channels))
+        self.gram, self.late = np.zeros((channels,channels)), Counter()
 
     def add(self, x):
         "A block (channels, T)"
@@ -412,6 +422,18 @@ class _Tally:
         self.full += (size>=self.top).sum(1)
         self.sum += wide.sum(1)
         self.gram += wide@wide.T
+        if len(x)==2 and (lag := _lag(x)): self.late[lag] += x.shape[1]
+
+def _lag(x):
+    "By how many samples one of two channels is late, up to 2,048; 0 where they go together or have nothing in common"
+    x = (x-x.mean(1, keepdims=True))[:,:2**17]
+    power = np.sqrt((x**2).sum(1).prod(dtype=np.float64))
+    if not power or (now := abs(x[0]@x[1]))>.9*power: return 0
+    a, b = np.fft.rfft(x, 2**18)
+    r = np.abs(np.fft.irfft(a*b.conj()))
+    near = np.concatenate([r[-2048:], r[:2049]])
+    best = int(near.argmax())
+    return best-2048 if near[best]>(.8 if now<.7*power else .97)*power else 0
 
 # %% ../../nbs/03_audio.ipynb #03a1001b
 def _check_tally(t, taken, clipped, path):
@@ -445,7 +467,7 @@ def _check_rate(rate):
 class Mix(NamedTuple):
     "How the channels of a sound become one"
     weights:np.ndarray # (channels,) float32, of their sum
-    kind:str # '' for one channel, else 'averaged', 'silent channel' or 'opposite phase'
+    kind:str # '' for one channel, else 'averaged', 'silent channel', 'opposite phase' or 'late channel'
     text:str # What was done, as the end of a sentence; '' for one channel
 
 def _mix(t):
@@ -456,9 +478,15 @@ def _mix(t):
     if w@cov@w < .1*power[loud].mean(): return _best(power, 'opposite phase', 'cancel each other out (opposite phase)')
     if loud.sum()==1 and len(loud)>1: return _best(power, 'silent channel', 'are silent but for one')
     if len(loud)==1: return Mix(np.ones(1, np.float32), '', '')
+    if (lag := _usual_lag(t)) and loud.all(): return _best(power, 'late channel', f'are {abs(lag)} samples apart')
     if loud.all(): return Mix(w.astype(np.float32), 'averaged', f'its {len(w)} channels are averaged')
     text = f'{(~loud).sum()} of its {len(w)} channels are silent, the others are averaged'
     return Mix(w.astype(np.float32), 'silent channel', text)
+
+def _usual_lag(t):
+    "By how many samples one channel is late in most of the sound; 0 where it is not"
+    lag, n = t.late.most_common(1)[0] if t.late else (0, 0)
+    return lag if 2*n>t.n else 0
 
 def _covariance(t):
     "Of the channels, without their constant parts"

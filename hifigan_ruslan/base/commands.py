@@ -18,7 +18,7 @@ def _leave_at_once(program):
 _LOADING = _leave_at_once(sys.argv[0] if sys.argv else '')
 
 # %% ../../nbs/05_commands.ipynb #8c2ce533
-import argparse, difflib, errno, functools, inspect, re, shutil, sys
+import argparse, difflib, errno, functools, inspect, re, shutil, sys, warnings
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from types import UnionType
@@ -71,10 +71,21 @@ def answered(f:Callable # A command; what it returns is dropped
     @functools.wraps(f)
     def _f(*args, **kwargs):
         try:
-            with unstoppable(): f(*args, **kwargs)
+            with unstoppable(), _plain_warnings(): f(*args, **kwargs)
         except (ValueError, OSError) as e: _end(1, f'error: {_said(e)}')
         except KeyboardInterrupt: _end(130, '\n'+_stopped())
     return _f
+
+@contextmanager
+def _plain_warnings():
+    "Warnings as a line, without the place in the code that a user of a command does not know"
+    old = warnings.showwarning
+    def say(message, category, *where, **kw):
+        if category is not UserWarning: return old(message, category, *where, **kw)
+        print(f'warning: {message}', file=sys.stderr, flush=True)
+    warnings.showwarning = say
+    try: yield
+    finally: warnings.showwarning = old
 
 def _end(code, words):
     "The last words on stderr, and the end"
@@ -156,7 +167,18 @@ def parsed(f:Callable, # As in `parser`
            prog:str # As in `parser`
           )->dict: # Name of a parameter -> value
     "Keyword arguments of `f` from a command line; a wrong one ends the program with exit code 2"
-    return vars(parser(f, prog).parse_args(spelled(args, inspect.signature(f).parameters)))
+    p, names = parser(f, prog), inspect.signature(f).parameters
+    given = vars(p.parse_args(spelled(args, names)))
+    empty = next((k for k,v in given.items() if _is_empty(v) and names[k].default!=''), None)
+    if empty: p.error(f'{empty} is empty: is a variable of the shell not set?')
+    return {k: _at_home(v) for k,v in given.items()}
+
+def _is_empty(v): return isinstance(v, str) and not v or isinstance(v, list) and any(map(_is_empty, v))
+
+def _at_home(v):
+    "A path with ~ as a shell reads it, which does so only at the beginning of a word, and not behind --out="
+    if isinstance(v, list): return [_at_home(o) for o in v]
+    return os.path.expanduser(v) if isinstance(v, str) and v.startswith('~') else v
 
 _TWINS = dict(licence='license', license='licence') # Words that are spelled in two ways
 

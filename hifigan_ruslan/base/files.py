@@ -129,7 +129,7 @@ def explained(path:str|Path, # The file that is written in the block
               part:Path|None=None, # Where it is written first; then the disk is asked after any error
               need:int|Callable[[],int]=0 # Bytes that are still to come, where that is known
              ):
-    "A full disk and a folder that may not be written are said in a sentence"
+    "A full disk, a folder that may not be written and a file that may not be so large are said in a sentence"
     try: yield
     except NotWritten: raise
     except (OSError, RuntimeError) as e:
@@ -137,7 +137,12 @@ def explained(path:str|Path, # The file that is written in the block
         if number in _FULL or part and _little(path): raise NotWritten(errno.ENOSPC, _no_space(path, part, need)) from e
         if number in _CLOSED or part and not os.access(_near(path), os.W_OK):
             raise NotWritten(number or errno.EACCES, _no_right(path, e)) from e
+        if number==errno.EFBIG: raise NotWritten(number, _too_large(path)) from e
         raise
+
+def _too_large(path):
+    return (f'{printable(path)} could not be written: it would be larger than files may be there. A disk in the format '
+            'FAT32 ends at 4 GiB: give a folder on another; or a limit was set (ulimit -f)')
 
 def _near(path):
     "The nearest folder that exists"
@@ -247,10 +252,17 @@ def _one_line(f, writer, row):
 def json_value(text:str|bytes, # What should be JSON
                where:object # What it is, for the message
               )->object:
-    "The value of a JSON text; ValueError where it is none, whatever it is"
-    try: return json.loads(text)
+    "The value of a JSON text; ValueError where it is none, whatever it is, and where a name has two values"
+    try: return json.loads(text, object_pairs_hook=_no_name_twice)
     except RecursionError: raise ValueError(f'{printable(where)} is nested too deep for JSON of ours') from None
     except ValueError as e: raise ValueError(f'{printable(where)} is no JSON ({e})') from e
+
+def _no_name_twice(pairs):
+    "A dict of names of which none is there twice with different values"
+    found = {}
+    for k,v in pairs:
+        if found.setdefault(k, v)!=v: raise ValueError(f'{printable(k)[:80]!r} is there twice, with different values')
+    return found
 
 def json_dict(path:str|Path # Of a small JSON file
              )->dict:

@@ -447,6 +447,8 @@ skipped {n} of {m} clips ({kinds}); see {path}
 записей, где каналов несколько: {n}, каналы усреднены (например {path})
 {n} clips have a silent channel, which was left out (such as {path})
 записей с пустым каналом: {n}, он отброшен (например {path})
+{n} clips have one sound in two channels, one of them late; one was taken (such as {path})
+записей, где в двух каналах один звук с задержкой: {n}, взят один (например {path})
 {n} clips have channels that cancel each other out; one was taken (such as {path})
 записей, где каналы гасят друг друга: {n}, взят один (например {path})
 {n} clips come from {m} Hz: there is no sound above {h} Hz in them, and none will be learnt

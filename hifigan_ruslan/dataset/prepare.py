@@ -359,8 +359,8 @@ _UNCHANGED = 'Nothing was changed: choose another folder, or delete this one'
 
 def _check_out(out, c, plan):
     "The finished data if `out` holds just this; ValueError if it holds anything else"
-    if out.exists() and not out.is_dir(): raise ValueError(f'{out} is a file; give a folder')
-    if out.resolve()==c.root.resolve():
+    if os.path.lexists(out) and not out.is_dir(): raise ValueError(f'{out} is a file; give a folder')
+    if os.path.realpath(out)==os.path.realpath(c.root):
         raise ValueError(f'{out} is the corpus itself; give another folder for the prepared data')
     if (out/_META).exists(): return _finished(out, plan)
     _check_kind(out)
@@ -743,6 +743,7 @@ def _report(data):
 _MIXED = { # What became of the channels: number of clips, the first of them
     'averaged': '{} clips have more than one channel, which were averaged (such as {})',
     'silent channel': '{} clips have a silent channel, which was left out (such as {})',
+    'late channel': '{} clips have one sound in two channels, one of them late; one was taken (such as {})',
     'opposite phase': '{} clips have channels that cancel each other out; one was taken (such as {})'}
 
 def _report_low(sample_rate, clips):

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
+from .. import __version__
 from ..config import Config, PRESETS, config_dict, config_from_dict, config_from_json
 from ..base.nemo import is_nemo, read_nemo
 from ..base.files import check_file
@@ -359,7 +360,14 @@ def checkpoint_config(ck:dict, # From `read_checkpoint`
         raise ValueError(f'{name} is of format version {version!r}, this program reads versions 1 to {VERSION}: '
                          'update hifigan_ruslan')
     try: return config_from_dict(ck.get('config'))
-    except ValueError as e: raise ValueError(f'{name}: {e}') from e
+    except ValueError as e: raise ValueError(f'{name}: {e}{_by_another_version(ck)}') from e
+
+def _by_another_version(ck):
+    "What a checkpoint says of who wrote it, where that was not this version"
+    versions = ck.get('versions')
+    theirs = versions.get('hifigan_ruslan') if isinstance(versions, dict) else None
+    if not isinstance(theirs, str) or theirs==__version__: return ''
+    return f'. hifigan_ruslan {theirs[:20]} has written it, this is {__version__}: update, or give one of this version'
 
 # %% ../../nbs/24_weights.ipynb #d5e00011
 def generator_in(ck:dict, # From `read_checkpoint`, of whatever program

@@ -1,5 +1,5 @@
 // What is wrong with a mel: the arithmetic, the names and the words of `mel_faults` in 44_mel_formats.
-import { melFrequencies } from './mel.js'
+import { FFT, melFilters, melFrequencies } from './mel.js'
 
 /**
  * @typedef {{name: string, evidence: string, todo: string, certain: boolean}} Fault certain: false where the evidence
@@ -207,10 +207,21 @@ function meanVariance(x, n) {
   '. Multiply by the standard deviation and add the mean that the TTS was trained with']
 }
 
-function tooWide(n) {
+/** Values that no magnitude has: what is above our floor tells the logarithm by its steps. */
+function tooWide(x, n) {
   if (n.lo >= -16 && n.hi <= 6) return null
-  if (n.lo >= -30 && n.hi <= 12 && n.std < 8 && n.step > .9) {
-    return ['ln of power', ` with a step of ${fixed(n.step, 2)} between frames (0.6 in magnitudes): ` +
+  if (n.lo > -4 && n.mean > 2) return ['negative', ': this looks like a mel with its sign turned', '. Take -mel']
+  const step = n.lo >= -50 ? stepOf(x.map((v) => Math.max(v, -11.5))) : NaN
+  if ((n.lo >= -50 && n.hi < -11.5 && n.std < .5) || (step < .78 && n.hi <= 3.5)) {
+    return ['lower floor', ', and above -11.5 they are as they should be: this looks like a floor of ' +
+      general(Math.exp(n.lo), 1), '. Take mel.clamp(min=-11.5129), the logarithm of 1e-5']
+  }
+  if (step < 1.03 && n.hi <= 4.5) {
+    return ['log2', ` with a step of ${fixed(step, 2)} between frames (0.6 in natural logarithms): ` +
+      'this looks like a logarithm to the base 2', '. Multiply it by ln(2) = 0.6931']
+  }
+  if (step < 1.7 && n.hi <= 12) {
+    return ['ln of power', ` with a step of ${fixed(step, 2)} between frames (0.6 in magnitudes): ` +
       'this looks like the logarithm of powers', `. ${FROM_POWER}`]
   }
   return ['decibels', ': this looks like decibels',
@@ -235,7 +246,7 @@ function scaledTo1(n) {
 
 function rangeFault(x, n) {
   const wrong = n.lo >= 0 && n.hi > 0 ? noLogarithm(x, n)
-    : scaledTo1(n) ?? meanVariance(x, n) ?? tooWide(n) ?? scaledTo4(x, n)
+    : scaledTo1(n) ?? meanVariance(x, n) ?? tooWide(x, n) ?? scaledTo4(x, n)
   if (!wrong) return null
   const [name, why, todo] = wrong
   return fault(name, `The values of the mel go from ${general(n.lo)} to ${general(n.hi)}${why}`,
@@ -331,6 +342,9 @@ function littleContrast(x, n) {
 
 function lnOfPower(n) {
   if (!(n.step > .9 && (n.std > 3.3 || n.hi > 3))) return null
+  if (n.step < 1.03 && n.hi <= 3) {
+    return maybeLog2(`the frames differ by ${fixed(n.step, 2)} from one to the next (0.6)`)
+  }
   return maybe('ln of power',
     `The frames differ by ${fixed(n.step, 2)} from one to the next (0.6 in a mel of magnitudes) ` +
     `and the values by ${fixed(n.std, 1)} from their mean (2 to 3)`,
@@ -468,6 +482,115 @@ function htkScale(x, c, least) {
     'or use convert_mel with a MelFormat with htk=True')
 }
 
+// A voice beside the clearest that a window can show
+
+const PITCHES = Array.from({ length: 120 }, (_, i) => 75 * 4 ** (i / 119)) // Hz
+const known = new Map() // of the voices that were computed
+
+/** A voice whose pitch stays, windowed, in phases of its own. */
+function oneVoice(pitch, j, rate, window) {
+  return window.map((w, t) => {
+    let sum = 0
+    for (let k = 1; k < 19 && pitch * k < 1400; k++) {
+      sum += Math.cos(k * pitch * t / rate * 2 * Math.PI + .7 * (j + 1) * k * k)
+    }
+    return sum * w
+  })
+}
+
+/** Lowest bands of voices of each pitch as a window at that rate shows them, without their parabolas. */
+function evenVoices(c, rate) {
+  const key = [rate, c.n_fft, c.n_mels, c.fmin, c.fmax].join()
+  if (known.has(key)) return known.get(key)
+  const fmax = c.fmax ?? c.sample_rate / 2, f = melFrequencies(c.n_mels + 2, c.fmin, fmax).subarray(1, LOW + 1)
+  const rows = parabolas(f.map((o) => o / ends(f)[1])), fft = new FFT(c.n_fft)
+  const filters = melFilters({ ...c, fmax, sample_rate: rate }).slice(0, LOW)
+  const window = Float64Array.from({ length: c.n_fft }, (_, t) => .5 - .5 * Math.cos(2 * Math.PI * t / c.n_fft))
+  const voices = PITCHES.map((pitch) => {
+    const mel = new Float64Array(LOW)
+    for (let j = 0; j < 4; j++) {
+      const re = oneVoice(pitch, j, rate, window), im = new Float64Array(c.n_fft)
+      fft.run(re, im)
+      filters.forEach(({ first, weights }, k) => {
+        const sum = weights.reduce((s, w, i) => s + w * Math.hypot(re[first + i], im[first + i]), 0)
+        mel[k] += Math.log(Math.max(sum, 1e-5)) / 4
+      })
+    }
+    const v = without(mel, rows), size = Math.sqrt(meanSquare(v) * LOW)
+    return { size, unit: v.map((o) => o / size) }
+  })
+  known.set(key, { voices, rows })
+  return known.get(key)
+}
+
+/** Of a frame: the pitch that fits best, the height of its ripple beside the ideal, and the share that it explains. */
+function fitted(low, { voices, rows }) {
+  const y = without(low.slice(), rows), size = Math.max(Math.sqrt(meanSquare(y) * LOW), 1e-3)
+  let best = -Infinity, at = 0
+  voices.forEach(({ unit }, i) => {
+    let along = 0
+    for (let k = 0; k < LOW; k++) along += unit[k] * y[k]
+    if (along > best) [best, at] = [along, i]
+  })
+  const share = Math.min((Math.max(best, 0) / size) ** 2, .999)
+  return { pitch: PITCHES[at], height: best / voices[at].size, share }
+}
+
+/** Height of the ripple of low voices, how much better a longer window explains it, and in how many frames. */
+function harmonics(x, c) {
+  const ours = evenVoices(c, c.sample_rate), theirs = evenVoices(c, c.sample_rate * 16000 / 22050)
+  const loud = x.level(0, 30), least = quantile(loud, .5), heights = [], ratios = []
+  for (let b = 0; b < x.batch; b++) for (let f = 0; f < x.frames; f++) {
+    if (!(loud[b * x.frames + f] > least)) continue
+    const low = Float64Array.from({ length: LOW }, (_, k) => x.at(b, k, f))
+    const a = fitted(low, ours), other = fitted(low, theirs).share
+    if (!(a.pitch > 80 && a.pitch < 180)) continue
+    if (a.share > .6) heights.push(a.height)
+    if (Math.max(a.share, other) > .6) ratios.push(Math.log((1 - a.share) / (1 - other)))
+  }
+  return heights.length < 15 ? null : [quantile(heights, .8), meanOf(ratios), heights.length]
+}
+
+function maybeLog2(evidence) {
+  return maybe('log2', `There is more contrast than in natural logarithms: ${evidence}`,
+    'the natural logarithm is expected: if this one is to the base 2, multiply by ln(2) = 0.6931')
+}
+
+/** Of a voice that stands out more than it can; `steep` where the steps in time are too large, too. */
+function clearHarmonics(x, steep, c) {
+  const found = harmonics(x, c)
+  if (!found) return null
+  const [height, longer, n] = found
+  if (steep && height > 1.05 && longer < 0) {
+    return maybeLog2(`the harmonics are ${fixed(height, 2)} times as high as they can be`)
+  }
+  if (!(height > .74 && height + 2 * longer > .84 + 1.5 / n)) return null
+  const ms = 1000 * c.win_length / c.sample_rate
+  return maybe('another rate or window',
+    `The harmonics of the voice stand out ${fixed(height, 2)} times as much as those of a voice that does not move ` +
+    `would in a window of ${fixed(ms, 0)} ms, and one of ${fixed(ms * 1.378, 0)} ms explains them better ` +
+    `(${fixed(longer, 2)}, in speech below -0.02): the window was longer, as at 16 kHz`,
+    `${c.sample_rate} Hz, n_fft ${c.n_fft} and a frame each ${c.hop_length} samples are expected: ` +
+    'set these three in the configuration of the TTS')
+}
+
+/** Frames that hold one number in all bands, and not that of silence; what fills a batch at its end is not asked. */
+function noSound(x) {
+  let n = 0, first = NaN
+  for (let b = 0; b < x.batch; b++) {
+    const flat = (f) => {
+      for (let k = 1; k < x.bands; k++) if (x.at(b, k, f) !== x.at(b, 0, f)) return false
+      return x.at(b, 0, f) > -9
+    }
+    let end = x.frames
+    while (x.batch > 1 && end && flat(end - 1)) end--
+    for (let f = 0; f < end; f++) if (flat(f) && !n++) first = x.at(b, 0, f)
+  }
+  if (!n) return null
+  return maybe('no sound', `${n} of ${x.batch * x.frames} frames hold ${general(first)} in all bands`,
+    'that is loud and no sound; silence is -11.5: cut off what the mel was filled up with, or fill it up with -11.5')
+}
+
 /** What two seconds of speech tell; `clean` where nothing else was found. */
 function longFaults(x, n, c, clean) {
   const upside = upsideDown(x)
@@ -487,6 +610,7 @@ function speechFaults(all, n, c) {
     found.push(anotherHop(x, n, c))
     if (seconds >= 2 && variedBy(x) >= 1) found.push(...longFaults(x, n, c, !found.some(Boolean)))
     if (!found.some(Boolean)) found.push(anotherWindow(x, n, c))
+    if (seconds >= 2 && !found.some(Boolean)) found.push(clearHarmonics(x, n.step > .76, c))
   }
   return found.filter(Boolean)
 }
@@ -518,6 +642,6 @@ export function checkMel(mel, config, said = {}) {
   if (no) return [fault(...no, `expected a natural-log mel of floats, (${want}, F) or (B, ${want}, F)`)]
   const [bands, frames] = shape.slice(-2)
   const x = new Mels(Float64Array.from(data), data.length / bands / frames, bands, frames)
-  const n = numbersOf(x), range = rangeFault(x, n)
+  const n = numbersOf(x), range = rangeFault(x, n) ?? noSound(x)
   return range ? [range] : speechFaults(x, n, config)
 }
