@@ -85,7 +85,7 @@ def _plain(text):
         except ValueError: pass
     return text
 
-def sides(words, seed, batch_size):
+def read_sides(words, seed, batch_size):
     "Name -> configuration, checked against each other"
     found = {}
     for name,cfg in map(side, words):
@@ -352,19 +352,18 @@ def equal_time(
     for k,v in counts.items():
         if v is not None and v<1: raise ValueError(f'--{k} must be above 0, found {v}')
     turns_of(minutes, turn_minutes, mark_minutes)
-    asked = _asked(data, Path(out), _sides(sides, seed, batch_size), clips, valid_clips, threads, device, precision,
-                   dict(minutes=minutes, turn_minutes=turn_minutes, mark_minutes=mark_minutes, seed=seed,
-                        steps_per_turn=steps_per_turn, log_every=log_every))
+    asked = prepared(data, Path(out), read_sides(sides, seed, batch_size), clips, valid_clips, threads, device,
+                     precision, dict(minutes=minutes, turn_minutes=turn_minutes, mark_minutes=mark_minutes, seed=seed,
+                                     steps_per_turn=steps_per_turn, log_every=log_every, words=sides))
     with only_one(asked.out): hold(asked, workers or os.cpu_count() or 1, no_eval)
 
-def _sides(words, seed, batch_size): return sides(words, seed, batch_size) # `sides` is a parameter above
-
-def _asked(data, out, found, clips, valid_clips, threads, device, precision, facts):
+def prepared(data, out, found, clips, valid_clips, threads, device, precision, facts):
     "Everything about the race, checked and said"
     import torch
     from hifigan_ruslan.base.hardware import choose_device, choose_precision
     from race_page import machine
     if (out/'dataset.json').exists(): raise ValueError(f'{out} holds a prepared corpus: give the race another folder')
+    if out.exists() and not out.is_dir(): raise ValueError(f'{out} is a file, and a race needs a folder')
     corpus, heard, waves = checked(found, data, clips, valid_clips, say)
     device, why = choose_device(device)
     precision, because = choose_precision(device, precision)

@@ -174,7 +174,7 @@ def page(r, last, reference, standing, rows):
                   'interval of the paired difference leaves out 0, and p < .05 (sign flips, Holm over the pairs). '
                   'All metrics are in results.csv.']
     if r.rows: parts += ['## At the marks', _table(['side', 'minutes', 'step', *map(_head, HEADLINE)], _at_marks(r))]
-    parts += ['## The sides', *(f'- **{n}**: {_numbers(r.cfgs, n)}' for n in r.cfgs)]
+    parts += ['## The sides', *(f'- **{n}**: {_numbers(r, n)}' for n in r.cfgs)]
     return '\n\n'.join(parts)+'\n'
 
 def _by_steps(f): return f' ({f["steps_per_turn"]} steps, whatever time they took)' if f['steps_per_turn'] else ''
@@ -251,13 +251,16 @@ def _at_marks(r):
     def cell(m, k): return f'{means[m.system][k][0]:.{METRICS[k].digits}f}' if k in means.get(m.system, {}) else '-'
     return [[m.side, f'{m.minutes:.1f}', f'{m.step:,}', *(cell(m, k) for k in HEADLINE)] for m in r.marks]
 
-def _numbers(cfgs, name):
-    "In what a side differs: the first from the defaults, the others from the first"
-    first = next(iter(cfgs))
-    base, what = (Config(), 'V1') if name==first else (cfgs[first], first)
-    mine = {f.name: getattr(cfgs[name], f.name) for f in fields(Config)}
-    differ = [f'{k} {v}' for k,v in mine.items() if v!=getattr(base, k) and k!='seed']
-    return f'{", ".join(differ) or "nothing else"} (where {what} differs)' if differ else f'as {what}'
+def _numbers(r, name):
+    "A side as it was asked for, and in what it differs from the first"
+    asked = dict(w.split('=', 1) for w in r.facts.get('words', ()))
+    first = next(iter(r.cfgs))
+    pairs = ((f.name, getattr(r.cfgs[name], f.name), getattr(r.cfgs[first], f.name)) for f in fields(Config))
+    differ = [f'{k} {_found(v)} in place of {_found(was)}' for k,v,was in pairs if v!=was]
+    rest = '' if name==first else f': {", ".join(differ) or "as the first, to see what chance does"}'
+    return f'`{asked.get(name, "?")}`{rest}'
+
+def _found(v): return '+'.join(map(str, v)) if isinstance(v, tuple) else v
 
 # The picture
 
@@ -271,11 +274,13 @@ def picture(curves, names):
         for i,n in enumerate(names): _curve(ax, [c for c in curves if c['side']==n], x, y, n, f'C{i}')
         ax.set(title=title, xlabel='minutes of its own' if x=='own_seconds' else 'step')
         if y=='valid_mel': ax.set_yscale('log')
+        if not ax.lines: ax.text(.5, .5, 'no value yet', ha='center', transform=ax.transAxes)
         ax.grid(alpha=.3, which='both')
     fig.axes[0].legend(fontsize=8)
     return fig
 
 def _curve(ax, rows, x, y, label, color):
     seen = [(r[x]/(60 if x=='own_seconds' else 1), r[y]) for r in rows if math.isfinite(r.get(y, math.nan))]
+    if not seen: return
     few = len(seen)<30
     ax.plot([a for a,_ in seen], [b for _,b in seen], c=color, lw=1.2, marker='o' if few else None, ms=3, label=label)
