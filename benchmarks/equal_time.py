@@ -224,8 +224,12 @@ def _check_same(out, was, now):
         if differ and not all(d.startswith('seed ') for d in differ):
             raise ValueError(f'{other}: its side {n} has other numbers ({"; ".join(differ[:3])}). Give another folder')
     for k,what in _SAME.items():
-        if was.get(k)!=now[k]: raise ValueError(f'{other}: its {what} is {was.get(k)}, and {now[k]} was asked for. '
-                                                'Give another folder, or what it had')
+        if was.get(k)!=now[k]: raise ValueError(f'{other}: {what}: {was.get(k)} there, {now[k]} here. Give another '
+                                                'folder, or what it had')
+    most = max((_turns_done(out/'sides'/n) for n in has), default=0)
+    if most>turns_of(now['minutes'], now['turn_minutes'], now['mark_minutes'])[0]:
+        raise ValueError(f'{out} has run for {most*now["turn_minutes"]:g} minutes already, and a race is not made '
+                         f'shorter: give --minutes {most*now["turn_minutes"]:g} or more')
 
 # The race
 
@@ -257,7 +261,7 @@ class Race:
 
     def run(self):
         "All turns that are left; the sides that have died are told and left behind"
-        self.done = {n: _turns_done(p) for n,p in self.plans.items() if not self._is_dead(n)}
+        self.done = {n: _turns_done(p.folder) for n,p in self.plans.items() if not self._is_dead(n)}
         try:
             for n in [n for n in self.done if self.done[n]<self.total]: self._begin(n)
             while (n := next_side(self.done, self.total)) is not None: self._turn(n)
@@ -309,9 +313,9 @@ class Race:
         if was and not was.get('again'): self.say(f'{name} is out since an earlier call: {was["why"]}')
         return bool(was) and not was.get('again')
 
-def _turns_done(plan):
+def _turns_done(folder):
     from race_side import read_table
-    rows = read_table(plan.folder/'turns.csv')
+    rows = read_table(folder/'turns.csv')
     return rows[-1]['turn'] if rows else 0
 
 def _told(name, row, total):
@@ -372,7 +376,7 @@ def prepared(data, out, found, clips, valid_clips, threads, device, precision, f
     notes = uneven(found)
     for line in notes: say(f'note: {line}')
     facts |= dict(sides={n: config_dict(c) for n,c in found.items()}, data=corpus.fingerprint,
-                  clips=f'{len(heard)} of {_print_of(waves)}', threads=threads, precision=precision, device=str(device),
+                  clips=f'{len(heard)} of SHA-256 {_print_of(waves)} ...', threads=threads, precision=precision, device=str(device),
                   notes=notes, machine=machine(device), corpus=f'{corpus.path.resolve().name}, {corpus.hours:.2f} h, '
                   f'{len(corpus.split("train"))} training utterances', n_clips=len(heard), n_valid=len(waves))
     return Asked(out, found, data, heard, waves, facts)

@@ -233,8 +233,9 @@ def test_a_folder_of_another_race(whole, data, tmp_path):
         with pytest.raises(ValueError, match=said): claim_race(out, race(data, out, *words, **kw).facts)
     refused('its sides are a, b, and a, c were asked for', f'a={TOY}', f'c={TOY}')
     refused('its side b has other numbers .discriminators', f'a={TOY}', f'b={TOY}')
-    refused('its seed is 1, and 2 was asked for', seed=2)
-    refused('its --turn_minutes is 1.0, and 0.5', turn_minutes=.5)
+    refused('another race: seed: 1 there, 2 here', seed=2)
+    refused('--turn_minutes: 1.0 there, 0.5 here', turn_minutes=.5)
+    refused('has run for 3 minutes already, .* give --minutes 3 or more', minutes=2.)
     facts = race(data, out).facts
     for k,said in dict(data='training data', threads='number of threads', precision='precision', clips='held-out clips').items():
         with pytest.raises(ValueError, match=said): claim_race(out, facts | {k: 'other'})
