@@ -210,7 +210,7 @@ def _table(head, rows):
 
 def _head(key): return f'{METRICS[key].title}{f" ({METRICS[key].unit})"*bool(METRICS[key].unit)}'
 
-_WORK = ['side', 'steps', 'steps/s', 'own min', 'processor min', 'cores busy', 'load', 'generator', 'discriminators',
+_WORK = ['side', 'steps', 'steps/s', 'own min', 'processor min', 'steps/processor s', 'cores busy', 'load', 'generator', 'discriminators',
          'skipped', 'D', 'gaps of its parts', 'mel L1, last turn']
 
 def _work(r, n):
@@ -218,10 +218,11 @@ def _work(r, n):
     turns = r.turns[n]
     if not turns: return [n, *['-']*(len(_WORK)-1)]
     t, size = turns[-1], r.sizes[n]
-    own, loads = t['own_seconds'], [x['load'] for x in turns if x['load']==x['load']]
+    step, own, cpu = t['step'], t['own_seconds'], t['cpu_seconds']
+    loads = [x['load'] for x in turns if x['load']==x['load']]
     def weights(k): return f'{size[k]:,}' if k in size else '-'
-    return [n, f'{t["step"]:,}', _num(t['step']/own if own else math.nan, 2), f'{own/60:.1f}',
-            f'{t["cpu_seconds"]/60:.1f}', _num(t['cpu_seconds']/own if own else math.nan, 2),
+    return [n, f'{step:,}', _share(step, own, 2), f'{own/60:.1f}', f'{cpu/60:.1f}', _share(step, cpu, 2),
+            _share(cpu, own, 2),
             _num(sum(loads)/len(loads) if loads else math.nan, 1), weights('g_params'), weights('d_params'),
             f'{t["skipped"]}', _health(turns), t['gaps'] or '-', f'{t["valid_mel"]:.4f}']
 
@@ -231,6 +232,8 @@ def _health(turns):
     bad = [h for h in told if h!='ok']
     if not told: return 'too early to judge'
     return told[-1] + (f' ({len(bad)} of {len(told)} turns: {", ".join(sorted(set(bad)))})' if bad else '')
+
+def _share(a, b, digits): return _num(a/b if b else math.nan, digits)
 
 def _num(v, digits): return f'{v:.{digits}f}' if math.isfinite(v) else '-'
 
