@@ -225,6 +225,19 @@ def test_a_real_process(data, tmp_path):
     finally: p.end()
     assert Side(plan).s.step==2
 
+def test_out_of_memory_is_a_death_another_fault_is_not_hidden(tmp_path, monkeypatch):
+    plan, sent = SimpleNamespace(threads=1, folder=tmp_path/'a'), []
+    pipe = SimpleNamespace(send=sent.append)
+    monkeypatch.setattr(race_side, 'follow_parent', lambda: None)
+    monkeypatch.setattr(torch, 'set_num_threads', lambda n: None)
+    for e in (RuntimeError('CUDA out of memory. Tried to allocate'), MemoryError('no'), ValueError('no')):
+        monkeypatch.setattr(race_side, 'Side', lambda plan, e=e: (_ for _ in ()).throw(e))
+        race_side.serve(plan, pipe)
+    assert [type(e) for _,e in sent]==[Dead, Dead, ValueError] and {k for k,_ in sent}=={'failed'}
+    assert sent[0][1].again and sent[0][1].why.startswith('out of memory (CUDA')
+    monkeypatch.setattr(race_side, 'Side', lambda plan: 1/0)
+    with pytest.raises(ZeroDivisionError): race_side.serve(plan, pipe)
+
 # Refused
 
 def test_a_folder_of_another_race(whole, data, tmp_path):
