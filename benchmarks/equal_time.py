@@ -420,7 +420,7 @@ def measure(asked, workers):
     systems = [TrainedGenerator(m.path, name=m.system, device=asked.facts['device']) for m in kept]
     say(f'measuring {len(systems)} generators on {len(asked.clips)} clips')
     evaluate([Original(), *systems], asked.clips, replace(next(iter(asked.sides.values())), fmax_loss=None),
-             asked.out/'evaluation', workers)
+             asked.out/'evaluation', workers, progress=sys.stderr.isatty())
 
 def report(out):
     "The page, the picture and the tables of what lies in OUT"
