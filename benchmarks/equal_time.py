@@ -340,7 +340,7 @@ def equal_time(
     threads:int=None, # Of each side in its turns; default: all that PyTorch takes here
     precision:str=None, # fp32, bf16 or fp16, the same for all sides; default: what suits the device
     device:str=None, # cpu or cuda; default: the GPU if there is one
-    valid_clips:int=8, # Of the held-out clips, how many are measured after each turn
+    valid_clips:int=4, # Of the held-out clips, how many are measured after each turn
     log_every:int=10, # Steps between rows of a side's log.csv
     steps_per_turn:int=None, # Steps in place of minutes: what comes out is the same on every machine
     workers:int=None, # Processes of the evaluation after the race; default: one for each core
@@ -376,9 +376,10 @@ def prepared(data, out, found, clips, valid_clips, threads, device, precision, f
     notes = uneven(found)
     for line in notes: say(f'note: {line}')
     facts |= dict(sides={n: config_dict(c) for n,c in found.items()}, data=corpus.fingerprint,
-                  clips=f'{len(heard)} of SHA-256 {_print_of(waves)} ...', threads=threads, precision=precision, device=str(device),
-                  notes=notes, machine=machine(device), corpus=f'{corpus.path.resolve().name}, {corpus.hours:.2f} h, '
-                  f'{len(corpus.split("train"))} training utterances', n_clips=len(heard), n_valid=len(waves))
+                  clips=f'{len(heard)} of SHA-256 {_print_of(waves)} ...', notes=notes, machine=machine(device),
+                  threads=threads, precision=precision, device=str(device), n_clips=len(heard), n_valid=len(waves),
+                  corpus=f'{corpus.path.resolve().name}, {corpus.hours:.2f} h, '
+                         f'{len(corpus.split("train"))} training utterances')
     return Asked(out, found, data, heard, waves, facts)
 
 def say(line): print(line, flush=True)

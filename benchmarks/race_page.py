@@ -210,8 +210,8 @@ def _table(head, rows):
 
 def _head(key): return f'{METRICS[key].title}{f" ({METRICS[key].unit})"*bool(METRICS[key].unit)}'
 
-_WORK = ['side', 'steps', 'steps/s', 'own min', 'processor min', 'steps/processor s', 'cores busy', 'load', 'generator', 'discriminators',
-         'skipped', 'D', 'gaps of its parts', 'mel L1, last turn']
+_WORK = ['side', 'steps', 'steps/s', 'own min', 'processor min', 'steps/processor s', 'cores busy', 'load',
+         'generator', 'discriminators', 'skipped', 'D', 'gaps of its parts', 'mel L1, last turn']
 
 def _work(r, n):
     "Cells about a side"
