@@ -187,9 +187,15 @@ def _words(r, last, reference, standing, rows):
     if late: lines.append(f'Not at the end yet, and not compared: {", ".join(late)}.')
     if reference not in (None, next(iter(r.cfgs))): lines.append(f'{reference} stands in as what one compares with.')
     if not r.rows: lines.append('Not evaluated yet: the same command without --no_eval does it.')
-    lines += _doubts(rows, len(last)) + [f'{k}: {v}' for k,v in not_computed().items() if k!='UTMOS']
+    lines += _unfinished(r, last, rows) + _doubts(rows, len(last)) + [f'{k}: {v}' for k,v in not_computed().items() if k!='UTMOS']
     lines += [f'{s}.' for s in same_segments(r.cfgs, r.logs)] + [f'Note: {n}.' for n in r.facts['notes']]
     return '\n'.join(f'- {line}' for line in lines)
+
+def _unfinished(r, last, rows):
+    "That some of the last generators are not measured on all recordings"
+    there, all = len(rows), len(last)*r.facts['n_clips']
+    return [f'The evaluation is not finished: {there} of {all} measurements at the end are there. The same command '
+            'goes on.'] if 0<there<all else []
 
 def _doubts(rows, n):
     "What makes the numbers weak"

@@ -1,6 +1,6 @@
 """The race track: `benchmarks/equal_time.py`, with sides so small that a step is nothing. They run in this
 process, where the clock can be made up and a kill be put between two writes; one test has a real process"""
-import csv, errno, os, pickle, shutil, sys
+import csv, errno, json, os, pickle, shutil, sys
 from pathlib import Path
 from types import SimpleNamespace
 import numpy as np, pytest, torch
@@ -347,6 +347,11 @@ def test_the_page_from_the_files(whole, tmp_path):
     assert np.allclose([s[2] for s in seen], [1.2, 1.3, 1.7, 1.8], atol=.09)
     results = csv_dicts(out/'results.csv')
     assert {(r['side'], r['metric'], r['verdict']) for r in results} >= {('b', 'pesq', BETTER), ('b', 'stoi', EQUAL)}
+    assert 'The evaluation is not finished' not in text # 12 clips of the 2 in the test part
+    race_json = json.loads((out/'race.json').read_text())
+    (out/'race.json').write_text(json.dumps(race_json | dict(n_clips=20)))
+    write_page(out)
+    assert 'not finished: 24 of 40 measurements' in (out/'race.md').read_text()
     (out/'evaluation'/'clips.csv').unlink()
     equal_time.report(out)
     assert 'Not evaluated yet' in (out/'race.md').read_text()
