@@ -8,7 +8,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 import numpy as np, torch
-from hifigan_ruslan.base.files import csv_rows, csv_text, file_bytes, follow_parent, new_file, only_one, write_text
+from hifigan_ruslan.base.files import (
+    csv_rows, csv_text, file_bytes, follow_parent, new_file, only_one, uninterrupted, write_text)
 from hifigan_ruslan.checkpoint import load_checkpoint, save_checkpoint, why_other
 from hifigan_ruslan.config import Config, config_dict
 from hifigan_ruslan.data import SegmentDataset, SpeechData
@@ -294,7 +295,7 @@ class Process:
         spawn = get_context('spawn')
         self.pipe, theirs = spawn.Pipe()
         self.process = spawn.Process(target=serve, args=(plan, theirs), daemon=True)
-        self.process.start()
+        with uninterrupted(): self.process.start() # Ctrl-C is the referee's
         theirs.close() # so that its end is seen here
         self.busy = True
         self.facts = self._answer()
