@@ -114,8 +114,12 @@ def judgement(side, reference, standing):
 
 def _change(r):
     m = METRICS[r['metric']]
-    return (f'{m.title} {r["difference"]:+.{m.digits}f} [{r["diff_low"]:+.{m.digits}f}, {r["diff_high"]:+.{m.digits}f}]'
-            f', p {_p(r["p"])}')
+    d, low, high = (_signed(r[k], m.digits) for k in ('difference', 'diff_low', 'diff_high'))
+    return f'{m.title} {d} [{low}, {high}], p {_p(r["p"])}'
+
+def _signed(v, digits):
+    "With more digits where these would show nothing"
+    return f'{v:+.{digits}f}' if abs(v)>=10**-digits or not v else f'{v:+.1g}'
 
 def _p(p): return f'{p:.4f}' if p>=.0001 else '< .0001'
 
@@ -187,9 +191,17 @@ def _words(r, last, reference, standing, rows):
     if late: lines.append(f'Not at the end yet, and not compared: {", ".join(late)}.')
     if reference not in (None, next(iter(r.cfgs))): lines.append(f'{reference} stands in as what one compares with.')
     if not r.rows: lines.append('Not evaluated yet: the same command without --no_eval does it.')
-    lines += _unfinished(r, last, rows) + _doubts(rows, len(last)) + [f'{k}: {v}' for k,v in not_computed().items() if k!='UTMOS']
+    lines += _no_voice(standing) + _unfinished(r, last, rows) + _doubts(rows, len(last)) + [f'{k}: {v}' for k,v in not_computed().items() if k!='UTMOS']
     lines += [f'{s}.' for s in same_segments(r.cfgs, r.logs)] + [f'Note: {n}.' for n in r.facts['notes']]
     return '\n'.join(f'- {line}' for line in lines)
+
+FLOOR = 1.3 # PESQ, which has 1.04 for noise
+
+def _no_voice(standing):
+    "That there is nothing to hear yet, and so nothing to be better at"
+    pesq = {s['side']: s['mean'] for s in standing if s['metric']=='pesq'}
+    return [f'**No side is a voice yet**: PESQ {max(pesq.values()):.2f} at most, and noise has 1.04. What is better here '
+            'says little of what would be after a longer race.'] if pesq and max(pesq.values())<FLOOR else []
 
 def _unfinished(r, last, rows):
     "That some of the last generators are not measured on all recordings"

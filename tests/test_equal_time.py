@@ -319,6 +319,13 @@ def test_better_is_said_by_the_numbers():
     assert 'cannot be told: DNSMOS, F0 RMSE not measured' in judgement(
         'new', 'old', standings(rows(old=few, new=few), ['new'], 'old'))
 
+def test_a_race_without_a_voice_and_a_difference_too_small_to_show():
+    low = standings(rows(old=OLD | dict(pesq=1.1), new=OLD | dict(pesq=1.1)), ['old', 'new'], 'old')
+    assert '**No side is a voice yet**: PESQ 1.1' in race_page._no_voice(low)[0]
+    assert race_page._no_voice(standings(rows(old=OLD), ['old'], 'old'))==[]==race_page._no_voice([])
+    signed = [race_page._signed(v, 2) for v in (.004, -.0006, .25, -.01, 0.)]
+    assert signed==['+0.004', '-0.0006', '+0.25', '-0.01', '+0.00']
+
 def test_verdict():
     nan = float('nan')
     assert verdict(.2, .1, .3, .01, 'higher')==BETTER and verdict(.2, .1, .3, .01, 'lower')==WORSE
