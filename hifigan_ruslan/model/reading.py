@@ -20,7 +20,7 @@ from .voices import VOICES, is_voice, voice_config, voice_weights
 from .weightset import MODEL, unlike
 from .weights import (
     FORMAT, VERSION, check_finite, check_fit, check_plain, checkpoint_config, file_notes, generator_in, model_shapes,
-    normed_weights, of_file, read_checkpoint, read_notes, read_whole)
+    normed_weights, of_file, read_checkpoint, read_notes, read_whole, weight_form)
 
 # %% ../../nbs/27_reading.ipynb #046ec546
 def given_config(config:Config|dict|str|Path # A Config, its dict, or a JSON file
@@ -345,5 +345,5 @@ def _only_one_beside(path):
 
 def _as_of_a_run(cfg, weights, name):
     "What `read_checkpoint` would return of a run with these weights, which have the weight norm there"
-    if 'conv_pre.weight_g' not in weights: weights = normed_weights(cfg, weights)
+    if weight_form(weights)!='old': weights = normed_weights(cfg, weights)
     return dict(format=FORMAT, version=VERSION, config=config_dict(cfg), generator=weights, name=name)
