@@ -421,7 +421,8 @@ def _from_official(d):
 def official_dict(cfg:Config # What to translate
                  )->dict: # What the official code's `AttrDict(json.load(f))` expects
     "The content of an official config.json for this model"
-    _need(cfg.generator=='hifigan', f'the official code has no generator of the kind {cfg.generator!r}, only HiFi-GAN')
+    _need(cfg.generator=='hifigan', f'the official code has no generator of the kind {cfg.generator!r}, '
+                                      'only HiFi-GAN; safetensors and ONNX files hold every kind')
     d = config_dict(cfg)
     theirs = dict(num_freq=cfg.n_fft+1, num_gpus=0, num_workers=4,
                   learning_rate=cfg.lr_g, adam_b1=cfg.betas[0], adam_b2=cfg.betas[1],

@@ -113,7 +113,9 @@ class LightGenerator(nn.Module):
                 )->tuple: # Real and imaginary part, (B, n_fft/2+1, F)
         "What the transform back gets"
         x = self.norm_pre(self.pre(mel).transpose(1, 2))                  # (B, F, channels)
+        x = x.to(self.blocks[0].share.dtype)
         for block in self.blocks: x = block(x)
+        x = x.to(self.norm_post.weight.dtype)
         y = self.post(self.norm_post(x)).transpose(1, 2)
         correction, real, imag = at_least_fp32(y).chunk(3, 1)
         size = (self.prior(mel)+correction).clamp(max=_LOUDEST).exp()
@@ -126,6 +128,18 @@ class LightGenerator(nn.Module):
         "The wave for a mel"
         real, imag = self.spectrum(mel)
         with torch.autocast(mel.device.type, enabled=False): return self.inverse(real, imag).clamp(-1, 1)
+
+    def compute_in(self,
+                   dtype:torch.dtype # bfloat16 or float16
+                  ):
+        "Let the blocks compute in half precision, for inference; what is before and after them stays as it is"
+        self.blocks.to(dtype)
+
+    @staticmethod
+    def onnx_graph(cfg:Config # All numbers of the network
+                  )->tuple: # Nodes (operator, inputs, output, attributes); constants by name, as numpy arrays
+        "The operators from `mel` to `wav`, for `onnx_model`"
+        return _onnx_nodes(cfg), _onnx_constants(cfg)
 
     @staticmethod
     def reach(cfg:Config # light_blocks, win_length and hop_length are used
@@ -146,3 +160,94 @@ def _small_weights(layer):
     if not isinstance(layer, (nn.Conv1d, nn.Linear)): return
     nn.init.trunc_normal_(layer.weight, std=.02)
     nn.init.zeros_(layer.bias)
+
+# %% ../../nbs/28_light.ipynb #28a00031
+class _Nodes(list):
+    "A growing list of (operator, inputs, output, attributes)"
+    def add(self, op, *inputs, **attrs):
+        "Append an operator; the name of its output"
+        self.append((op, inputs, f'x{len(self)}', attrs))
+        return self[-1][2]
+
+    def swap(self, x): return self.add('Transpose', x, perm=(0,2,1)) # frames and channels
+
+    def norm(self, x, name): return self.add('LayerNormalization', x, f'{name}.weight', f'{name}.bias', epsilon=1e-5)
+
+    def conv(self, x, name, groups=1):
+        sizes = dict(kernel_shape=(_KERNEL,), pads=(_KERNEL//2,)*2, group=groups)
+        return self.add('Conv', x, f'{name}.weight', f'{name}.bias', **sizes)
+
+    def linear(self, x, name):
+        "Of frames (B, F, channels)"
+        w = self.add('Transpose', f'{name}.weight', perm=(1,0))
+        return self.add('Add', self.add('MatMul', x, w), f'{name}.bias')
+
+    def gelu(self, x):
+        erf = self.add('Erf', self.add('Div', x, 'root_2'))
+        return self.add('Mul', self.add('Mul', x, self.add('Add', erf, 'one')), 'half')
+
+    def block(self, x, name, channels):
+        "A `FrameBlock`"
+        y = self.swap(self.conv(self.swap(x), f'{name}.depthwise', channels))
+        y = self.gelu(self.linear(self.norm(y, f'{name}.norm'), f'{name}.widen'))
+        return self.add('Add', x, self.add('Mul', self.linear(y, f'{name}.narrow'), f'{name}.share'))
+
+# %% ../../nbs/28_light.ipynb #28a00032
+def _onnx_nodes(cfg):
+    "The operators from `mel` to `wav`; other inputs are weights, and the constants"
+    g = _Nodes()
+    x = g.norm(g.swap(g.conv('mel', 'pre')), 'norm_pre')
+    for i in range(cfg.light_blocks): x = g.block(x, f'blocks.{i}', cfg.light_channels)
+    y = g.swap(g.linear(g.norm(x, 'norm_post'), 'post'))
+    correction, real, imag = (g.add('Slice', y, f'bin_{i}', f'bin_{i+1}', 'axis_1') for i in range(3))
+    spectrum = _onnx_spectrum(g, correction, real, imag)
+    g.append(('Clip', (_onnx_inverse(g, spectrum, cfg), 'minus_one', 'one'), 'wav', {}))
+    return list(g)
+
+def _onnx_spectrum(g, correction, real, imag):
+    "Real and imaginary part, one behind the other"
+    prior = g.add('MatMul', 'prior.matrix', g.add('Exp', 'mel'))
+    prior = g.add('Log', g.add('Clip', prior, 'silence'))
+    size = g.add('Exp', g.add('Clip', g.add('Add', prior, correction), '', 'loudest'))
+    length = g.add('Add', g.add('Mul', real, real), g.add('Mul', imag, imag))
+    size = g.add('Div', size, g.add('Sqrt', g.add('Add', length, 'tiny')))
+    return g.add('Concat', g.add('Mul', size, real), g.add('Mul', size, imag), axis=1)
+
+def _onnx_inverse(g, spectrum, cfg):
+    "The wave of a spectrum (B, 2*bins, F), each frame under the window, over the sum of the squared windows"
+    edge, window = (cfg.n_fft-cfg.hop_length)//2, _onnx_window(g, cfg)
+    sizes = dict(kernel_shape=(cfg.n_fft,), strides=(cfg.hop_length,), pads=(edge,edge))
+    wav = g.add('ConvTranspose', spectrum, _onnx_waves(g, window), **sizes)
+    frames = g.add('Slice', g.add('Shape', 'mel'), 'two', 'three', 'axis_0')
+    ones = g.add('Expand', 'one', g.add('Concat', 'one_one', frames, axis=0))
+    squares = g.add('Unsqueeze', g.add('Mul', window, window), 'axes_0_1')
+    return g.add('Div', wav, g.add('ConvTranspose', ones, squares, **sizes))
+
+# %% ../../nbs/28_light.ipynb #28a00034
+def _onnx_window(g, cfg):
+    "The Hann window, in the middle of n_fft samples"
+    angle = g.add('Mul', g.add('Range', 'zero', 'win_length', 'one'), 'win_turn')
+    window = g.add('Sub', 'half', g.add('Mul', 'half', g.add('Cos', angle)))
+    return window if cfg.win_length==cfg.n_fft else g.add('Pad', window, 'sides', 'zero')
+
+def _onnx_waves(g, window):
+    "A cosine and a sine for each bin, under the window: (2*bins, 1, n_fft)"
+    bins = g.add('Unsqueeze', g.add('Range', 'zero', 'bins', 'one'), 'axis_1')
+    whole = g.add('Mod', g.add('Mul', bins, g.add('Range', 'zero', 'n_fft', 'one')), 'n_fft', fmod=1)
+    angle, scaled = g.add('Mul', whole, 'turn'), g.add('Mul', 'weights', window)
+    cos = g.add('Mul', g.add('Cos', angle), scaled)
+    sin = g.add('Mul', g.add('Neg', g.add('Sin', angle)), scaled)
+    return g.add('Unsqueeze', g.add('Concat', cos, sin, axis=0), 'axis_1')
+
+def _onnx_constants(cfg):
+    "By name; of whole numbers and constants of arithmetic alone, so the same on each machine"
+    n, win, bins = cfg.n_fft, cfg.win_length, cfg.n_fft//2+1
+    weights = np.full((bins,1), 2/n)
+    weights[[0,-1] if n%2==0 else [0]] /= 2 # a bin of these has no partner
+    floats = dict(zero=0, half=.5, one=1, minus_one=-1, root_2=2**.5, silence=CLAMP, loudest=_LOUDEST, tiny=_TINY,
+                  n_fft=n, win_length=win, bins=bins, turn=2*np.pi/n, win_turn=2*np.pi/win, weights=weights)
+    side = (n-win)//2
+    ints = dict(axis_0=[0], axis_1=[1], axes_0_1=[0,1], two=[2], three=[3], one_one=[1,1], sides=[side, n-win-side])
+    ints |= {f'bin_{i}': [i*bins] for i in range(4)}
+    if win==n: del ints['sides']
+    return {k: np.array(v, '<f4') for k,v in floats.items()} | {k: np.array(v, '<i8') for k,v in ints.items()}

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from ..config import Config, config_dict, config_from_dict, load_config
 from ..base.nemo import is_nemo
-from ..generator import LRELU_SLOPE
+from ..generator import LRELU_SLOPE, generator_class
 from .voices import VOICES, is_voice, voice_config, voice_weights
 from .weightset import MODEL, unlike
 from .weights import (
@@ -132,12 +132,17 @@ def _is_half(a): return a.dtype==np.float16
 
 def _tensor(onnx, k, a):
     "A weight as ONNX stores it"
-    kind = onnx.TensorProto.FLOAT16 if _is_half(a) else onnx.TensorProto.FLOAT
+    kind = onnx.helper.np_dtype_to_tensor_dtype(a.dtype)
     return onnx.helper.make_tensor(k+'.fp16'*_is_half(a), kind, a.shape, a.tobytes(), raw=True)
 
 def _signal(onnx, name, *shape):
     "What enters or leaves"
     return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+
+def _described(cfg):
+    "The operators of a generator, and the constants that they take besides the weights; other kinds bring their own"
+    if cfg.generator!='hifigan': return generator_class(cfg).onnx_graph(cfg)
+    return _nodes(cfg), {'blocks': np.array(len(cfg.resblock_kernel_sizes), '<f4')}
 
 def _casts(onnx, arrays):
     "A node for each fp16 weight, that makes fp32 of it"
@@ -146,12 +151,11 @@ def _casts(onnx, arrays):
 
 def _operators(onnx, cfg):
     "The nodes from `mel` to `wav`"
-    return [onnx.helper.make_node(op, inputs, [output], **attrs) for op,inputs,output,attrs in _nodes(cfg)]
+    return [onnx.helper.make_node(op, inputs, [output], **attrs) for op,inputs,output,attrs in _described(cfg)[0]]
 
 def _tensors(onnx, cfg, arrays):
-    "The weights, and the number of parallel blocks"
-    blocks = np.array(len(cfg.resblock_kernel_sizes), '<f4')
-    return [_tensor(onnx, k, a) for k,a in (arrays|{'blocks': blocks}).items()]
+    "The weights, and what the operators take besides"
+    return [_tensor(onnx, k, a) for k,a in (arrays|_described(cfg)[1]).items()]
 
 def _graph(onnx, cfg, arrays):
     "The onnx.GraphProto with these weights"
