@@ -313,8 +313,9 @@ def _as_trained(part, ck, own, cfg):
 
 # %% ../nbs/31_checkpoint.ipynb #84a7d8a6
 # What makes a network of the weights: some of it changes their sizes, some (a dilation) does not
-_SHAPE_G = ('n_mels resblock upsample_rates upsample_kernel_sizes upsample_initial_channel resblock_kernel_sizes '
-            'resblock_dilation_sizes').split() + [*NETWORK_SINCE]
+_SHAPE_G = [*NETWORK_SINCE] + (
+    'n_mels resblock upsample_rates upsample_kernel_sizes upsample_initial_channel resblock_kernel_sizes '
+    'resblock_dilation_sizes').split()
 
 def _no_fit(part, own, cfg, error):
     "Why the weights of a part do not go into a model of `cfg`, and what to do; `own` is their configuration, or None"

@@ -7,7 +7,7 @@ import pytest, torch
 from hifigan_ruslan import train
 from hifigan_ruslan.base.commands import parsed
 from hifigan_ruslan.checkpoint import init_weights, load_checkpoint
-from hifigan_ruslan.config import LIGHT, TINY, V2, config_dict, load_config, preset
+from hifigan_ruslan.config import LIGHT, PRESETS, TINY, V2, config_dict, load_config, preset
 from hifigan_ruslan.dataset.corpus import synth_corpus
 from hifigan_ruslan.dataset.prepare import prepare
 from hifigan_ruslan.generator import (
@@ -47,7 +47,8 @@ def run(data, tmp_path_factory):
 def numbers(s): return [x for n in s.networks().values() for x in n.state_dict().values()]
 
 def speech_mel(frames=90, seed=0):
-    return torch.randn(80, frames, generator=torch.manual_seed(seed))*2-5
+    rough = torch.randn(80, frames+8, generator=torch.manual_seed(seed))
+    return rough.unfold(1, 9, 1).mean(-1)*3-5 # as smooth as speech, or the vocoder wonders
 
 def wave(cfg, weights, mel):
     with torch.no_grad(): return load_generator(cfg, weights)(mel[None])[0,0]
@@ -87,9 +88,9 @@ def test_a_new_run_starts_from_any_of_its_files(run, tmp_path):
         assert (got-wave(*open_checkpoint(start), mel)).abs().max()<1e-6, start
 
 def test_weights_of_another_kind_are_no_start(data, run, tmp_path):
-    with pytest.raises(ValueError, match='generator: light there, hifigan asked for|another model|V2|do not fit'):
+    with pytest.raises(ValueError, match='generator: light there, hifigan asked for'):
         fitted(data, tmp_path/'a', replace(TINY, segment_size=2048), init=run/'checkpoints'/'last.pt', steps=1)
-    with pytest.raises(ValueError, match='do not fit|another'):
+    with pytest.raises(ValueError, match='generator: hifigan there, light asked for'):
         fitted(data, tmp_path/'b', init=start_weights('festvox-ru-v2'), steps=1)
 
 def test_engines_streams_and_pieces_make_one_wave():
@@ -120,6 +121,8 @@ def test_exports_open_again(run, tmp_path):
         cfg, weights = open_checkpoint(tmp_path/name)
         assert (cfg.generator, cfg.light_channels)==('light', 16)
         assert (wave(cfg, weights, mel)-want).abs().max()<most, name
+    card = (tmp_path/'a'/'README.md').read_text(encoding='utf-8')
+    assert '# LIGHT vocoder, 22050 Hz' in card and 'works on frames' in card and 'HiFi-GAN' not in card.split('```')[0]
     with pytest.raises(ValueError, match="no generator of the kind 'light', only HiFi-GAN; safetensors"):
         export(run, tmp_path/'e'/'generator', format='official')
     assert not (tmp_path/'e').exists()
@@ -134,12 +137,13 @@ def test_the_kernel_carries_it():
     files = kernel._reached(kernel._modules(train.__file__.rpartition('/')[0]))
     assert 'model/light.py' in files and list(files).index('generator.py')<list(files).index('model/light.py')
 
-def test_the_command_trains_it(data, tmp_path):
+def test_the_command_trains_it(data, tmp_path, monkeypatch):
+    monkeypatch.setitem(PRESETS, 'LIGHT', TOY)
     words = [str(data.path), str(tmp_path/'run'), *'--preset light --steps 1 --device cpu --batch_size 1'.split()]
     with patch.dict(train.fit.__globals__, save_samples=lambda *args: None, _draw=lambda r: None):
         with contextlib.redirect_stdout(io.StringIO()): command.train_cli(**parsed(command.train_cli, words, 'x'))
     cfg, weights = open_checkpoint(tmp_path/'run')
-    assert replace(cfg, batch_size=16)==LIGHT and weights['post.weight'].shape==(1539, 160)
+    assert cfg==replace(TOY, batch_size=1) and weights['post.weight'].shape==(1539, 16)
 
 def test_the_register_imports_the_kind_that_is_asked_for(monkeypatch):
     monkeypatch.delitem(GENERATORS, 'light')
