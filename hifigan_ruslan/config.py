@@ -11,6 +11,7 @@ __all__ = ['V1', 'V2', 'V3', 'LIGHT', 'SEED', 'V1_44K', 'TINY', 'PRESETS', 'NETW
 import difflib, json, math, reprlib
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from fastcore.basics import patch
 
 # %% ../nbs/01_config.ipynb #8a250486
 # official HiFi-GAN key -> ours; every other official key that we use has the same name on both sides
@@ -96,10 +97,11 @@ class Config:
 
     def __post_init__(self): _settle(self)
 
-    @property
-    def batch_total(self)->int: # Segments
-        "How many segments go into one optimiser step"
-        return self.batch_size*self.grad_accum
+# %% ../nbs/01_config.ipynb #a3f10001
+@patch(as_prop=True)
+def batch_total(self:Config)->int: # Segments
+    "How many segments go into one optimiser step"
+    return self.batch_size*self.grad_accum
 
 # %% ../nbs/01_config.ipynb #deb6063c
 def _settle(c:Config):

@@ -68,7 +68,7 @@ GENERATORS = {} # Name -> class
 _MODULES = dict(light='hifigan_ruslan.model.light')
 
 def vocoder_network(name:str # In `cfg.generator`
-                   )->Callable: # For a class with `__init__(cfg)`, `forward(mel)`, `reach(cfg)` and `to_speech_level(mel)`
+                   )->Callable: # For a class with `__init__(cfg)`, `forward(mel)`, `reach(cfg)`, `to_speech_level(mel)`
     "Enter the class into `GENERATORS`"
     def enter(cls):
         GENERATORS[name] = cls

@@ -122,7 +122,7 @@ def test_exports_open_again(run, tmp_path):
         assert (cfg.generator, cfg.light_channels)==('light', 16)
         assert (wave(cfg, weights, mel)-want).abs().max()<most, name
     card = (tmp_path/'a'/'README.md').read_text(encoding='utf-8')
-    assert '# LIGHT vocoder, 22050 Hz' in card and 'works on frames' in card and 'HiFi-GAN' not in card.split('```')[0]
+    assert '# LIGHT vocoder, 22050 Hz' in card and 'on frames' in card and 'HiFi-GAN' not in card.split('```')[0]
     with pytest.raises(ValueError, match="no generator of the kind 'light', only HiFi-GAN; safetensors"):
         export(run, tmp_path/'e'/'generator', format='official')
     assert not (tmp_path/'e').exists()

@@ -85,7 +85,7 @@ A mel of any other definition gives noise. `v.mel(wav, rate)` makes the right on
 # %% ../../nbs/43_hub.ipynb #e6f00006
 # Kind of generator -> tag, name and description in its card
 _KINDS = dict(hifigan=('hifi-gan', 'HiFi-GAN', 'A HiFi-GAN generator'),
-              light=('light', 'LIGHT', 'A generator that works on frames, with an inverse Fourier transform at its end,'))
+              light=('light', 'LIGHT', 'A generator on frames, with an inverse Fourier transform at its end,'))
 
 def _card(cfg, n, license, card):
     "The text of README.md"

@@ -8,6 +8,7 @@ __all__ = ['prior_matrix', 'MelPrior', 'InverseTransform', 'FrameBlock', 'LightG
 # %% ../../nbs/28_light.ipynb #28a00003
 import torch, torch.nn.functional as F
 import numpy as np
+from fastcore.basics import patch
 from librosa.filters import mel as mel_filters
 from torch import Tensor, nn
 from ..config import Config
@@ -129,37 +130,34 @@ class LightGenerator(nn.Module):
         real, imag = self.spectrum(mel)
         with torch.autocast(mel.device.type, enabled=False): return self.inverse(real, imag).clamp(-1, 1)
 
-    def compute_in(self,
-                   dtype:torch.dtype # bfloat16 or float16
-                  ):
-        "Let the blocks compute in half precision, for inference; what is before and after them stays as it is"
-        self.blocks.to(dtype)
-
-    @staticmethod
-    def onnx_graph(cfg:Config # All numbers of the network
-                  )->tuple: # Nodes (operator, inputs, output, attributes); constants by name, as numpy arrays
-        "The operators from `mel` to `wav`, for `onnx_model`"
-        return _onnx_nodes(cfg), _onnx_constants(cfg)
-
     @staticmethod
     def reach(cfg:Config # light_blocks, win_length and hop_length are used
              )->int: # Mel frames needed on each side of a frame
         "How far it sees: each convolution three frames, and the windows that overlap with a frame"
         return (1+cfg.light_blocks)*(_KERNEL//2) + (cfg.win_length//2-1+cfg.hop_length//2)//cfg.hop_length
 
-    def to_speech_level(self,
-                        mel:Tensor # (B, n_mels, F) of speech
-                       ):
-        "Make random weights larger, so that all frames in reach are heard, and the wave as loud as speech"
-        for p in self.parameters(): p.mul_(3. if p.dim()>1 else 1.)
-        bins = self.cfg.n_fft//2+1
-        self.post.bias[:bins] += (.2/self.inverse(*self.spectrum(mel)).std()).log()
-
 def _small_weights(layer):
     "As ConvNeXt starts"
     if not isinstance(layer, (nn.Conv1d, nn.Linear)): return
     nn.init.trunc_normal_(layer.weight, std=.02)
     nn.init.zeros_(layer.bias)
+
+# %% ../../nbs/28_light.ipynb #28a00025
+@patch
+def compute_in(self:LightGenerator,
+               dtype:torch.dtype # bfloat16 or float16
+              ):
+    "Let the blocks compute in half precision, for inference; what is before and after them stays as it is"
+    self.blocks.to(dtype)
+
+@patch
+def to_speech_level(self:LightGenerator,
+                    mel:Tensor # (B, n_mels, F) of speech
+                   ):
+    "Make random weights larger, and the wave as loud as speech"
+    for p in self.parameters(): p.mul_(3. if p.dim()>1 else 1.)
+    bins = self.cfg.n_fft//2+1
+    self.post.bias[:bins] += (.2/self.inverse(*self.spectrum(mel)).std()).log()
 
 # %% ../../nbs/28_light.ipynb #28a00031
 class _Nodes(list):
@@ -193,6 +191,13 @@ class _Nodes(list):
         return self.add('Add', x, self.add('Mul', self.linear(y, f'{name}.narrow'), f'{name}.share'))
 
 # %% ../../nbs/28_light.ipynb #28a00032
+@patch(cls_method=True)
+def onnx_graph(cls:LightGenerator,
+               cfg:Config # All numbers of the network
+              )->tuple: # Nodes (operator, inputs, output, attributes); constants by name, as numpy arrays
+    "The operators from `mel` to `wav`, for `onnx_model`"
+    return _onnx_nodes(cfg), _onnx_constants(cfg)
+
 def _onnx_nodes(cfg):
     "The operators from `mel` to `wav`; other inputs are weights, and the constants"
     g = _Nodes()
