@@ -12,12 +12,12 @@ from dataclasses import fields
 from pathlib import Path
 import torch
 from . import __version__
-from .config import Config, config_dict, config_from_dict, load_config, official_dict
+from .config import NETWORK_SINCE, Config, config_dict, config_from_dict, load_config, official_dict
 from .base.files import Ours, claim, new_file
 from .base.hardware import Ranks
 from .model.weights import (
     FORMAT, VERSION, check_finite, check_fit, check_plain, checkpoint_config, differing, generator_in, new_names,
-    normed_weights, old_names, read_checkpoint)
+    normed_weights, old_names, read_checkpoint, weight_form)
 from .model.weightset import DISC, preset_of, unlike
 from .model.reading import config_of
 from .step import TrainState, new_state
@@ -309,12 +309,13 @@ def _as_trained(part, ck, own, cfg):
     if part not in ('generator', 'ema'): return ck[part]
     check_fit(cfg, ck[part])
     if own and differing(own, cfg, _SHAPE_G): raise ValueError('its weights have the shapes of both')
-    return normed_weights(cfg, ck[part]) if 'conv_pre.weight' in ck[part] else ck[part]
+    return normed_weights(cfg, ck[part]) if weight_form(ck[part])=='folded' else ck[part]
 
 # %% ../nbs/31_checkpoint.ipynb #84a7d8a6
 # What makes a network of the weights: some of it changes their sizes, some (a dilation) does not
-_SHAPE_G = ('n_mels resblock upsample_rates upsample_kernel_sizes upsample_initial_channel resblock_kernel_sizes '
-            'resblock_dilation_sizes').split()
+_SHAPE_G = [*NETWORK_SINCE] + (
+    'n_mels resblock upsample_rates upsample_kernel_sizes upsample_initial_channel resblock_kernel_sizes '
+    'resblock_dilation_sizes').split()
 
 def _no_fit(part, own, cfg, error):
     "Why the weights of a part do not go into a model of `cfg`, and what to do; `own` is their configuration, or None"

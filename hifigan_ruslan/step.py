@@ -17,7 +17,7 @@ from .config import Config
 from .base.hardware import DTYPES, Ranks
 from .data import Batch
 from .mel import LogMel, at_least_fp32
-from .generator import Generator, weights_once
+from .generator import new_generator, weights_once
 from .discriminators import Discriminators, disc_names
 from .losses import (
     GeneratorTurn, LOSSES, disc_loss, loss_weights, multiscale_logmels, turn_losses, weighted_sum)
@@ -30,8 +30,8 @@ class TrainState:
     device:torch.device # Where the tensors live
     precision:str # Of the convolutions: fp32, bf16 or fp16; or fp64, of everything
     ranks:Ranks # The processes that train together
-    generator:Generator # Mel to wave
-    ema:Generator # Its moving average: what one deploys
+    generator:torch.nn.Module # Mel to wave
+    ema:torch.nn.Module # Its moving average: what one deploys
     discriminators:Discriminators # By name, in the order of cfg.discriminators
     opt_g:torch.optim.Optimizer # Of the generator
     opt_d:torch.optim.Optimizer # Of all discriminators
@@ -77,7 +77,7 @@ def new_state(cfg:Config, # All numbers
     loss_weights(cfg)
     torch.manual_seed(cfg.seed)
     device, dtype = torch.device(device), torch.float64 if precision=='fp64' else torch.float32
-    g, d = (m(cfg).to(device, dtype) for m in (Generator, Discriminators))
+    g, d = (m(cfg).to(device, dtype) for m in (new_generator, Discriminators))
     scaler_g, scaler_d = (torch.amp.GradScaler(device.type, enabled=precision=='fp16') for _ in range(2))
     logmel, logmel_loss = (m.to(device, dtype) for m in (LogMel(cfg), _logmel_loss(cfg)))
     return TrainState(cfg, device, precision, ranks or Ranks(),

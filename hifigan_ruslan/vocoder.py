@@ -23,7 +23,6 @@ from .base.audio import (SOUND_SUFFIXES, Sound, SoundError, is_ours, new_wav, te
 from .base.files import printable
 from .base.hardware import DTYPES, choose_device, choose_precision
 from .mel import LogMel
-from .generator import Generator
 from .model.weights import load_generator
 from .model.reading import open_checkpoint
 from .inference.streaming import flow, whole_generator
@@ -40,22 +39,24 @@ class _To(nn.Module):
 
     def forward(self, x): return x.to(self.dtype)
 
-def _ends_in_fp32(g, dtype):
-    "Let the first and the last convolution of a generator compute in fp32, the rest in `dtype`"
+def _compute_in(g, dtype):
+    "Let a generator compute in `dtype`, but for its first and its last layer; some kinds know themselves how"
+    if hasattr(g, 'compute_in'): return g.compute_in(dtype)
+    g.to(dtype)
     g.conv_pre = nn.Sequential(g.conv_pre.float(), _To(dtype))
     g.conv_post = nn.Sequential(_To(torch.float32), g.conv_post.float())
 
 class TorchGenerator:
     "A `Generator` for inference on any device"
     def __init__(self,
-                 generator:Generator, # With folded weights, as from `load_generator`; taken over and changed
+                 generator:nn.Module, # With folded weights, as from `load_generator`; taken over and changed
                  device:torch.device, # Where to compute
                  precision:str='fp32' # 'fp32', 'bf16' or 'fp16'
                 ):
         dtype = DTYPES[precision]
         self.cfg, self.device = generator.cfg, device
-        self.generator = generator.to(device, dtype).requires_grad_(False).eval()
-        if dtype!=torch.float32: _ends_in_fp32(generator, dtype)
+        self.generator = generator.to(device).requires_grad_(False).eval()
+        if dtype!=torch.float32: _compute_in(generator, dtype)
 
     @torch.inference_mode()
     def __call__(self,
@@ -84,14 +85,22 @@ def _refuse_engine(device, engine, precision):
     if cpu and precision=='fp16':
         raise ValueError('fp16 is for GPUs: a CPU computes it slowly; use bf16, or fp32')
 
+_ONLY_HIFIGAN = "The engine 'fast' is for HiFi-GAN, the generator is of the kind {!r}: use 'auto', 'torch' or 'onnx'"
+
+def _best_engine(device, kind):
+    "Its name, and why"
+    if device.type!='cpu': return 'torch', 'the plain generator suits a GPU'
+    return ('fast', 'the fastest on a CPU') if kind=='hifigan' else ('torch', f'which suits the generator {kind!r}')
+
 def choose_engine(device:torch.device, # Where to compute
                   engine:str='auto', # 'fast' (CPU), 'torch', 'onnx' (CPU), or 'auto'
-                  precision:str='fp32' # 'fp32', 'bf16', 'fp16' or 'auto'
+                  precision:str='fp32', # 'fp32', 'bf16', 'fp16' or 'auto'
+                  kind:str='hifigan' # Of the generator, `generator` of its configuration
                  )->tuple: # Name of the engine, the reason in words, and the precision
     "How to compute, and why"
     _refuse_engine(device, engine, precision)
-    best, suits = (('fast', 'the fastest on a CPU') if device.type=='cpu' else
-                   ('torch', 'the plain generator suits a GPU'))
+    if kind!='hifigan' and engine=='fast': raise ValueError(_ONLY_HIFIGAN.format(kind))
+    best, suits = _best_engine(device, kind)
     name, why = (best, suits) if engine=='auto' else (engine, 'as asked')
     if name=='onnx' or precision=='fp32': return name, f'{name} on {device}, {why}', 'fp32'
     precision, speed = choose_precision(device, precision)
@@ -116,7 +125,7 @@ class Vocoder:
                 ):
         self.cfg, self.sample_rate = cfg, cfg.sample_rate
         self.device = choose_device(device or 'cpu')[0]
-        self.engine, self.why, self.precision = choose_engine(self.device, engine, precision)
+        self.engine, self.why, self.precision = choose_engine(self.device, engine, precision, cfg.generator)
         weights = generator.state_dict() if isinstance(generator, nn.Module) else generator
         self.generator = _build(self.engine, cfg, weights, self.device, self.precision)
         self.logmel = LogMel(cfg).to(self.device)

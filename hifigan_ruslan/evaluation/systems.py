@@ -286,11 +286,16 @@ def _card(path, ck, kind, vocoder):
     c = vocoder.cfg
     facts = {'file': str(path), 'weights': _WEIGHTS.get(kind, 'as in the file'),
              'training step': f'{ck["step"]:,}' if 'step' in ck else '',
-             'model': f'resblock {c.resblock}, {c.upsample_initial_channel} channels',
+             'model': _model(c),
              'parameters': _parameters(ck), 'sample rate': f'{c.sample_rate:,} Hz',
              'mel': f'{c.n_mels} bands, {c.fmin:g} to {c.fmax or c.sample_rate/2:g} Hz',
              'engine': vocoder.why}
     return {k: x for k,x in facts.items() if x}
+
+def _model(c):
+    "Its kind and size"
+    if c.generator=='light': return f'light, {c.light_channels} channels, {c.light_blocks} blocks'
+    return f'resblock {c.resblock}, {c.upsample_initial_channel} channels'
 
 _WEIGHTS = dict(EMA='moving average (EMA)', raw='as trained (raw)')
 

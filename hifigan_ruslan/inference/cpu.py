@@ -200,6 +200,9 @@ class FastGenerator:
                  fused:bool=None, # Use oneDNN's fused operators; None = where they work
                  tile:int=None # Numbers in a tile; None = `TILE`
                 ):
+        if generator.cfg.generator!='hifigan':
+            raise ValueError(f"The fast engine is for HiFi-GAN, found the generator {generator.cfg.generator!r}: "
+                             "use the engine 'torch' or 'onnx'")
         if precision not in ('fp32','bf16'):
             raise ValueError(f"The fast engine computes in 'fp32' or 'bf16', found {precision!r}")
         g, self.cfg, self.tile = generator, generator.cfg, tile

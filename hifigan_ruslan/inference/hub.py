@@ -83,8 +83,14 @@ samples |
 A mel of any other definition gives noise. `v.mel(wav, rate)` makes the right one.'''
 
 # %% ../../nbs/43_hub.ipynb #e6f00006
+# Kind of generator -> tag, name and description in its card
+_KINDS = dict(hifigan=('hifi-gan', 'HiFi-GAN', 'A HiFi-GAN generator'),
+              light=('light', 'LIGHT', 'A generator on frames, with an inverse Fourier transform at its end,'))
+
 def _card(cfg, n, license, card):
     "The text of README.md"
+    kind = cfg.generator
+    tag, title, what = _KINDS.get(kind, (kind, kind, f'A generator of the kind {kind}'))
     return f'''---
 license: {license}
 language: ru
@@ -92,12 +98,12 @@ library_name: hifigan_ruslan
 pipeline_tag: audio-to-audio
 tags:
 - vocoder
-- hifi-gan
+- {tag}
 - speech
 ---
-# HiFi-GAN vocoder, {cfg.sample_rate} Hz
+# {title} vocoder, {cfg.sample_rate} Hz
 
-A HiFi-GAN generator with {n:,} weights. A mel spectrogram goes in, a wave comes out: {cfg.hop_length} samples for \
+{what} with {n:,} weights. A mel spectrogram goes in, a wave comes out: {cfg.hop_length} samples for \
 each frame.
 
 ```python

@@ -10,7 +10,7 @@ import base64, gzip, hashlib, json, os, re, tempfile
 from html import escape
 from pathlib import Path
 from .. import __version__
-from ..config import Config, config_dict
+from ..config import NETWORK_SINCE, Config, config_dict
 from ..base.files import claim, new_file, printable
 from ..generator import receptive_field
 from ..model.reading import checkpoint_file, open_checkpoint
@@ -64,7 +64,7 @@ _NUMBERS = ('sample_rate n_fft win_length hop_length n_mels fmin fmax resblock u
 def _numbers(cfg):
     "Of the model, as the engine takes them"
     d = config_dict(cfg)
-    return {k: d[k] for k in _NUMBERS} | dict(receptive_field=receptive_field(cfg))
+    return {k: d[k] for k in (*_NUMBERS, *NETWORK_SINCE) if k in d} | dict(receptive_field=receptive_field(cfg))
 
 def _player_words(lang):
     return json.loads(_read(f'../words.{lang}.json'))['player']

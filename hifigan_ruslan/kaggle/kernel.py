@@ -15,8 +15,8 @@ from ..base.commands import parser
 # %% ../../nbs/73_kernel.ipynb #8168a4d8
 PACKAGE = 'hifigan_ruslan'
 _IN_A_CLONE = 'run this in a clone of the repository, or name its folder with --root'
-# What the kernel imports, and what its session starts
-STARTED = ('kaggle/session.py', 'training/command.py', 'evaluation/compare.py')
+# What the kernel imports, what its session starts, and a kind of generator, which is imported by its name
+STARTED = ('kaggle/session.py', 'training/command.py', 'evaluation/compare.py', 'model/light.py')
 _WORDS = 'base/russian.py' # Which only a kernel has that speaks Russian: a tenth of the whole
 
 def _modules(package):

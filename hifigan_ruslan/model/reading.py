@@ -15,12 +15,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from ..config import Config, config_dict, config_from_dict, load_config
 from ..base.nemo import is_nemo
-from ..generator import LRELU_SLOPE
+from ..generator import LRELU_SLOPE, generator_class
 from .voices import VOICES, is_voice, voice_config, voice_weights
 from .weightset import MODEL, unlike
 from .weights import (
     FORMAT, VERSION, check_finite, check_fit, check_plain, checkpoint_config, file_notes, generator_in, model_shapes,
-    normed_weights, of_file, read_checkpoint, read_notes, read_whole)
+    normed_weights, of_file, read_checkpoint, read_notes, read_whole, weight_form)
 
 # %% ../../nbs/27_reading.ipynb #046ec546
 def given_config(config:Config|dict|str|Path # A Config, its dict, or a JSON file
@@ -132,12 +132,17 @@ def _is_half(a): return a.dtype==np.float16
 
 def _tensor(onnx, k, a):
     "A weight as ONNX stores it"
-    kind = onnx.TensorProto.FLOAT16 if _is_half(a) else onnx.TensorProto.FLOAT
+    kind = onnx.helper.np_dtype_to_tensor_dtype(a.dtype)
     return onnx.helper.make_tensor(k+'.fp16'*_is_half(a), kind, a.shape, a.tobytes(), raw=True)
 
 def _signal(onnx, name, *shape):
     "What enters or leaves"
     return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+
+def _described(cfg):
+    "The operators of a generator, and the constants that they take besides the weights; other kinds bring their own"
+    if cfg.generator!='hifigan': return generator_class(cfg).onnx_graph(cfg)
+    return _nodes(cfg), {'blocks': np.array(len(cfg.resblock_kernel_sizes), '<f4')}
 
 def _casts(onnx, arrays):
     "A node for each fp16 weight, that makes fp32 of it"
@@ -146,12 +151,11 @@ def _casts(onnx, arrays):
 
 def _operators(onnx, cfg):
     "The nodes from `mel` to `wav`"
-    return [onnx.helper.make_node(op, inputs, [output], **attrs) for op,inputs,output,attrs in _nodes(cfg)]
+    return [onnx.helper.make_node(op, inputs, [output], **attrs) for op,inputs,output,attrs in _described(cfg)[0]]
 
 def _tensors(onnx, cfg, arrays):
-    "The weights, and the number of parallel blocks"
-    blocks = np.array(len(cfg.resblock_kernel_sizes), '<f4')
-    return [_tensor(onnx, k, a) for k,a in (arrays|{'blocks': blocks}).items()]
+    "The weights, and what the operators take besides"
+    return [_tensor(onnx, k, a) for k,a in (arrays|_described(cfg)[1]).items()]
 
 def _graph(onnx, cfg, arrays):
     "The onnx.GraphProto with these weights"
@@ -345,5 +349,5 @@ def _only_one_beside(path):
 
 def _as_of_a_run(cfg, weights, name):
     "What `read_checkpoint` would return of a run with these weights, which have the weight norm there"
-    if 'conv_pre.weight_g' not in weights: weights = normed_weights(cfg, weights)
+    if weight_form(weights)!='old': weights = normed_weights(cfg, weights)
     return dict(format=FORMAT, version=VERSION, config=config_dict(cfg), generator=weights, name=name)

@@ -11,7 +11,7 @@ import hashlib, json, os, re
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
-from ..config import Config, PRESETS, load_config
+from ..config import NETWORK_SINCE, Config, PRESETS, load_config
 from ..base.files import file_bytes, listing, new_file, sha256_of
 from .weights import differences, differing, of_file
 
@@ -68,7 +68,7 @@ def preset_of(cfg:Config|None # Of a model
 
 def _presets(cfg): return [n for n,p in PRESETS.items() if not differing(cfg, p, MODEL)]
 
-MODEL = ( # Numbers on which the generator's weights depend
+MODEL = [*NETWORK_SINCE] + ( # Numbers on which the generator's weights depend
     'sample_rate n_fft win_length hop_length n_mels fmin fmax resblock upsample_rates upsample_kernel_sizes '
     'upsample_initial_channel resblock_kernel_sizes resblock_dilation_sizes').split()
 DISC = 'discriminators mpd_periods msd_scales disc_shrink'.split() # The same for the discriminators

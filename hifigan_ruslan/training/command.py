@@ -16,7 +16,7 @@ from ..base.commands import check_there, command, is_path
 def train_cli(
     data:str, # Folder made by hifigan-prepare
     out:str, # Folder of the run: checkpoints, samples, log.csv, curves.png, tensorboard
-    # V1, V2, V3 (official), SEED (V1 at batch 4 x 2, 50 epochs), V1_44K (44.1 kHz) or TINY;
+    # V1, V2, V3 (official), LIGHT (small, on frames), SEED (V1 at batch 4 x 2, 50 epochs), V1_44K (44.1 kHz) or TINY;
     # default: the model of --init, else V1
     preset:str=None,
     config:str=None, # A config.json in place of the preset, ours or official

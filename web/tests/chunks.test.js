@@ -14,6 +14,10 @@ const V3 = {
 test('the receptive field is that of Python', () => {
   assert.equal(receptiveField(V1), 13)
   assert.equal(receptiveField(V3), 11)
+  const light = { ...V1, generator: 'light', light_blocks: 4, win_length: 1024 }
+  assert.equal(receptiveField(light), 17)
+  assert.equal(receptiveField({ ...light, light_blocks: 2 }), 11)
+  assert.throws(() => receptiveField({ ...light, generator: 'wavenet' }), /known ones are hifigan, light/)
 })
 
 /** A mel of one band with these values. */

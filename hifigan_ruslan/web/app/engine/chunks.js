@@ -6,12 +6,19 @@ function blockReach(resblock, kernel, dilations) {
   return dilations.reduce((sum, d) => sum + per(d), 0)
 }
 
+/** The same as `receptiveField` of a generator that is no HiFi-GAN, as in 28_light. */
+function reachOfKind({ generator, light_blocks: blocks, win_length: window, hop_length: hop }) {
+  if (generator !== 'light') throw new Error(`There is no generator '${generator}'; the known ones are hifigan, light`)
+  return (1 + blocks) * 3 + Math.floor((Math.floor(window / 2) - 1 + Math.floor(hop / 2)) / hop)
+}
+
 /**
  * How many mel frames on each side have any influence on the samples of a frame.
  * @param {object} config the model's numbers, as in config.json
  * @returns {number} frames
  */
 export function receptiveField(config) {
+  if ((config.generator ?? 'hifigan') !== 'hifigan') return reachOfKind(config)
   const reach = Math.max(...config.resblock_kernel_sizes.map((k, i) =>
     blockReach(config.resblock, k, config.resblock_dilation_sizes[i])))
   let left = -3, right = config.hop_length - 1 + 3 // conv_post around the samples 0 .. hop-1 of frame 0
