@@ -56,6 +56,7 @@ class Config:
     upsample_initial_channel:int=512 # Channels before the first transposed convolution; halved by each
     resblock_kernel_sizes:tuple=(3,7,11) # Kernels of the parallel residual blocks of a stage
     resblock_dilation_sizes:tuple=((1,3,5),(1,3,5),(1,3,5)) # Dilations inside each of them
+    mel_input:str='mel' # What its first convolution sees: 'mel' (official), 'pim' (pseudo-inverse mel), or 'mel+pim'
     # discriminators
     discriminators:tuple=('mpd','msd') # Names of the register; official: mpd, msd. mrd hears spectrograms
     mpd_periods:tuple=(2,3,5,7,11) # Periods of the multi-period discriminator, samples
@@ -96,6 +97,12 @@ class Config:
     def batch_total(self)->int: # Segments
         "How many segments go into one optimiser step"
         return self.batch_size*self.grad_accum
+
+    @property
+    def input_bands(self)->int: # Channels
+        "How many numbers of a frame the first convolution sees: the bands of the mel, of the transform, or both"
+        seen = self.mel_input.split('+')
+        return self.n_mels*('mel' in seen) + (self.n_fft//2+1)*('pim' in seen)
 
 # %% ../nbs/01_config.ipynb #deb6063c
 def _settle(c:Config):
@@ -189,7 +196,7 @@ def block_reach(resblock:str, # '1' or '2'
 def _count_weights(c):
     "Weights of the folded generator, without building it"
     ch, convs = c.upsample_initial_channel, dict(zip('12', (6,2)))[c.resblock]
-    n = 7*ch*c.n_mels + ch
+    n = 7*ch*c.input_bands + ch
     for k in c.upsample_kernel_sizes:
         n, ch = n + k*ch*(ch//2) + ch//2, ch//2
         n += sum(convs*(k*ch*ch + ch) for k in c.resblock_kernel_sizes)
@@ -230,6 +237,7 @@ def _check_generator(c):
     _need(c.upsample_initial_channel%2**halvings==0,
           f'upsample_initial_channel {c.upsample_initial_channel} cannot be halved {halvings} times')
     _check_resblocks(c, c.resblock_kernel_sizes, c.resblock_dilation_sizes)
+    _must(c, ['mel_input'], lambda v: v in ('mel','pim','mel+pim'), "be 'mel', 'pim' or 'mel+pim'")
 
 def _check_stage(u, k):
     _need(k>=u, f'upsample kernel {k} is smaller than its rate {u}: samples would get no input')
@@ -292,7 +300,7 @@ def fine_tuning_steps(hours:float # Of speech to train on, h
 
 # %% ../nbs/01_config.ipynb #0c897306
 _DISC = {'mpd+msd': ('mpd','msd'), 'mpd+mrd': ('mpd','mrd')} # What `disc` was in version 0.1, as `discriminators`
-_SINCE = ('discriminators', 'lambda_gen', 'true_mels') # Fields that version 0.1 does not know
+_SINCE = ('discriminators', 'lambda_gen', 'true_mels', 'mel_input') # Fields that version 0.1 does not know
 _FIRST = ('lambda_gen', 'lambda_fm', 'lambda_mel') # Weights of the losses that were there from the beginning
 
 def _later_losses(): return [f.name for f in fields(Config) if f.name.startswith('lambda_') and f.name not in _FIRST]
@@ -392,7 +400,9 @@ def _from_official(d):
 
 def official_dict(cfg:Config # What to translate
                  )->dict: # What the official code's `AttrDict(json.load(f))` expects
-    "The content of an official config.json for this model"
+    "The content of an official config.json for this model; ValueError where it has no word for it"
+    _need(cfg.mel_input=='mel', f'the official format has no word for mel_input {cfg.mel_input}: its generator sees the '
+                                'mel alone. Keep the model in ours: safetensors or onnx')
     d = config_dict(cfg)
     theirs = dict(num_freq=cfg.n_fft+1, num_gpus=0, num_workers=4,
                   learning_rate=cfg.lr_g, adam_b1=cfg.betas[0], adam_b2=cfg.betas[1],
