@@ -22,7 +22,7 @@ from .base.audio import (SOUND_SUFFIXES, Sound, SoundError, is_ours, new_wav, te
 from .base.files import printable
 from .base.hardware import DTYPES, choose_device, choose_precision
 from .mel import LogMel
-from .generator import Generator
+from .generator import Generator, MelInput
 from .model.weights import load_generator
 from .model.reading import open_checkpoint
 from .inference.streaming import flow, whole_generator
@@ -41,6 +41,7 @@ class _To(nn.Module):
 
 def _ends_in_fp32(g, dtype):
     "Let the first and the last convolution of a generator compute in fp32, the rest in `dtype`"
+    g.input = MelInput(g.cfg).to(g.conv_pre.weight.device) # anew: a matrix that was rounded is another one
     g.conv_pre = nn.Sequential(g.conv_pre.float(), _To(dtype))
     g.conv_post = nn.Sequential(_To(torch.float32), g.conv_post.float())
 

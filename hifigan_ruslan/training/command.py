@@ -37,6 +37,9 @@ def train_cli(
     lr:float=None, # In place of the preset's: learning rate of both networks
     # In place of the preset's: divides the channels of the discriminators; 8 makes V1 trainable on a CPU
     disc_shrink:int=None,
+    # In place of the preset's: what the generator sees: mel (official), pim (its pseudo-inverse, as FreeV has it; from
+    # nothing only) or mel+pim (both; begins exactly from weights that see the mel)
+    mel_input:str=None,
     cosine_steps:int=None, # Let the learning rate fall along a cosine until this step
     mel_warmup:int=None, # First steps with the mel loss alone, the discriminators idle
     true_mels:float=None, # Share of segments with the recording's own mel, where DATA holds those of a TTS: .3
@@ -59,7 +62,8 @@ def train_cli(
     start = start_weights(init) if init else None # read once: a voice has 56 MB
     cfg = _numbers(preset, config, start)
     given = dict(batch_size=batch_size, grad_accum=grad_accum, lr_g=lr, lr_d=lr, disc_shrink=disc_shrink,
-                 cosine_steps=cosine_steps, mel_warmup=mel_warmup, valid_every=valid_every, true_mels=true_mels)
+                 mel_input=mel_input, cosine_steps=cosine_steps, mel_warmup=mel_warmup, true_mels=true_mels,
+                 valid_every=valid_every)
     cfg = replace(cfg, **{k: v for k,v in given.items() if v is not None})
     if init and steps is None and epochs is None and not config: steps = _fine_tuning_steps(data)
     _train(procs, data=data, out=out, cfg=cfg, steps=steps, epochs=epochs, hours=hours, init=start,
