@@ -285,8 +285,8 @@ def init_weights(s:TrainState, # Fresh; changed in place
     if widen_input(s.cfg, ck['generator']) is not ck['generator']: s.ranks.say(_BEGINS_WITH_ZEROS)
     return taken
 
-_BEGINS_WITH_ZEROS = ('mel_input mel+pim: the weights see the mel alone; for what the first convolution sees besides it '
-                      'begins with zeros, and the wave is the same until they learn')
+_BEGINS_WITH_ZEROS = ('mel_input mel+pim: the weights see the mel alone; for what the first convolution sees besides '
+                      'it begins with zeros, and the wave is the same until they learn')
 
 def _given(init):
     "Path, or what stands for it in messages, and content of the weights to start from"

@@ -11,6 +11,7 @@ __all__ = ['V1', 'V2', 'V3', 'SEED', 'V1_44K', 'TINY', 'PRESETS', 'Config', 'blo
 import difflib, json, math, reprlib
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from fastcore.basics import patch
 
 # %% ../nbs/01_config.ipynb #8a250486
 # official HiFi-GAN key -> ours; every other official key that we use has the same name on both sides
@@ -90,19 +91,19 @@ class Config:
     valid_every:int=1000 # Optimiser steps between validations on whole utterances
     valid_clips:int=50 # Utterances of one validation, spread evenly over the validation part
     seed:int=1234 # Of weights, order and crops
-
     def __post_init__(self): _settle(self)
 
-    @property
-    def batch_total(self)->int: # Segments
-        "How many segments go into one optimiser step"
-        return self.batch_size*self.grad_accum
+# %% ../nbs/01_config.ipynb #a3f10001
+@patch(as_prop=True)
+def batch_total(self:Config)->int: # Segments
+    "How many segments go into one optimiser step"
+    return self.batch_size*self.grad_accum
 
-    @property
-    def input_bands(self)->int: # Channels
-        "How many numbers of a frame the first convolution sees: the bands of the mel, of the transform, or both"
-        seen = self.mel_input.split('+')
-        return self.n_mels*('mel' in seen) + (self.n_fft//2+1)*('pim' in seen)
+@patch(as_prop=True)
+def input_bands(self:Config)->int: # Channels
+    "How many numbers of a frame the first convolution sees: the bands of the mel, of the transform, or both"
+    seen = self.mel_input.split('+')
+    return self.n_mels*('mel' in seen) + (self.n_fft//2+1)*('pim' in seen)
 
 # %% ../nbs/01_config.ipynb #deb6063c
 def _settle(c:Config):
@@ -401,8 +402,8 @@ def _from_official(d):
 def official_dict(cfg:Config # What to translate
                  )->dict: # What the official code's `AttrDict(json.load(f))` expects
     "The content of an official config.json for this model; ValueError where it has no word for it"
-    _need(cfg.mel_input=='mel', f'the official format has no word for mel_input {cfg.mel_input}: its generator sees the '
-                                'mel alone. Keep the model in ours: safetensors or onnx')
+    _need(cfg.mel_input=='mel', f'the official format has no word for mel_input {cfg.mel_input}: its generator sees '
+                                'the mel alone. Keep the model in ours: safetensors or onnx')
     d = config_dict(cfg)
     theirs = dict(num_freq=cfg.n_fft+1, num_gpus=0, num_workers=4,
                   learning_rate=cfg.lr_g, adam_b1=cfg.betas[0], adam_b2=cfg.betas[1],

@@ -90,7 +90,7 @@ class MelInput(nn.Module):
     def forward(self,
                 mel:Tensor # (B, n_mels, F) natural-log mel
                )->Tensor: # (B, input_bands, F) natural logarithms
-        "The mel as it is, and behind it, or in its place, the guess at the spectrum; computed in fp32, also in autocast"
+        "The mel as it is, and behind it or in its place the guess at the spectrum; in fp32, also in autocast"
         if self.seen==['mel']: return mel
         with torch.autocast(mel.device.type, enabled=False):
             x = at_least_fp32(mel)

@@ -100,7 +100,8 @@ def test_a_run_in_two_parts_is_the_whole_run_and_goes_out_in_every_form(data, tm
     parts, _ = fitted(data, tmp_path/'run', cfg, steps=4)
     assert all(map(torch.equal, numbers(whole), numbers(parts)))
     assert 'mel_input' in json.loads((tmp_path/'run'/'config.json').read_text())
-    with pytest.raises(ValueError, match='mel_input: .* there, mel asked for'): fitted(data, tmp_path/'run', TOY, steps=9)
+    with pytest.raises(ValueError, match='mel_input: .* there, mel asked for'):
+        fitted(data, tmp_path/'run', TOY, steps=9)
     v = Vocoder.load(tmp_path/'run', engine='torch')
     assert v.cfg==cfg
     want = v.vocode(MEL)

@@ -13,8 +13,9 @@ import torch
 from safetensors.torch import save as save_tensors
 from ..config import Config, config_dict, official_dict
 from ..base.files import claim, file_bytes, new_file, text_of
-from ..model.weights import (
-    as_start, blend_weights, checkpoint_config, file_notes, folded_weights, normed_weights, read_checkpoint, widen_input)
+from hifigan_ruslan.model.weights import (
+    as_start, blend_weights, checkpoint_config, file_notes, folded_weights, normed_weights, read_checkpoint,
+    widen_input)
 from ..model.voices import is_voice, voice_card
 from ..model.weightset import MODEL, unlike
 from ..model.reading import checkpoint_file, given_config, open_checkpoint, read_safetensors

@@ -229,7 +229,8 @@ def _parse_onnx(path):
 def _onnx_weights(model, cfg, notes):
     "The weights, if the model is in every bit the one that `onnx_model` makes of them"
     arrays = _stored_weights(model, cfg)
-    if onnx_model(cfg, arrays, notes, _stored_inverse(model, cfg))!=model: raise ValueError('its graph is not the one of its configuration')
+    written = onnx_model(cfg, arrays, notes, _stored_inverse(model, cfg))
+    if written!=model: raise ValueError('its graph is not the one of its configuration')
     weights = {k: torch.from_numpy(a.astype(np.float32)) for k,a in arrays.items()}
     check_finite(weights)
     return weights

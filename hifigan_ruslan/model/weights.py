@@ -223,8 +223,8 @@ def other_input(cfg:Config, # Of what shall begin with the weights
     told = (f'sees {_seen_bands(weights)} numbers of a frame (mel_input {seen}), and one with mel_input {asked} sees '
             f'{cfg.input_bands}: these weights cannot begin it')
     if (seen, asked)!=('mel', 'pim'): return f'{told}. Use mel_input {seen}'
-    return (f'{told}, as nothing that its first layer has learnt is about these. mel_input mel+pim sees both, and begins '
-            'exactly as these weights are; or leave mel_input at mel, or begin from nothing')
+    return (f'{told}, as nothing that its first layer has learnt is about these. mel_input mel+pim sees both, and '
+            'begins exactly as these weights are; or leave mel_input at mel, or begin from nothing')
 
 def _mel_input_of(weights, cfg):
     "The `mel_input` that the first convolution has been made for, '' where it is none"

@@ -312,7 +312,8 @@ def why_unfit(own:WeightSet, # The weights
     said = differences(own.config, cfg, differ[:3]) + f', and {len(differ)-3} more'*(len(differ)>3)
     fits, other = _presets(own.config), asked or preset_of(cfg) or 'what is to be trained'
     model = f' ({fits[0]})' if fits else ''
-    return f'the weights {own.name} are of another model{model} than {other} ({said}); {_they_fit(fits)}{_or_both(differ, own)}'
+    todo = _they_fit(fits)+_or_both(differ, own)
+    return f'the weights {own.name} are of another model{model} than {other} ({said}); {todo}'
 
 def _they_fit(presets):
     if presets: return f'they fit PRESET {" or ".join(presets)}'

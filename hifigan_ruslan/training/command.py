@@ -37,9 +37,7 @@ def train_cli(
     lr:float=None, # In place of the preset's: learning rate of both networks
     # In place of the preset's: divides the channels of the discriminators; 8 makes V1 trainable on a CPU
     disc_shrink:int=None,
-    # In place of the preset's: what the generator sees: mel (official), pim (its pseudo-inverse, as FreeV has it; from
-    # nothing only) or mel+pim (both; begins exactly from weights that see the mel)
-    mel_input:str=None,
+    mel_input:str=None, # In place of the preset's: what the generator sees: mel, pim (pseudo-inverse mel) or mel+pim
     cosine_steps:int=None, # Let the learning rate fall along a cosine until this step
     mel_warmup:int=None, # First steps with the mel loss alone, the discriminators idle
     true_mels:float=None, # Share of segments with the recording's own mel, where DATA holds those of a TTS: .3
@@ -70,13 +68,13 @@ def train_cli(
            resume=not no_resume, device=device, precision=precision, disc_warmup=disc_warmup,
            log_every=log_every, save_minutes=save_minutes, started=started)
 
+# %% ../../nbs/35_command.ipynb #c1100a01
 def _check_files(data, config, init):
     "What is not there is said before torch is loaded"
     check_there(data, 'folder')
     if config: check_there(config)
     if init and is_path(init): check_there(init, 'checkpoint file or folder')
 
-# %% ../../nbs/35_command.ipynb #c1100a01
 def _numbers(preset, config, init):
     """The configuration that is meant: as given, else the model of the weights to start from;
     these bring numbers of their own"""
