@@ -3,20 +3,31 @@
     python benchmarks/mel_input.py [--preset V2] [--batch_size 2] [--repeats 7] [--seconds 5] [--threads 1]
 
 Printed: the whole training step, the generator's share of it (forward and backward), and RTF (seconds of computing for
-a second of sound) of the engines for a CPU; medians, quartiles, and ratios to mel. A ratio below 1 is slower. Absolute
-times hold for this machine and this moment."""
-import argparse, statistics, sys
+a second of sound) of the engines for a CPU; medians, quartiles, and ratios to mel. A ratio below 1 is slower. Counted
+is the processor time of this process, to which programs beside it add little; absolute times hold for this machine."""
+import argparse, statistics, sys, time
 from dataclasses import replace
 from pathlib import Path
 import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from hifigan_ruslan.config import preset
+from hifigan_ruslan.dataset.corpus import synth_wav
 from hifigan_ruslan.generator import count_params, random_generator, remove_weight_norm, weights_once
 from hifigan_ruslan.step import new_state, train_step
 from hifigan_ruslan.vocoder import Vocoder
-from train_step import batch, interleaved, table
+from train_step import batch, table
 
 SEEN = 'mel', 'pim', 'mel+pim'
+
+def in_turns(functions, repeats):
+    "Processor seconds of each call, round by round; one round more, to warm up, is not counted"
+    times = {k: [] for k in functions}
+    for i in range(repeats+1):
+        for k,f in functions.items():
+            begin = time.process_time()
+            f()
+            if i: times[k].append(time.process_time()-begin)
+    return times
 
 def pass_of(generator, mel):
     "Forward and backward, as in a step"
@@ -33,22 +44,23 @@ def main():
     p.add_argument('--threads', type=int, default=1)
     a = p.parse_args()
     torch.set_num_threads(a.threads)
-    device, base = torch.device('cpu'), replace(preset(a.preset), batch_size=a.batch_size)
+    base = replace(preset(a.preset), batch_size=a.batch_size)
     cfgs = {o: replace(base, mel_input=o) for o in SEEN}
     weights = {o: count_params(remove_weight_norm(random_generator(c))) for o,c in cfgs.items()}
     print(f'{a.preset}, batch {a.batch_size}, {a.threads} thread(s), torch {torch.__version__}; weights: '
           + ', '.join(f'{o} {n:,}' for o,n in weights.items()))
-    wav = batch(base, device)
+    wav = batch(base, torch.device('cpu'))
     states = {o: new_state(c) for o,c in cfgs.items()}
     print('\nWhole step:')
-    table(interleaved({o: (lambda s=s: train_step([wav], s)) for o,s in states.items()}, a.repeats, device), 'mel')
+    table(in_turns({o: (lambda s=s: train_step([wav], s)) for o,s in states.items()}, a.repeats), 'mel')
     mel = states['mel'].logmel(wav)
     print('\nGenerator in it, forward and backward:')
-    table(interleaved({o: pass_of(s.generator, mel) for o,s in states.items()}, a.repeats, device), 'mel')
-    mel = torch.randn(80, round(a.seconds*base.sample_rate/base.hop_length), generator=torch.manual_seed(0))*2-5
+    table(in_turns({o: pass_of(s.generator, mel) for o,s in states.items()}, a.repeats), 'mel')
+    wav = torch.from_numpy(synth_wav(a.seconds, base.sample_rate))[None]
+    mel = states['mel'].logmel(wav)[0]
     for engine,precision in (('fast','fp32'), ('fast','bf16'), ('torch','fp32'), ('onnx','fp32')):
         voices = {o: Vocoder(c, random_generator(c), engine=engine, precision=precision) for o,c in cfgs.items()}
-        times = interleaved({o: (lambda v=v: v.vocode(mel)) for o,v in voices.items()}, a.repeats, device)
+        times = in_turns({o: (lambda v=v: v.vocode(mel)) for o,v in voices.items()}, a.repeats)
         rtf = ', '.join(f'{o} {statistics.median(t)/a.seconds:.4f}' for o,t in times.items())
         print(f'\n{engine} {precision}, {a.seconds:g} s: RTF {rtf}')
         table(times, 'mel')
