@@ -228,8 +228,9 @@ def other_input(cfg:Config, # Of what shall begin with the weights
 
 def _mel_input_of(weights, cfg):
     "The `mel_input` that the first convolution has been made for, '' where it is none"
-    known = (cfg.mel_input, 'mel', 'pim', 'mel+pim')
-    return next((o for o in known if replace(cfg, mel_input=o).input_bands==_seen_bands(weights)), '')
+    n, mel, pim = _seen_bands(weights), cfg.n_mels, cfg.n_fft//2+1
+    if n==cfg.input_bands: return cfg.mel_input
+    return {mel: 'mel', pim: 'pim', mel+pim: 'mel+pim'}.get(n, '')
 
 # %% ../../nbs/24_weights.ipynb #2ffb8cb0
 def read_checkpoint(path:str|Path, # A .pt file, ours or official (`g_02500000`, `generator_v1`), or NeMo's .nemo
