@@ -43,7 +43,7 @@ def speech(cfg, seconds):
 def flops(cfg, seconds):
     "Multiplications and additions of a generator"
     total, ch, length = 0, cfg.upsample_initial_channel, round(seconds*cfg.sample_rate/cfg.hop_length)
-    total += 2*length*cfg.n_mels*ch*7
+    total += 2*length*cfg.input_bands*ch*7
     for u,k in zip(cfg.upsample_rates, cfg.upsample_kernel_sizes):
         total += 2*length*ch*(ch//2)*k
         ch, length = ch//2, length*u

@@ -16,8 +16,8 @@ from .config import NETWORK_SINCE, Config, config_dict, config_from_dict, load_c
 from .base.files import Ours, claim, new_file
 from .base.hardware import Ranks
 from .model.weights import (
-    FORMAT, VERSION, check_finite, check_fit, check_plain, checkpoint_config, differing, generator_in, new_names,
-    normed_weights, old_names, read_checkpoint, weight_form)
+    FORMAT, VERSION, as_start, check_finite, check_fit, check_plain, checkpoint_config, differing, generator_in,
+    new_names, normed_weights, old_names, other_input, read_checkpoint, weight_form, widen_input)
 from .model.weightset import DISC, preset_of, unlike
 from .model.reading import config_of
 from .step import TrainState, new_state
@@ -278,10 +278,15 @@ def init_weights(s:TrainState, # Fresh; changed in place
     if official: ck |= _beside(path, s)
     if own is None: ck |= _generator_of(ck, path, s.ranks.say)
     if 'generator' not in ck: raise ValueError(f'{path} has no generator (it has: {_has(ck)})')
+    if why := other_input(s.cfg, ck['generator']): raise ValueError(f'{path}: its generator {why}')
     ck.setdefault('ema', ck['generator'])
     taken = _taken(ck, s, official)
     _take(s, taken, ck, own or config_of(init), path)
+    if widen_input(s.cfg, ck['generator']) is not ck['generator']: s.ranks.say(_BEGINS_WITH_ZEROS)
     return taken
+
+_BEGINS_WITH_ZEROS = ('mel_input mel+pim: the weights see the mel alone; for what the first convolution sees besides '
+                      'it begins with zeros, and the wave is the same until they learn')
 
 def _given(init):
     "Path, or what stands for it in messages, and content of the weights to start from"
@@ -307,9 +312,11 @@ def _take(s, parts, ck, own, path):
 def _as_trained(part, ck, own, cfg):
     "The state of a part; of a generator with its weight norm, which is put back where it was folded away"
     if part not in ('generator', 'ema'): return ck[part]
-    check_fit(cfg, ck[part])
-    if own and differing(own, cfg, _SHAPE_G): raise ValueError('its weights have the shapes of both')
-    return normed_weights(cfg, ck[part]) if weight_form(ck[part])=='folded' else ck[part]
+    check_plain(ck[part])
+    state = widen_input(cfg, ck[part])
+    check_fit(cfg, state)
+    if own and differing(as_start(own, cfg), cfg, _SHAPE_G): raise ValueError('its weights have the shapes of both')
+    return normed_weights(cfg, state) if weight_form(state)=='folded' else state
 
 # %% ../nbs/31_checkpoint.ipynb #84a7d8a6
 # What makes a network of the weights: some of it changes their sizes, some (a dilation) does not
@@ -323,7 +330,7 @@ def _no_fit(part, own, cfg, error):
     said = str(error)
     fits = own and preset_of(own) or (re.findall(r'they are those of (\w+)$', said) or [''])[0]
     use = f'Use --preset {fits}' if fits else 'Use the preset or config that it was trained with'
-    return f'does not fit this configuration ({own and unlike(own, cfg, names) or said}). {use}'
+    return f'does not fit this configuration ({own and unlike(as_start(own, cfg), cfg, names) or said}). {use}'
 
 # %% ../nbs/31_checkpoint.ipynb #901a33b8
 def _beside(path, s):
@@ -348,12 +355,20 @@ def _not_all_in(do, known):
 
 def _our_optimisers(do, s):
     opt_g = _our_optimiser(s.opt_g, do['optim_g'], range(len(list(s.generator.parameters()))))
+    _widen_moments(opt_g['state'], s)
     return dict(opt_g=opt_g, opt_d=_our_optimiser(s.opt_d, do['optim_d'], _official_order(s)))
 
 def _our_optimiser(opt, saved, order):
     "The state of an official optimiser, its parameters in this order; with our groups, whose rate each step sets"
     moments = {i: saved['state'][j] for i,j in enumerate(order) if j in saved['state']}
     return dict(param_groups=opt.state_dict()['param_groups'], state=moments)
+
+def _widen_moments(state, s):
+    "Of a first convolution that sees more than the official one the moments begin with zeros, as its weights do"
+    if s.cfg.mel_input!='mel+pim': return
+    i = [k for k,_ in s.generator.named_parameters()].index('conv_pre.parametrizations.weight.original1')
+    if not isinstance(state.get(i), dict): return # whatever it is, it is refused where it is loaded
+    state[i] = {k: widen_input(s.cfg, {'conv_pre.weight': v})['conv_pre.weight'] for k,v in state[i].items()}
 
 def _official_order(s):
     "The place in the official optimiser, whose last discriminator comes first, of each of our parameters"
@@ -370,10 +385,11 @@ def save_official(s:TrainState, # What to save
     "Write g_*, do_* and config.json with which the official code goes on"
     if s.cfg.discriminators!=('mpd','msd') or s.cfg.disc_shrink!=1: print(_OTHER_DISCRIMINATORS)
     folder, names = Path(folder), (f'do_{s.step:08d}', f'g_{s.step:08d}', 'config.json')
+    config = json.dumps(official_dict(s.cfg), indent=1)
     claim(folder).check(*names)
     with claim(folder).writing(*names):
         with new_file(folder/names[0]) as part: torch.save(_official_do(s), part)
-        with new_file(folder/'config.json') as part: part.write_text(json.dumps(official_dict(s.cfg), indent=1))
+        with new_file(folder/'config.json') as part: part.write_text(config)
         with new_file(folder/names[1]) as part: torch.save(dict(generator=old_names(s.generator.state_dict())), part)
     return folder/names[1]
 

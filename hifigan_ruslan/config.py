@@ -58,6 +58,7 @@ class Config:
     resblock_kernel_sizes:tuple=(3,7,11) # Kernels of the parallel residual blocks of a stage
     resblock_dilation_sizes:tuple=((1,3,5),(1,3,5),(1,3,5)) # Dilations inside each of them
     generator:str='hifigan' # Kind, a name of the register: 'hifigan', or 'light': frames, then an inverse transform
+    mel_input:str='mel' # What its first convolution sees: 'mel' (official), 'pim' (pseudo-inverse mel), or 'mel+pim'
     light_channels:int=160 # Of the kind 'light': channels of a frame
     light_hidden:int=480 # The same: channels inside a block
     light_blocks:int=4 # The same: how many blocks
@@ -94,7 +95,6 @@ class Config:
     valid_every:int=1000 # Optimiser steps between validations on whole utterances
     valid_clips:int=50 # Utterances of one validation, spread evenly over the validation part
     seed:int=1234 # Of weights, order and crops
-
     def __post_init__(self): _settle(self)
 
 # %% ../nbs/01_config.ipynb #a3f10001
@@ -198,7 +198,7 @@ def _count_weights(c):
     "Weights of the folded generator, without building it"
     if c.generator=='light': return _count_light(c)
     ch, convs = c.upsample_initial_channel, dict(zip('12', (6,2)))[c.resblock]
-    n = 7*ch*c.n_mels + ch
+    n = 7*ch*c.input_bands + ch
     for k in c.upsample_kernel_sizes:
         n, ch = n + k*ch*(ch//2) + ch//2, ch//2
         n += sum(convs*(k*ch*ch + ch) for k in c.resblock_kernel_sizes)
@@ -245,9 +245,12 @@ def _check_generator(c):
     _need(c.upsample_initial_channel%2**halvings==0,
           f'upsample_initial_channel {c.upsample_initial_channel} cannot be halved {halvings} times')
     _check_resblocks(c, c.resblock_kernel_sizes, c.resblock_dilation_sizes)
+    _must(c, ['mel_input'], lambda v: v in ('mel','pim','mel+pim'), "be 'mel', 'pim' or 'mel+pim'")
     if c.generator=='light': _check_light(c)
 
 def _check_light(c):
+    _need(c.mel_input=='mel', f"the generator 'light' always begins with the pseudo-inverse mel, and takes no "
+                                f'mel_input: leave out {c.mel_input!r}')
     _need(c.n_fft%c.hop_length==0, f"the generator 'light' adds windows that lie whole hops apart: n_fft {c.n_fft} "
                                    f'is not a multiple of hop_length {c.hop_length}')
     _need(c.win_length>=2*c.hop_length, f"the generator 'light' joins windows that overlap by half or more: "
@@ -317,7 +320,7 @@ def fine_tuning_steps(hours:float # Of speech to train on, h
 _DISC = {'mpd+msd': ('mpd','msd'), 'mpd+mrd': ('mpd','mrd')} # What `disc` was in version 0.1, as `discriminators`
 # Numbers of the network that version 0.1 does not know, and of these the numbers of the kind 'light'
 _LIGHT = ('light_channels', 'light_hidden', 'light_blocks')
-NETWORK_SINCE = ('generator', *_LIGHT)
+NETWORK_SINCE = ('generator', 'mel_input', *_LIGHT)
 _SINCE = ('discriminators', 'lambda_gen', 'true_mels', *NETWORK_SINCE) # All that it does not know
 _FIRST = ('lambda_gen', 'lambda_fm', 'lambda_mel') # Weights of the losses that were there from the beginning
 
@@ -422,9 +425,11 @@ def _from_official(d):
 
 def official_dict(cfg:Config # What to translate
                  )->dict: # What the official code's `AttrDict(json.load(f))` expects
-    "The content of an official config.json for this model"
+    "The content of an official config.json for this model; ValueError where it has no word for it"
     _need(cfg.generator=='hifigan', f'the official code has no generator of the kind {cfg.generator!r}, '
                                       'only HiFi-GAN; safetensors and ONNX files hold every kind')
+    _need(cfg.mel_input=='mel', f'the official format has no word for mel_input {cfg.mel_input}: its generator sees '
+                                'the mel alone. Keep the model in ours: safetensors or onnx')
     d = config_dict(cfg)
     theirs = dict(num_freq=cfg.n_fft+1, num_gpus=0, num_workers=4,
                   learning_rate=cfg.lr_g, adam_b1=cfg.betas[0], adam_b2=cfg.betas[1],

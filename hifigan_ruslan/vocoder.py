@@ -23,6 +23,7 @@ from .base.audio import (SOUND_SUFFIXES, Sound, SoundError, is_ours, new_wav, te
 from .base.files import printable
 from .base.hardware import DTYPES, choose_device, choose_precision
 from .mel import LogMel
+from .generator import MelInput
 from .model.weights import load_generator
 from .model.reading import open_checkpoint
 from .inference.streaming import flow, whole_generator
@@ -43,6 +44,7 @@ def _compute_in(g, dtype):
     "Let a generator compute in `dtype`, but for its first and its last layer; some kinds know themselves how"
     if hasattr(g, 'compute_in'): return g.compute_in(dtype)
     g.to(dtype)
+    g.input = MelInput(g.cfg).to(g.conv_pre.weight.device) # anew: a matrix that was rounded is another one
     g.conv_pre = nn.Sequential(g.conv_pre.float(), _To(dtype))
     g.conv_post = nn.Sequential(_To(torch.float32), g.conv_post.float())
 

@@ -377,6 +377,16 @@ def test_chunks_and_streams_are_the_whole(site, page):
         assert np.abs(floats(wave)-waves[0]).max()<1e-5
         assert counts[-1]==len(waves[0]) and sum(counts[:-1])==(mel.shape[1]-13)*256 # the last wait for what may follow
 
+@pytest.mark.parametrize('seen', ['pim', 'mel+pim'])
+def test_a_generator_that_sees_the_pseudo_inverse_mel(site, page, seen):
+    "Its graph has a few operators more, which the runtime knows"
+    cfg = replace(TINY, mel_input=seen)
+    weights, mel = random_generator(cfg).state_dict(), logmel(speech(CLIPS[0], .5))
+    export_onnx(cfg, weights, site[0]/f'{seen[:3]}.onnx')
+    start(page, site[1], f'{seen[:3]}.onnx', cfg, threads=1, tile=20, first=20)
+    wave, pieces = vocode(page, mel)
+    assert len(pieces)>1 and snr(Vocoder(cfg, weights, engine='torch').vocode(mel).numpy(), wave)>80
+
 def test_the_tab_answers_and_a_job_can_be_stopped(site, page):
     "The page's events go on between two pieces, which they would not if it computed itself; a stop is an AbortError"
     start(page, site[1], 'tiny.onnx', TINY, tile=64)

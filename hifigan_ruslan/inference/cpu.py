@@ -168,6 +168,12 @@ TILE = {torch.float32: 2**19, torch.bfloat16: 2**20} # Numbers in a tile, 2 MiB:
 ROWS = 2**13 # Rows of a tile at most
 FRAMES = 2**9 # And frames of the mel
 
+def _first(g, conv):
+    "The first convolution, of rows of mels: of what it sees of each"
+    of_seen = conv(g.conv_pre.weight, g.conv_pre.bias)
+    if g.cfg.mel_input=='mel': return of_seen
+    return lambda x: of_seen(g.input(x.t()[None])[0].t().contiguous())
+
 class _Last:
     "The last convolution, 32 channels to one, and tanh"
     def __init__(self, conv, n): self.w, self.b = (conv.weight[0]/n).clone(), conv.bias.clone()
@@ -211,7 +217,7 @@ class FastGenerator:
         convs = _choose_convs([torch.float32, *dtypes], fused)
         self.fused = all(c is FusedConv for c in convs.values())
         with torch.no_grad():
-            self.conv_pre = convs[torch.float32](g.conv_pre.weight, g.conv_pre.bias)
+            self.conv_pre = _first(g, convs[torch.float32])
             self.stages = [_Stage(convs[d], d, up, 1/n if i else 1, g.resblocks[i*n:(i+1)*n])
                            for i,(d,up) in enumerate(zip(dtypes, g.ups))]
             self.conv_post = _Last(g.conv_post, n)

@@ -13,8 +13,9 @@ import torch
 from safetensors.torch import save as save_tensors
 from ..config import Config, config_dict, official_dict
 from ..base.files import claim, file_bytes, new_file, text_of
-from ..model.weights import (
-    blend_weights, checkpoint_config, file_notes, folded_weights, normed_weights, read_checkpoint)
+from hifigan_ruslan.model.weights import (
+    as_start, blend_weights, checkpoint_config, file_notes, folded_weights, normed_weights, read_checkpoint,
+    widen_input)
 from ..model.voices import is_voice, voice_card
 from ..model.weightset import MODEL, unlike
 from ..model.reading import checkpoint_file, given_config, open_checkpoint, read_safetensors
@@ -355,9 +356,9 @@ def _whole_card(about, card):
 def _blended(cfg, weights, blend, share):
     "An average with the weights of another generator of this model"
     start_cfg, start = open_checkpoint(blend)
-    if other := unlike(start_cfg, cfg, MODEL):
+    if other := unlike(as_start(start_cfg, cfg), cfg, MODEL):
         raise ValueError(f'{blend} is another model, and cannot be averaged with ({other})')
-    return blend_weights(cfg, start, weights, share)
+    return blend_weights(cfg, widen_input(cfg, start), weights, share)
 
 def _weights_file(out, format): return out/'model.safetensors' if format.startswith('safetensors') else out
 

@@ -243,7 +243,7 @@ def _settings_source(root):
 # Options of hifigan-train -> the numbers of a configuration that they are
 _NUMBERS = dict(batch_size=('batch_size',), grad_accum=('grad_accum',), lr=('lr_g', 'lr_d'),
                 disc_shrink=('disc_shrink',), cosine_steps=('cosine_steps',), mel_warmup=('mel_warmup',),
-                true_mels=('true_mels',),
+                true_mels=('true_mels',), mel_input=('mel_input',),
                 valid_every=('valid_every',))
 # Others -> what says them for a session: the option of hifigan-kaggle, the setting
 _SAID_BY = dict(preset='--preset (PRESET)', config='--config (CONFIG)', init='--init (INIT)', hours='--hours (HOURS)',

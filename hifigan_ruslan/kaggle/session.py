@@ -130,7 +130,8 @@ _NUMBERS = 'batch_size grad_accum disc_shrink cosine_steps mel_warmup true_mels 
 _GOES_ON = 'a session goes on by itself; NEW_RUN = True begins a new run'
 _OWN = {k: f'{k.upper()} in the first cell says that' for k in ('preset', 'config', 'init', 'hours', 'procs')}
 _OWN |= {k: f"CONFIG = {{{{'{k}': {{}}}}}} in the first cell says that" for k in _NUMBERS}
-_OWN |= dict(lr="CONFIG = {{'lr_g': {0}, 'lr_d': {0}}} in the first cell says that",
+_OWN |= dict(mel_input="CONFIG = {{'mel_input': '{}'}} in the first cell says that",
+             lr="CONFIG = {{'lr_g': {0}, 'lr_d': {0}}} in the first cell says that",
              resume=_GOES_ON, no_resume=_GOES_ON, with_parent='a session does that by itself',
              all_hours='without --steps and --epochs a session does so')
 

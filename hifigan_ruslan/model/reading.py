@@ -15,7 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from ..config import Config, config_dict, config_from_dict, load_config
 from ..base.nemo import is_nemo
-from ..generator import LRELU_SLOPE, generator_class
+from ..mel import CLAMP
+from ..generator import LRELU_SLOPE, generator_class, mel_inverse
 from .voices import VOICES, is_voice, voice_config, voice_weights
 from .weightset import MODEL, unlike
 from .weights import (
@@ -96,6 +97,13 @@ class _Graph:
         sizes = dict(kernel_shape=(k,), strides=(u,), pads=((k-u)//2,)*2)
         return self.add('ConvTranspose', x, f'{name}.weight', f'{name}.bias', **sizes)
 
+    def seen(self, cfg):
+        "What the first convolution sees, as `MelInput` has it"
+        if cfg.mel_input=='mel': return 'mel'
+        spectrum = self.add('Abs', self.add('MatMul', 'inverse', self.add('Exp', 'mel')))
+        pim = self.add('Log', self.add('Max', spectrum, 'floor'))
+        return pim if cfg.mel_input=='pim' else self.add('Concat', 'mel', pim, axis=1)
+
     def block(self, x, name, kind, k, dilations):
         "A residual block, of one or two convolutions for each dilation"
         for i,d in enumerate(dilations):
@@ -112,9 +120,9 @@ class _Graph:
 
 # %% ../../nbs/27_reading.ipynb #b7d0000a
 def _nodes(cfg):
-    "The operators from `mel` to `wav`; other inputs are weights, and `blocks`: the number of parallel blocks"
+    "The operators from `mel` to `wav`; other inputs are weights, and the numbers in `_fixed`"
     g, n = _Graph(), len(cfg.resblock_kernel_sizes)
-    x = g.conv('mel', 'conv_pre', 7)
+    x = g.conv(g.seen(cfg), 'conv_pre', 7)
     for i,(u,k) in enumerate(zip(cfg.upsample_rates, cfg.upsample_kernel_sizes)):
         x = g.mrf(g.up(g.relu(x), f'ups.{i}', k, u), i*n, cfg)
     x = g.conv(g.relu(x, .01), 'conv_post', 7)
@@ -140,9 +148,8 @@ def _signal(onnx, name, *shape):
     return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
 
 def _described(cfg):
-    "The operators of a generator, and the constants that they take besides the weights; other kinds bring their own"
-    if cfg.generator!='hifigan': return generator_class(cfg).onnx_graph(cfg)
-    return _nodes(cfg), {'blocks': np.array(len(cfg.resblock_kernel_sizes), '<f4')}
+    "The operators of a generator of another kind, and the constants that they take besides the weights"
+    return generator_class(cfg).onnx_graph(cfg)
 
 def _casts(onnx, arrays):
     "A node for each fp16 weight, that makes fp32 of it"
@@ -151,26 +158,33 @@ def _casts(onnx, arrays):
 
 def _operators(onnx, cfg):
     "The nodes from `mel` to `wav`"
-    return [onnx.helper.make_node(op, inputs, [output], **attrs) for op,inputs,output,attrs in _described(cfg)[0]]
+    nodes = _nodes(cfg) if cfg.generator=='hifigan' else _described(cfg)[0]
+    return [onnx.helper.make_node(op, inputs, [output], **attrs) for op,inputs,output,attrs in nodes]
 
-def _tensors(onnx, cfg, arrays):
-    "The weights, and what the operators take besides"
-    return [_tensor(onnx, k, a) for k,a in (arrays|_described(cfg)[1]).items()]
+def _fixed(cfg, inverse):
+    "What is no weight: the number of parallel blocks; where the mel is turned back, the matrix and the least magnitude"
+    if cfg.generator!='hifigan': return _described(cfg)[1]
+    blocks = dict(blocks=np.array(len(cfg.resblock_kernel_sizes), '<f4'))
+    if cfg.mel_input=='mel': return blocks
+    if inverse is None: inverse = mel_inverse(cfg).numpy()
+    return blocks | dict(inverse=inverse.astype('<f4'), floor=np.array(CLAMP, '<f4'))
 
-def _graph(onnx, cfg, arrays):
+def _graph(onnx, cfg, arrays, inverse):
     "The onnx.GraphProto with these weights"
     mel, wav = _signal(onnx, 'mel', 'batch', cfg.n_mels, 'frames'), _signal(onnx, 'wav', 'batch', 1, 'samples')
-    nodes, tensors = _casts(onnx, arrays)+_operators(onnx, cfg), _tensors(onnx, cfg, arrays)
+    nodes = _casts(onnx, arrays)+_operators(onnx, cfg)
+    tensors = [_tensor(onnx, k, a) for k,a in (arrays|_fixed(cfg, inverse)).items()]
     return onnx.helper.make_graph(nodes, 'generator', [mel], [wav], tensors)
 
 # %% ../../nbs/27_reading.ipynb #b7d0000c
 def onnx_model(cfg:Config, # The model
                arrays:dict, # Name -> folded weight, little-endian numpy, fp32 or fp16
-               notes:dict=None # For the metadata; None = those of `file_notes`
+               notes:dict=None, # For the metadata; None = those of `file_notes`
+               inverse:np.ndarray=None # Of a pseudo-inverse mel: as a file has it; None = `mel_inverse`
               )->object: # onnx.ModelProto
     "A generator as an ONNX model; an fp16 array is followed by a Cast to fp32"
     onnx = optional_package('onnx')
-    graph = _graph(onnx, cfg, arrays)
+    graph = _graph(onnx, cfg, arrays, inverse)
     model = _model_of(onnx, graph)
     if notes is None: notes = file_notes(cfg, graph.SerializeToString(deterministic=True)) | _for_others(cfg)
     onnx.helper.set_model_props(model, notes)
@@ -221,7 +235,8 @@ def _parse_onnx(path):
 def _onnx_weights(model, cfg, notes):
     "The weights, if the model is in every bit the one that `onnx_model` makes of them"
     arrays = _stored_weights(model, cfg)
-    if onnx_model(cfg, arrays, notes)!=model: raise ValueError('its graph is not the one of its configuration')
+    written = onnx_model(cfg, arrays, notes, _stored_inverse(model, cfg))
+    if written!=model: raise ValueError('its graph is not the one of its configuration')
     weights = {k: torch.from_numpy(a.astype(np.float32)) for k,a in arrays.items()}
     check_finite(weights)
     return weights
@@ -234,6 +249,14 @@ def _stored(tensors, k, shape):
     "A weight of this shape from the bytes, of fp16 where it was stored so"
     data, kind = (tensors[k+'.fp16'], '<f2') if k+'.fp16' in tensors else (tensors.get(k, b''), '<f4')
     return np.frombuffer(data, kind).reshape(shape)
+
+def _stored_inverse(model, cfg):
+    "The matrix that turns the mel back, None where there is none; computed elsewhere its last digits are others"
+    if cfg.mel_input=='mel': return None
+    own = mel_inverse(cfg).numpy()
+    found = _stored({o.name: o.raw_data for o in model.graph.initializer}, 'inverse', own.shape)
+    if np.allclose(found, own, rtol=1e-4, atol=1e-5): return found
+    raise ValueError('the matrix that turns its mel back is not that of its mel')
 
 # %% ../../nbs/27_reading.ipynb #b7d00012
 def checkpoint_file(checkpoint:str|Path # File, run folder, folder of `export_folder`, or name of a voice

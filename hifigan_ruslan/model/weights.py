@@ -5,17 +5,18 @@
 # %% auto #0
 __all__ = ['FORMAT', 'VERSION', 'old_names', 'new_names', 'model_shapes', 'check_plain', 'weight_form', 'check_fit',
            'check_finite', 'load_generator', 'differing', 'differences', 'folded_weights', 'normed_weights',
-           'blend_weights', 'read_checkpoint', 'by_first_bytes', 'check_members', 'checkpoint_config', 'generator_in',
-           'file_notes', 'read_notes', 'of_file', 'read_whole']
+           'blend_weights', 'as_start', 'widen_input', 'other_input', 'read_checkpoint', 'by_first_bytes',
+           'check_members', 'checkpoint_config', 'generator_in', 'file_notes', 'read_notes', 'of_file', 'read_whole']
 
 # %% ../../nbs/24_weights.ipynb #fd8d5d24
 import hashlib, json, pickle, re, zipfile
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from functools import reduce
 from io import BytesIO
 from pathlib import Path
-import torch
+import torch, torch.nn.functional as F
 from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 from .. import __version__
@@ -194,6 +195,48 @@ def blend_weights(cfg:Config, # The model, of both
     if not 0<share<=1: raise ValueError(f'share must be above 0 and at most 1, found {share}')
     start, end = folded_weights(cfg, start), folded_weights(cfg, end)
     return {k: (1-share)*w + share*end[k] for k,w in start.items()}
+
+# %% ../../nbs/24_weights.ipynb #d3f40002
+def as_start(own:Config, # Of the weights
+             cfg:Config # Of what shall begin with them
+            )->Config: # To compare with `cfg`
+    "A generator that sees the mel alone also begins one that sees mel+pim; all else must be alike"
+    return replace(own, mel_input=cfg.mel_input) if (own.mel_input, cfg.mel_input)==('mel', 'mel+pim') else own
+
+# The weight, or its direction, in each form
+_PRE = ('conv_pre.weight', 'conv_pre.weight_v', 'conv_pre.parametrizations.weight.original1')
+
+def _seen_bands(weights):
+    "How many numbers of a frame the first convolution sees; 0 where the weights, which may be anything, do not tell"
+    w = next((weights[k] for k in _PRE if k in weights), None) if isinstance(weights, dict) else None
+    return w.shape[1] if isinstance(w, Tensor) and w.ndim==3 else 0
+
+def widen_input(cfg:Config, # Of what shall begin with the weights
+                weights:dict # Plain, in any form; they stay as they are
+               )->dict: # The same where cfg.mel_input is not mel+pim, or they are of such a model already
+    "Weights of a generator that sees the mel, with zeros for what one of mel+pim sees besides: the same wave"
+    if cfg.mel_input!='mel+pim' or _seen_bands(weights)!=cfg.n_mels: return weights
+    k = next(k for k in _PRE if k in weights)
+    return weights | {k: F.pad(weights[k], (0, 0, 0, cfg.input_bands-cfg.n_mels))}
+
+# %% ../../nbs/24_weights.ipynb #d3f40004
+def other_input(cfg:Config, # Of what shall begin with the weights
+                weights:dict # Of a generator, in any form
+               )->str: # '' = they can
+    "Why weights cannot begin a generator of this `mel_input`, and what to do"
+    seen, asked = _mel_input_of(weights, cfg), cfg.mel_input
+    if not seen or seen==asked or (seen, asked)==('mel', 'mel+pim'): return ''
+    told = (f'sees {_seen_bands(weights)} numbers of a frame (mel_input {seen}), and one with mel_input {asked} sees '
+            f'{cfg.input_bands}: these weights cannot begin it')
+    if (seen, asked)!=('mel', 'pim'): return f'{told}. Use mel_input {seen}'
+    return (f'{told}, as nothing that its first layer has learnt is about these. mel_input mel+pim sees both, and '
+            'begins exactly as these weights are; or leave mel_input at mel, or begin from nothing')
+
+def _mel_input_of(weights, cfg):
+    "The `mel_input` that the first convolution has been made for, '' where it is none"
+    n, mel, pim = _seen_bands(weights), cfg.n_mels, cfg.n_fft//2+1
+    if n==cfg.input_bands: return cfg.mel_input
+    return {mel: 'mel', pim: 'pim', mel+pim: 'mel+pim'}.get(n, '')
 
 # %% ../../nbs/24_weights.ipynb #2ffb8cb0
 def read_checkpoint(path:str|Path, # A .pt file, ours or official (`g_02500000`, `generator_v1`), or NeMo's .nemo

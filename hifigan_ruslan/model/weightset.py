@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 from ..config import NETWORK_SINCE, Config, PRESETS, load_config
 from ..base.files import file_bytes, listing, new_file, sha256_of
-from .weights import differences, differing, of_file
+from .weights import as_start, differences, differing, of_file
 
 # %% ../../nbs/26_weightset.ipynb #ae963a25
 SET_MARKER, START = 'hifigan-weights.json', 'start.pt' # The marker's name, and that of a run's networks
@@ -70,7 +70,7 @@ def _presets(cfg): return [n for n,p in PRESETS.items() if not differing(cfg, p,
 
 MODEL = [*NETWORK_SINCE] + ( # Numbers on which the generator's weights depend
     'sample_rate n_fft win_length hop_length n_mels fmin fmax resblock upsample_rates upsample_kernel_sizes '
-    'upsample_initial_channel resblock_kernel_sizes resblock_dilation_sizes').split()
+    'upsample_initial_channel resblock_kernel_sizes resblock_dilation_sizes mel_input').split()
 DISC = 'discriminators mpd_periods msd_scales disc_shrink'.split() # The same for the discriminators
 
 # %% ../../nbs/26_weightset.ipynb #604af28e
@@ -307,13 +307,19 @@ def why_unfit(own:WeightSet, # The weights
              )->str: # '' = they fit
     "Why a run cannot start from these weights"
     if own.config is None: return ''
-    differ = differing(own.config, cfg, MODEL+DISC*own.is_whole)
+    differ = differing(as_start(own.config, cfg), cfg, MODEL+DISC*own.is_whole)
     if not differ: return ''
     said = differences(own.config, cfg, differ[:3]) + f', and {len(differ)-3} more'*(len(differ)>3)
     fits, other = _presets(own.config), asked or preset_of(cfg) or 'what is to be trained'
     model = f' ({fits[0]})' if fits else ''
-    return f'the weights {own.name} are of another model{model} than {other} ({said}); {_they_fit(fits)}'
+    todo = _they_fit(fits)+_or_both(differ, own)
+    return f'the weights {own.name} are of another model{model} than {other} ({said}); {todo}'
 
 def _they_fit(presets):
     if presets: return f'they fit PRESET {" or ".join(presets)}'
     return 'they fit the preset and CONFIG that they were trained with'
+
+def _or_both(differ, own):
+    "What begins from weights that see the mel, where one that sees only its pseudo-inverse was asked for"
+    if 'mel_input' not in differ or own.config.mel_input!='mel': return ''
+    return "; with CONFIG = {'mel_input': 'mel+pim'} a run begins exactly from them"

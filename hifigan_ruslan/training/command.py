@@ -37,6 +37,7 @@ def train_cli(
     lr:float=None, # In place of the preset's: learning rate of both networks
     # In place of the preset's: divides the channels of the discriminators; 8 makes V1 trainable on a CPU
     disc_shrink:int=None,
+    mel_input:str=None, # In place of the preset's: what the generator sees: mel, pim (pseudo-inverse mel) or mel+pim
     cosine_steps:int=None, # Let the learning rate fall along a cosine until this step
     mel_warmup:int=None, # First steps with the mel loss alone, the discriminators idle
     true_mels:float=None, # Share of segments with the recording's own mel, where DATA holds those of a TTS: .3
@@ -59,20 +60,21 @@ def train_cli(
     start = start_weights(init) if init else None # read once: a voice has 56 MB
     cfg = _numbers(preset, config, start)
     given = dict(batch_size=batch_size, grad_accum=grad_accum, lr_g=lr, lr_d=lr, disc_shrink=disc_shrink,
-                 cosine_steps=cosine_steps, mel_warmup=mel_warmup, valid_every=valid_every, true_mels=true_mels)
+                 mel_input=mel_input, cosine_steps=cosine_steps, mel_warmup=mel_warmup, true_mels=true_mels,
+                 valid_every=valid_every)
     cfg = replace(cfg, **{k: v for k,v in given.items() if v is not None})
     if init and steps is None and epochs is None and not config: steps = _fine_tuning_steps(data)
     _train(procs, data=data, out=out, cfg=cfg, steps=steps, epochs=epochs, hours=hours, init=start,
            resume=not no_resume, device=device, precision=precision, disc_warmup=disc_warmup,
            log_every=log_every, save_minutes=save_minutes, started=started)
 
+# %% ../../nbs/35_command.ipynb #c1100a01
 def _check_files(data, config, init):
     "What is not there is said before torch is loaded"
     check_there(data, 'folder')
     if config: check_there(config)
     if init and is_path(init): check_there(init, 'checkpoint file or folder')
 
-# %% ../../nbs/35_command.ipynb #c1100a01
 def _numbers(preset, config, init):
     """The configuration that is meant: as given, else the model of the weights to start from;
     these bring numbers of their own"""
