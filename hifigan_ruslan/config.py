@@ -57,7 +57,7 @@ class Config:
     resblock_kernel_sizes:tuple=(3,7,11) # Kernels of the parallel residual blocks of a stage
     resblock_dilation_sizes:tuple=((1,3,5),(1,3,5),(1,3,5)) # Dilations inside each of them
     # discriminators
-    discriminators:tuple=('mpd','msd') # Names of the register; official: mpd, msd. mrd hears spectrograms
+    discriminators:tuple=('mpd','msd') # Names of the register: mpd, msd (official), mrd (spectrograms), unet (cheap)
     mpd_periods:tuple=(2,3,5,7,11) # Periods of the multi-period discriminator, samples
     msd_scales:int=3 # Scales of the multi-scale discriminator, each at half the rate of the one before
     disc_shrink:int=1 # Divides the channels of every discriminator layer; 1 = official
@@ -79,6 +79,7 @@ class Config:
     cosine_steps:int|None=None # In place of lr_decay: both rates fall along a cosine, to 1/100 at this step
     mel_warmup:int=0 # First steps with the mel loss alone, the discriminators idle
     adv_ramp:int=0 # Steps over which what D says comes in, once G meets D; 0 = at once, as official
+    d_every:int=1 # D learns at each so many steps, G at all; 1 = official, 2 saves a third of what D costs
     ema_decay:float=.999 # Of the generator's moving average, which is what one deploys; 0 = no average
     grad_clip:float|None=None # Largest norm of the gradients of G, and of D; None = no clipping, as official
     random_gain_db:float=0. # Each segment is scaled by a random gain within +- this, dB: wave and mel together
@@ -144,7 +145,7 @@ def _two_betas(v): return isinstance(v, tuple) and len(v)==2 and all(_number(b) 
 # %% ../nbs/01_config.ipynb #deb6063e
 _MOST = dict(sample_rate=2**20, n_fft=2**16, win_length=2**16, hop_length=2**14, n_mels=2**10,
              upsample_initial_channel=2**12, msd_scales=16, disc_shrink=32, batch_size=2**16, grad_accum=2**16,
-             segment_size=2**24) # Of whole numbers
+             segment_size=2**24, d_every=2**6) # Of whole numbers
 _STEPS = ('epochs', 'save_every_epochs', 'valid_every', 'valid_clips', 'cosine_steps', 'mel_warmup', 'adv_ramp')
 _MOST_EACH = dict(upsample_rates=2**14, upsample_kernel_sizes=2**14, resblock_kernel_sizes=2**7, mpd_periods=2**10)
 
@@ -292,7 +293,7 @@ def fine_tuning_steps(hours:float # Of speech to train on, h
 
 # %% ../nbs/01_config.ipynb #0c897306
 _DISC = {'mpd+msd': ('mpd','msd'), 'mpd+mrd': ('mpd','mrd')} # What `disc` was in version 0.1, as `discriminators`
-_SINCE = ('discriminators', 'lambda_gen', 'true_mels') # Fields that version 0.1 does not know
+_SINCE = ('discriminators', 'lambda_gen', 'true_mels', 'd_every') # Fields that version 0.1 does not know
 _FIRST = ('lambda_gen', 'lambda_fm', 'lambda_mel') # Weights of the losses that were there from the beginning
 
 def _later_losses(): return [f.name for f in fields(Config) if f.name.startswith('lambda_') and f.name not in _FIRST]
