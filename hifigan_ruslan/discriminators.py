@@ -291,7 +291,6 @@ class WaveUNetDiscriminator(nn.Module):
         starts = [ch[-1], *(2*c for c in ends[:-1])] # the block before, and the one on the way down of the same rate
         self.ups = nn.ModuleList(UpBlock(i, o) for i,o in zip(starts, ends))
         self.conv_post = nn.Conv1d(ch[0], 1, 5, padding=2)
-        nn.init.normal_(self.conv_post.weight, std=.01)
 
     def forward(self,
                 wav:Tensor # (B, 1, T)
