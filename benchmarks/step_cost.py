@@ -1,6 +1,7 @@
 """What a training step costs with other judges: discriminators, their channels, and how often they learn.
 
-    python benchmarks/step_cost.py OUT [--presets V1 V2] [--batch_size 2] [--rounds 5] [--threads 1] [--checkout HIFIGAN]
+    python benchmarks/step_cost.py OUT [--presets V1 V2] [--batch_size 2] [--rounds 5] [--threads 1]
+                                       [--checkout HIFIGAN]
 
 All combinations take their turns in one process, round by round, so that what else the machine does meets them all.
 OUT receives step_cost.csv, a row for each measurement, and step_cost.md, a table: median seconds of a step, and how

@@ -383,7 +383,7 @@ def save_official(s:TrainState, # What to save
                  )->Path: # The g_* file
     "Write g_*, do_* and config.json with which the official code goes on"
     if s.cfg.discriminators!=('mpd','msd') or s.cfg.disc_shrink!=1: print(_OTHER_DISCRIMINATORS)
-    if s.cfg.d_every!=1: print(f'note: d_every is {s.cfg.d_every}; the official code trains its discriminators at each step')
+    if s.cfg.d_every!=1: print(f'note: d_every is {s.cfg.d_every}, and the official code trains D at each step')
     folder, names = Path(folder), (f'do_{s.step:08d}', f'g_{s.step:08d}', 'config.json')
     claim(folder).check(*names)
     with claim(folder).writing(*names):

@@ -92,7 +92,6 @@ class Config:
     seed:int=1234 # Of weights, order and crops
 
     def __post_init__(self): _settle(self)
-
     @property
     def batch_total(self)->int: # Segments
         "How many segments go into one optimiser step"
