@@ -15,6 +15,7 @@ from . import __version__
 from .config import NETWORK_SINCE, Config, config_dict, config_from_dict, load_config, official_dict
 from .base.files import Ours, claim, new_file
 from .base.hardware import Ranks
+from .discriminators import DISCRIMINATORS
 from .model.weights import (
     FORMAT, VERSION, as_start, check_finite, check_fit, check_plain, checkpoint_config, differing, generator_in,
     new_names, normed_weights, old_names, other_input, read_checkpoint, weight_form, widen_input)
@@ -281,6 +282,7 @@ def init_weights(s:TrainState, # Fresh; changed in place
     if why := other_input(s.cfg, ck['generator']): raise ValueError(f'{path}: its generator {why}')
     ck.setdefault('ema', ck['generator'])
     taken = _taken(ck, s, official)
+    if own and {*taken} & {*s.discriminators}: _say_left_out([k for k in own.discriminators if k in ck], s)
     _take(s, taken, ck, own or config_of(init), path)
     if widen_input(s.cfg, ck['generator']) is not ck['generator']: s.ranks.say(_BEGINS_WITH_ZEROS)
     return taken
@@ -304,6 +306,11 @@ def _taken(ck, s, official):
     parts = ['generator', 'ema', *(s.discriminators if any(k in ck for k in s.discriminators) else ())]
     return parts + [k for k in ('opt_g','opt_d') if official and k in ck]
 
+def _say_left_out(there, s):
+    "Of the discriminators that the weights have, name those that the run has not"
+    left = [k for k in there if k not in s.discriminators]
+    if left: s.ranks.say(f'left out of the given discriminators: {", ".join(left)}, which this run does not have')
+
 def _take(s, parts, ck, own, path):
     for k in parts:
         try: _fill(_parts(s)[k], _as_trained(k, ck, own, s.cfg))
@@ -324,12 +331,16 @@ _SHAPE_G = [*NETWORK_SINCE] + (
     'n_mels resblock upsample_rates upsample_kernel_sizes upsample_initial_channel resblock_kernel_sizes '
     'resblock_dilation_sizes').split()
 
+_ANEW = ('Ask for the same discriminators, or begin with new ones: export the generator (hifigan-export) and start '
+         'from that')
+
 def _no_fit(part, own, cfg, error):
     "Why the weights of a part do not go into a model of `cfg`, and what to do; `own` is their configuration, or None"
     names = _SHAPE_G if part in ('generator','ema') else DISC
     said = str(error)
     fits = own and preset_of(own) or (re.findall(r'they are those of (\w+)$', said) or [''])[0]
     use = f'Use --preset {fits}' if fits else 'Use the preset or config that it was trained with'
+    if own and names is DISC: use = _ANEW
     return f'does not fit this configuration ({own and unlike(as_start(own, cfg), cfg, names) or said}). {use}'
 
 # %% ../nbs/31_checkpoint.ipynb #901a33b8
@@ -344,10 +355,14 @@ def _no_generator_file(path):
     return f'{path} holds the discriminators; give the generator file beside it, {generator}'
 
 def _from_official(do, s):
-    "The parts of a do_* file, with its optimisers in our order of parameters"
+    "The parts of a do_* file, its optimisers in our order of parameters; {} where its discriminators are all others"
     do, known = _todays_names(do, s.cfg), list(s.discriminators)
+    there = [k for k in DISCRIMINATORS if k in do]
+    if there and not {*there} & {*known}: return {}
     if not {*known, 'optim_g', 'optim_d'} <= do.keys(): raise ValueError(_not_all_in(do, known))
+    _say_left_out(there, s)
     optimisers = _our_optimisers(do, s)
+    if len(there)>len(known): del optimisers['opt_d'] # its order is that of all of them
     return {k: new_names(do[k]) for k in known} | optimisers
 
 def _not_all_in(do, known):
@@ -384,6 +399,7 @@ def save_official(s:TrainState, # What to save
                  )->Path: # The g_* file
     "Write g_*, do_* and config.json with which the official code goes on"
     if s.cfg.discriminators!=('mpd','msd') or s.cfg.disc_shrink!=1: print(_OTHER_DISCRIMINATORS)
+    if s.cfg.d_every!=1: print(f'note: d_every is {s.cfg.d_every}, and the official code trains D at each step')
     folder, names = Path(folder), (f'do_{s.step:08d}', f'g_{s.step:08d}', 'config.json')
     config = json.dumps(official_dict(s.cfg), indent=1)
     claim(folder).check(*names)

@@ -63,7 +63,7 @@ class Config:
     light_hidden:int=480 # The same: channels inside a block
     light_blocks:int=4 # The same: how many blocks
     # discriminators
-    discriminators:tuple=('mpd','msd') # Names of the register; official: mpd, msd. mrd hears spectrograms
+    discriminators:tuple=('mpd','msd') # Names of the register: mpd, msd (official), mrd (spectrograms), unet (cheap)
     mpd_periods:tuple=(2,3,5,7,11) # Periods of the multi-period discriminator, samples
     msd_scales:int=3 # Scales of the multi-scale discriminator, each at half the rate of the one before
     disc_shrink:int=1 # Divides the channels of every discriminator layer; 1 = official
@@ -85,6 +85,7 @@ class Config:
     cosine_steps:int|None=None # In place of lr_decay: both rates fall along a cosine, to 1/100 at this step
     mel_warmup:int=0 # First steps with the mel loss alone, the discriminators idle
     adv_ramp:int=0 # Steps over which what D says comes in, once G meets D; 0 = at once, as official
+    d_every:int=1 # D learns at each so many steps, G at all; 1 = official, 2 saves a third of what D costs
     ema_decay:float=.999 # Of the generator's moving average, which is what one deploys; 0 = no average
     grad_clip:float|None=None # Largest norm of the gradients of G, and of D; None = no clipping, as official
     random_gain_db:float=0. # Each segment is scaled by a random gain within +- this, dB: wave and mel together
@@ -95,6 +96,7 @@ class Config:
     valid_every:int=1000 # Optimiser steps between validations on whole utterances
     valid_clips:int=50 # Utterances of one validation, spread evenly over the validation part
     seed:int=1234 # Of weights, order and crops
+
     def __post_init__(self): _settle(self)
 
 # %% ../nbs/01_config.ipynb #a3f10001
@@ -151,7 +153,8 @@ def _two_betas(v): return isinstance(v, tuple) and len(v)==2 and all(_number(b) 
 # %% ../nbs/01_config.ipynb #deb6063e
 _MOST = dict(sample_rate=2**20, n_fft=2**16, win_length=2**16, hop_length=2**14, n_mels=2**10,
              upsample_initial_channel=2**12, msd_scales=16, disc_shrink=32, batch_size=2**16, grad_accum=2**16,
-             segment_size=2**24, light_channels=2**12, light_hidden=2**14, light_blocks=2**6) # Of whole numbers
+             segment_size=2**24, light_channels=2**12, light_hidden=2**14, light_blocks=2**6,
+             d_every=2**6) # Of whole numbers
 _STEPS = ('epochs', 'save_every_epochs', 'valid_every', 'valid_clips', 'cosine_steps', 'mel_warmup', 'adv_ramp')
 _MOST_EACH = dict(upsample_rates=2**14, upsample_kernel_sizes=2**14, resblock_kernel_sizes=2**7, mpd_periods=2**10)
 
@@ -321,7 +324,7 @@ _DISC = {'mpd+msd': ('mpd','msd'), 'mpd+mrd': ('mpd','mrd')} # What `disc` was i
 # Numbers of the network that version 0.1 does not know, and of these the numbers of the kind 'light'
 _LIGHT = ('light_channels', 'light_hidden', 'light_blocks')
 NETWORK_SINCE = ('generator', 'mel_input', *_LIGHT)
-_SINCE = ('discriminators', 'lambda_gen', 'true_mels', *NETWORK_SINCE) # All that it does not know
+_SINCE = ('discriminators', 'lambda_gen', 'true_mels', 'd_every', *NETWORK_SINCE) # All that it does not know
 _FIRST = ('lambda_gen', 'lambda_fm', 'lambda_mel') # Weights of the losses that were there from the beginning
 
 def _later_losses(): return [f.name for f in fields(Config) if f.name.startswith('lambda_') and f.name not in _FIRST]

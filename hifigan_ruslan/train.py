@@ -501,6 +501,7 @@ def _elsewhere(r, left):
     if left<FAR or r.s.device.type!='cpu': return ''
     return (' on this CPU. A GPU does it in days: hifigan-kaggle push trains on Kaggle, for nothing. '
             'Here, take a smaller model (--preset V2, or TINY), fewer steps (--steps 2000), a smaller --batch_size, '
+            'cheaper discriminators (--discriminators mpd,unet --d_every 2), '
             'or trained weights (--init universal --disc_shrink 4)')
 
 # %% ../nbs/33_train.ipynb #29d50d7a
@@ -728,9 +729,11 @@ def _with_discriminators(s, taken):
     return bool({*taken} & {*s.discriminators})
 
 def _no_pair(name):
-    "Of an official generator: that its discriminators do not lie beside it"
+    "Of an official generator: that its discriminators do not lie beside it, or are other ones"
     path = Path(name)
-    return f', there is no do_{path.name[2:]} beside it' if path.name.startswith('g_') else ''
+    if not path.name.startswith('g_'): return ''
+    do = path.with_name('do_'+path.name[2:])
+    return f', those of {do.name} are other ones' if do.is_file() else f', there is no {do.name} beside it'
 
 _MEL = 'sample_rate n_fft win_length hop_length fmin fmax'.split()
 

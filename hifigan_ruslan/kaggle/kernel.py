@@ -10,7 +10,7 @@ __all__ = ['PACKAGE', 'STARTED', 'SOURCE', 'KERNEL', 'defaults', 'split_train', 
 import argparse, ast, base64, contextlib, difflib, hashlib, io, json, re, shlex, zipfile
 from pathlib import Path
 from ..config import config_dict, config_from_dict, load_config, preset as named
-from ..base.commands import parser
+from ..base.commands import between_commas, parser
 
 # %% ../../nbs/73_kernel.ipynb #8168a4d8
 PACKAGE = 'hifigan_ruslan'
@@ -243,7 +243,8 @@ def _settings_source(root):
 # Options of hifigan-train -> the numbers of a configuration that they are
 _NUMBERS = dict(batch_size=('batch_size',), grad_accum=('grad_accum',), lr=('lr_g', 'lr_d'),
                 disc_shrink=('disc_shrink',), cosine_steps=('cosine_steps',), mel_warmup=('mel_warmup',),
-                true_mels=('true_mels',), mel_input=('mel_input',),
+                true_mels=('true_mels',), mel_input=('mel_input',), discriminators=('discriminators',),
+                d_every=('d_every',),
                 valid_every=('valid_every',))
 # Others -> what says them for a session: the option of hifigan-kaggle, the setting
 _SAID_BY = dict(preset='--preset (PRESET)', config='--config (CONFIG)', init='--init (INIT)', hours='--hours (HOURS)',
@@ -260,9 +261,11 @@ def split_train(text:str # More options of hifigan-train
     "Options that a session can have; ValueError for others"
     given = _train_options(text)
     for k,v in given.items(): _check_option(k, v)
-    config = {name: v for k,v in given.items() for name in _NUMBERS.get(k, ())}
+    config = {name: _as_entry(k, v) for k,v in given.items() for name in _NUMBERS.get(k, ())}
     rest = {k: v for k,v in given.items() if k not in _NUMBERS}
     return (shlex.join(_words(rest)), config) if config else (text.strip(), {})
+
+def _as_entry(option, v): return between_commas(v) if option=='discriminators' else v
 
 # %% ../../nbs/73_kernel.ipynb #99629fab
 def _train_options(text):

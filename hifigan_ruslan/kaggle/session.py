@@ -18,7 +18,7 @@ from fastcore.basics import patch
 from IPython.display import HTML, Audio, Image, display
 from .. import __version__
 from ..config import V1, fine_tuning, preset as named, save_config
-from ..base.commands import parsed, spelled
+from ..base.commands import between_commas, parsed, spelled
 from ..base.files import claim, new_file
 from ..base.speech import own_words, plain_output, sentences, speaking
 from ..base.hardware import DTYPES, choose_device
@@ -126,7 +126,8 @@ def _torchrun(n, *program):
 
 # %% ../../nbs/72_session.ipynb #d1149293
 # Options of hifigan-train that a session sets itself -> what says the same; {} = their value
-_NUMBERS = 'batch_size grad_accum disc_shrink cosine_steps mel_warmup true_mels valid_every'.split()
+_NUMBERS = ('batch_size grad_accum disc_shrink discriminators d_every cosine_steps mel_warmup true_mels '
+            'valid_every').split()
 _GOES_ON = 'a session goes on by itself; NEW_RUN = True begins a new run'
 _OWN = {k: f'{k.upper()} in the first cell says that' for k in ('preset', 'config', 'init', 'hours', 'procs')}
 _OWN |= {k: f"CONFIG = {{{{'{k}': {{}}}}}} in the first cell says that" for k in _NUMBERS}
@@ -144,7 +145,7 @@ def train_words(options:str|None, # More options of hifigan-train, as one string
     for i,w in enumerate(words):
         name, _, value = w.partition('=')
         if name.startswith('--') and (own := _OWN.get(name[2:])):
-            raise ValueError(f'{w} {refusal}. Here: {own.format(value or _value(words[i+1:]))}')
+            raise ValueError(f'{w} {refusal}. Here: {own.format(_as_set(name, value or _value(words[i+1:])))}')
         if re.match('-[^0-9.]', w) and name not in [f'--{k}' for k in names]: raise ValueError(_unknown(name, names))
     _check_values(words)
     return words
@@ -154,6 +155,10 @@ def _split(options):
     except ValueError as e: raise ValueError(f'TRAIN is {options!r}, which cannot be split into words: {e}') from None
 
 def _value(rest): return rest[0] if rest and not rest[0].startswith('--') else '...'
+
+def _as_set(name, value):
+    "As CONFIG has it"
+    return str(between_commas(value)) if name=='--discriminators' and value!='...' else value
 
 def _unknown(name, names):
     "hifigan-train would take the beginning of a name for the whole: then another option may be meant than one thinks"

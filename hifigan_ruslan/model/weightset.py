@@ -70,7 +70,7 @@ def _presets(cfg): return [n for n,p in PRESETS.items() if not differing(cfg, p,
 
 MODEL = [*NETWORK_SINCE] + ( # Numbers on which the generator's weights depend
     'sample_rate n_fft win_length hop_length n_mels fmin fmax resblock upsample_rates upsample_kernel_sizes '
-    'upsample_initial_channel resblock_kernel_sizes resblock_dilation_sizes mel_input').split()
+    'upsample_initial_channel resblock_kernel_sizes resblock_dilation_sizes').split()
 DISC = 'discriminators mpd_periods msd_scales disc_shrink'.split() # The same for the discriminators
 
 # %% ../../nbs/26_weightset.ipynb #604af28e
