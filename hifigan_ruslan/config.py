@@ -105,6 +105,12 @@ def batch_total(self:Config)->int: # Segments
     "How many segments go into one optimiser step"
     return self.batch_size*self.grad_accum
 
+@patch(as_prop=True)
+def input_bands(self:Config)->int: # Channels
+    "How many numbers of a frame the first convolution sees: the bands of the mel, of the transform, or both"
+    seen = self.mel_input.split('+')
+    return self.n_mels*('mel' in seen) + (self.n_fft//2+1)*('pim' in seen)
+
 # %% ../nbs/01_config.ipynb #deb6063c
 def _settle(c:Config):
     "Lists, as JSON has them, become tuples; ValueError with the numbers for a combination that cannot work"
