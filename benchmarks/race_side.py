@@ -267,10 +267,12 @@ def serve(plan, pipe):
             side = Side(plan)
             pipe.send(('done', side.facts()))
             while True: pipe.send(('done', side.turn(pipe.recv())))
+    except EOFError: pass # the referee is gone
     except (Dead, ValueError, OSError) as e: pipe.send(('failed', e))
     except (MemoryError, RuntimeError) as e:
         if not _out_of_memory(e): raise
-        pipe.send(('failed', Dead(f'out of memory ({str(e).splitlines()[0][:200]}): take a smaller batch', again=True)))
+        why = (str(e).splitlines() or [type(e).__name__])[0][:200]
+        pipe.send(('failed', Dead(f'out of memory ({why}): take a smaller batch', again=True)))
 
 @contextmanager
 def _alone(folder, patience=20.):
