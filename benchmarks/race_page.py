@@ -191,7 +191,8 @@ def _words(r, last, reference, standing, rows):
     if late: lines.append(f'Not at the end yet, and not compared: {", ".join(late)}.')
     if reference not in (None, next(iter(r.cfgs))): lines.append(f'{reference} stands in as what one compares with.')
     if not r.rows: lines.append('Not evaluated yet: the same command without --no_eval does it.')
-    lines += _no_voice(standing) + _unfinished(r, last, rows) + _doubts(rows, len(last)) + [f'{k}: {v}' for k,v in not_computed().items() if k!='UTMOS']
+    lines += _no_voice(standing) + _unfinished(r, last, rows) + _doubts(rows, len(last))
+    lines += [f'{k}: {v}' for k,v in not_computed().items() if k!='UTMOS']
     lines += [f'{s}.' for s in same_segments(r.cfgs, r.logs)] + [f'Note: {n}.' for n in r.facts['notes']]
     return '\n'.join(f'- {line}' for line in lines)
 
@@ -200,8 +201,9 @@ FLOOR = 1.3 # PESQ, which has 1.04 for noise
 def _no_voice(standing):
     "That there is nothing to hear yet, and so nothing to be better at"
     pesq = {s['side']: s['mean'] for s in standing if s['metric']=='pesq'}
-    return [f'**No side is a voice yet**: PESQ {max(pesq.values()):.2f} at most, and noise has 1.04. What is better here '
-            'says little of what would be after a longer race.'] if pesq and max(pesq.values())<FLOOR else []
+    if not pesq or max(pesq.values())>=FLOOR: return []
+    return [f'**No side is a voice yet**: PESQ {max(pesq.values()):.2f} at most, and noise has 1.04. What is better '
+            'here says little of what would be after a longer race.']
 
 def _unfinished(r, last, rows):
     "That some of the last generators are not measured on all recordings"

@@ -259,18 +259,20 @@ def keep_generator(s, path):
 # Its process
 
 def serve(plan, pipe):
-    "The life of a side's process: an answer to each order, until there are no more"
+    "The life of a side's process: an answer to each order, until it is killed"
     follow_parent()
     torch.set_num_threads(plan.threads)
     try:
         with _alone(plan.folder):
             side = Side(plan)
             pipe.send(('done', side.facts()))
-            for order in iter(pipe.recv, None): pipe.send(('done', side.turn(order)))
+            while True: pipe.send(('done', side.turn(pipe.recv())))
+    except EOFError: pass # the referee is gone
     except (Dead, ValueError, OSError) as e: pipe.send(('failed', e))
     except (MemoryError, RuntimeError) as e:
         if not _out_of_memory(e): raise
-        pipe.send(('failed', Dead(f'out of memory ({str(e).splitlines()[0][:200]}): take a smaller batch', again=True)))
+        why = (str(e).splitlines() or [type(e).__name__])[0][:200]
+        pipe.send(('failed', Dead(f'out of memory ({why}): take a smaller batch', again=True)))
 
 @contextmanager
 def _alone(folder, patience=20.):
@@ -297,12 +299,10 @@ class Process:
         self.process = spawn.Process(target=serve, args=(plan, theirs), daemon=True)
         with uninterrupted(): self.process.start() # Ctrl-C is the referee's
         theirs.close() # so that its end is seen here
-        self.busy = True
         self.facts = self._answer()
 
     def turn(self, order):
         "The row of a turn; `Dead` where the side has died of it"
-        self.busy = True
         try: self.pipe.send(order)
         except OSError: pass # it is gone: the answer says how
         return self._answer()
@@ -310,7 +310,6 @@ class Process:
     def _answer(self):
         try: kind, said = self.pipe.recv()
         except (EOFError, ConnectionError): raise Dead(self._gone(), again=True) from None
-        self.busy = False
         if kind=='failed': raise said
         return said
 
@@ -323,10 +322,6 @@ class Process:
         return f'its process ended with exit code {code}, and what went wrong stands above'
 
     def end(self):
-        "Let it go; in the midst of a turn, which is then lost, at once: what is saved is whole"
-        if not self.busy:
-            try: self.pipe.send(None)
-            except OSError: pass # it is gone already
-            self.process.join(10)
+        "Let it go, at once: what is saved is whole, and a turn that is under way is lost"
         self.process.kill()
         self.process.join()

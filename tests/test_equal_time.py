@@ -232,7 +232,7 @@ def test_out_of_memory_is_a_death_another_fault_is_not_hidden(tmp_path, monkeypa
     pipe = SimpleNamespace(send=sent.append)
     monkeypatch.setattr(race_side, 'follow_parent', lambda: None)
     monkeypatch.setattr(torch, 'set_num_threads', lambda n: None)
-    for e in (RuntimeError('CUDA out of memory. Tried to allocate'), MemoryError('no'), ValueError('no')):
+    for e in (RuntimeError('CUDA out of memory. Tried to allocate'), MemoryError(), EOFError(), ValueError('no')):
         monkeypatch.setattr(race_side, 'Side', lambda plan, e=e: (_ for _ in ()).throw(e))
         race_side.serve(plan, pipe)
     assert [type(e) for _,e in sent]==[Dead, Dead, ValueError] and {k for k,_ in sent}=={'failed'}
