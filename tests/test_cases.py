@@ -29,7 +29,7 @@ SPEECH = sf.read(CLIPS[0])[0]
 
 KEPT = { # The case in words: file of tests, tests in it
     'a clips.csv of somebody, or with a field without an end': ('side_files', 'test_a_clips_csv_that_is_none'),
-    'numbers in a configuration that are none': ('config_values', 'test_each_value_of_each_key test_a_file_that_is_none'),
+    'numbers in a configuration that are none': ('config_values', 'test_each_value_of_each_key'),
     'sounds that were cut in half, in ten formats': ('sound_files', 'test_a_cut_file_is_noticed'),
     'JSON of five thousand brackets': ('metadata_forms', 'test_a_manifest_that_is_nested_very_deep_is_named'),
     "a second demo, and the user's recordings": ('cases', 'test_a_demo_leaves_what_is_not_its_own'),
@@ -157,7 +157,8 @@ def test_a_rate_under_other_names(tmp_path, name, value):
     with pytest.raises(ValueError, match='a.npz: The mel is said to have a sample_rate of 16000'):
         read_mel(tmp_path/'a.npz', V1)
     torch.save(dict(mel=torch.zeros(80,9)-5, hop_size=512), tmp_path/'a.pt')
-    with pytest.raises(ValueError, match='a.pt: The mel is said to have a hop_length of 512'): read_mel(tmp_path/'a.pt', V1)
+    with pytest.raises(ValueError, match='a.pt: The mel is said to have a hop_length of 512'):
+        read_mel(tmp_path/'a.pt', V1)
 
 def test_a_mel_in_a_dict_is_vocoded_as_it_is_paired(tmp_path):
     "Prepare --mels took what many a TTS writes, and generate did not"
@@ -169,7 +170,8 @@ def test_a_mel_in_a_dict_is_vocoded_as_it_is_paired(tmp_path):
 def test_a_warning_names_the_file_and_no_line_of_code(tmp_path):
     "Of a folder of mels one could not tell which was wrong"
     for name in 'ab': np.save(tmp_path/f'{name}.npy', np.zeros((80,9), np.float32))
-    _, told = quiet(run, 'generate', str(tmp_path), '--out', str(tmp_path/'o'), '--checkpoint', str(saved(tmp_path/'v')))
+    words = tmp_path, '--out', tmp_path/'o', '--checkpoint', saved(tmp_path/'v')
+    _, told = quiet(run, 'generate', *map(str, words))
     for name in 'ab': assert f'warning: {tmp_path/name}.npy: no sound? 9 of 9 frames hold 0' in told, told
     assert 'UserWarning' not in told
 
@@ -263,6 +265,42 @@ def test_a_manifest_that_names_a_sound_twice(tmp_path):
     (corpus(tmp_path)/'manifest.json').write_text('{"c0.wav": "раз", "c1.wav": "два", "c0.wav": "три"}')
     assert "'c0.wav' is there twice, with different values" in find_corpus(tmp_path).layout
     assert json_value('{"a": [1], "a": [1]}', 'it')==dict(a=[1])
+
+TEXTS = ['Ёжик вышел, и увидел', 'Съешь ещё, и выпей', 'Чайка летит, и поёт', 'Где-то дождь, и идёт']
+
+def rows(form): return ''.join(form.format(i=i, t=t)+'\n' for i,t in enumerate(TEXTS))
+
+def as_cp1251(raw): return ''.join(bytes([b]).decode('cp1251') if b!=0x98 else '\x98' for b in raw)
+
+TABLES = {'names in large letters': rows('C{i}.WAV|{t}').encode(), 'a comma in each text': rows('c{i},{t}').encode(),
+          'UTF-8 taken for cp1251': as_cp1251(rows('c{i}|{t}').encode()).encode(),
+          'UTF-8 taken for Latin': rows('c{i}|{t}').encode().decode('latin-1').encode()}
+
+@pytest.mark.parametrize('what', TABLES)
+def test_texts_are_not_lost(tmp_path, what):
+    "Commas that all rows have cut the text; letters that were saved twice were taken as they are, without a word"
+    (corpus(tmp_path)/'metadata.csv').write_bytes(TABLES[what])
+    c = find_corpus(tmp_path)
+    assert [c.texts.get(f'c{i}') for i in range(4)]==TEXTS, c.layout
+    assert ('read as utf-8 that was saved twice' in c.layout)==('UTF-8' in what)
+
+def test_texts_that_are_lost_are_named(tmp_path):
+    raw = rows('c{i}|И {t}').encode().decode('cp1251', 'replace').encode()
+    (corpus(tmp_path)/'metadata.csv').write_bytes(raw)
+    assert 'its letters were taken for another encoding, and some are lost' in find_corpus(tmp_path).layout
+
+def test_large_letters_tell_two_sounds_apart(tmp_path):
+    for name in ('a', 'A'): sf.write(tmp_path/f'{name}.wav', .1*np.sin(np.arange(8000)), 16000)
+    if len(list(tmp_path.glob('*.wav')))<2: pytest.skip('this disk takes both names for one')
+    (tmp_path/'metadata.csv').write_text('a|один\nA|два\n', encoding='utf-8')
+    assert find_corpus(tmp_path).texts==dict(a='один', A='два')
+
+def test_two_tables_that_say_different_things(tmp_path):
+    "The texts of one were taken, and the other was said to have given as many"
+    corpus(tmp_path)
+    for name,word in (('metadata', 'раз'), ('train', 'два')):
+        (tmp_path/f'{name}.csv').write_text(''.join(f'c{i}|{word}\n' for i in range(4)), encoding='utf-8')
+    assert '4 of 4 rows give a text, 4 of them other than before and not taken' in find_corpus(tmp_path).layout
 
 def test_a_disk_whose_files_end_at_4_gb(tmp_path):
     "Prepare said no more than File too large"

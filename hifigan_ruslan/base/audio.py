@@ -122,7 +122,8 @@ def _check_format(f, at, order):
     kind, channels, rate, speed, block, bits = (_number(f, at+i, order+t) for i,t in zip((0,2,4,8,12,14), 'HHIIHH'))
     need = channels*-(-bits//8)
     if kind not in (1, 3, 0xfffe) or not block or block==need or block>need and speed==block*rate: return
-    raise SoundError('damaged', f'its header says {bits} bits in {channels} channels, and {block} bytes for them', f.name)
+    said = f'its header says {bits} bits in {channels} channels, and {block} bytes for them'
+    raise SoundError('damaged', said, f.name)
 
 def _before_sound(f): return SoundError('truncated', 'it ends before its sound begins', f.name)
 

@@ -192,8 +192,26 @@ def _decoded(raw):
     name = _marked(raw) or (None if _is_utf8(raw) else _of_8_bits(raw) if not _mostly_utf8(raw) else 'utf-8')
     try: text = raw.decode(name or 'utf-8')
     except UnicodeDecodeError as e: raise ValueError(_broken(raw, name, e)) from e
+    if again := _saved_twice(text): return again, 'utf-8 that was saved twice'
     if line := _shifted(text, name): raise ValueError(f'it is {name.upper()}, but damaged: {_short(line)}')
     return text, '' if name in (None, 'utf-8-sig') else name
+
+def _saved_twice(text):
+    "The text of UTF-8 that was taken for another encoding and saved as UTF-8; None where it is no such text"
+    some = text[:20_000].rpartition('\n')[0] or text
+    if some.isascii(): return None
+    for name in ('cp1251', 'cp1252'):
+        if _taken_for(some, name): return _taken_for(text, name)
+    if sum(map(some.count, 'РС'))>.3*sum(c>'\x7f' for c in some)>6: # the first bytes of small letters, as cp1251
+        raise ValueError(f'its letters were taken for another encoding, and some are lost; {_first_line(text)}')
+
+def _taken_for(text, name):
+    "What a text was before it was read in an encoding; None where it was not"
+    def byte(c):
+        try: return c.encode(name)
+        except UnicodeEncodeError: return c.encode('latin-1') # where the encoding has no letter
+    try: return b''.join(map(byte, text)).decode('utf-8')
+    except UnicodeError: return None
 
 def _shifted(text, name):
     "The first line of a text of two bytes a letter in which a byte is missing: Russian goes on as Chinese"
@@ -303,8 +321,12 @@ def _worded(rows):
 
 def _text_of(row, t, sep, rows):
     "The text of a row; with commas in it that nobody has quoted, it is all that follows"
-    if t==1 and sep in ';,' and len({len(r) for r in rows})>1: return sep.join(row[1:])
+    if t==1 and sep in ';,' and (len({len(r) for r in rows})>1 or _go_on(rows)): return sep.join(row[1:])
     return row[t]
+
+def _go_on(rows):
+    "Do all rows have as many commas, and a space behind each, as texts have?"
+    return len(rows[0])>2 and all(o.startswith(' ') for r in rows for o in r[2:])
 
 # %% ../../nbs/10_corpus.ipynb #2466c9a4
 def _json_rows(text):
@@ -357,12 +379,19 @@ def _ids(rels):
         return _unsuffix(r) if paths[_unsuffix(r)]==1 else r
     return [id(r) for r in rels]
 
+class _Index(dict):
+    "Every trailing part of every path -> ids; `folded` is the same without large letters"
+    def __init__(self):
+        super().__init__()
+        self.folded = defaultdict(list)
+
 def _index(rels, ids):
     "Every trailing part of every path -> ids"
-    index = defaultdict(list)
+    index = _Index()
     for rel,id in zip(rels, ids):
         parts = composed(_unsuffix(rel)).split('/')
-        for i in range(len(parts)): index['/'.join(parts[i:])].append(id)
+        for i in range(len(parts)): index.setdefault('/'.join(parts[i:]), []).append(id)
+    for k,found in index.items(): index.folded[k.casefold()] += found
     return index
 
 # %% ../../nbs/10_corpus.ipynb #63fd4316
@@ -377,9 +406,10 @@ def _match(name, index, folder):
     if len(name)>4096: return [] # a text, and no name
     key = composed(_unsuffix(_posix(name).as_posix()))
     parts = re.sub('^([A-Za-z]:)?/*', '', key).split('/')
-    for k in (f'{folder}/{key}', *('/'.join(parts[i:]) for i in range(len(parts)))):
+    keys = f'{folder}/{key}', *('/'.join(parts[i:]) for i in range(len(parts)))
+    for k in keys:
         if k in index: return index[k]
-    return []
+    return next((found for k in keys if (found := index.folded.get(k.casefold()))), []) # as Windows and Macs do
 
 # %% ../../nbs/10_corpus.ipynb #k1c00002
 _LOSSY = ('.mp3', '.ogg', '.oga', '.opus')
@@ -507,8 +537,9 @@ def _metadata(root, found, index):
     texts, refused, counts = {}, (), dict.fromkeys(('missing', 'refused', 'ambiguous', 'replaced'), 0)
     for o in tables:
         if not texts: refused, counts = o.refused, o.counts
+        others = sum(texts.get(k, t)!=t for k,t in o.texts.items())
         texts = o.texts|texts
-        notes.append(_note(root, o))
+        notes.append(_note(root, o)+f', {others:,} of them other than before and not taken'*(others>0))
     return texts, refused, counts, notes
 
 class _Table(NamedTuple):

@@ -363,8 +363,8 @@ def _too_wide(x, n):
             '. Decibels of a magnitude become that when multiplied by ln(10)/20 = 0.1151')
 
 def _lower_floor(n):
-    return ('lower floor', f', and above -11.5 they are as they should be: this looks like a floor of {math.exp(n.lo):.1g}',
-            '. Take mel.clamp(min=-11.5129), the logarithm of 1e-5')
+    return ('lower floor', ', and above -11.5 they are as they should be: '
+            f'this looks like a floor of {math.exp(n.lo):.1g}', '. Take mel.clamp(min=-11.5129), the logarithm of 1e-5')
 
 def _log2(step):
     return ('log2', f' with a step of {step:.2f} between frames (0.6 in natural logarithms): '
@@ -961,7 +961,7 @@ def _mel_inside(o, path, cfg):
     "The one mel of a dict or a list that torch.save wrote"
     if cfg and isinstance(o, dict) and (wrong := _stated(cfg, **_said_of(o))): raise ValueError(f'{path}: {wrong}')
     try: found = _in_object(o, cfg.n_mels if cfg else 80)
-    except ValueError as e: raise ValueError(f'{path} holds a {type(o).__name__}, expected one array or tensor: {e}') from e
+    except ValueError as e: raise ValueError(f'{path} holds a {type(o).__name__}, expected one mel: {e}') from e
     if len(found)==1: return next(iter(found.values()))
     raise ValueError(f'{path} holds {len(found)} mels ({", ".join(map(str, [*found][:3]))} ...), expected one: '
                      'save each to its own file')
