@@ -96,7 +96,6 @@ class Config:
     valid_every:int=1000 # Optimiser steps between validations on whole utterances
     valid_clips:int=50 # Utterances of one validation, spread evenly over the validation part
     seed:int=1234 # Of weights, order and crops
-
     def __post_init__(self): _settle(self)
 
 # %% ../nbs/01_config.ipynb #a3f10001

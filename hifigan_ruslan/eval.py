@@ -283,7 +283,7 @@ def _readable(path):
     return [r for r in rows.values() if r], [i for i,r in rows.items() if not r]
 
 def _whole_lines(text, most=100):
-    "The text without what a kill has cut off: an open line, or one that ends inside a quoted text"
+    "The text without what a kill cut off: an open line, or one that ends inside a quoted text"
     text = text[:text.rfind('\n')+1]
     for _ in range(most):
         if not text.count('"')%2: break

@@ -552,7 +552,7 @@ def _noted(r):
     _note(r, r.end)
 
 def _note(r, state, **why):
-    "The state, unless a file of this name is somebody else's"
+    "The state, unless a file of this name is another's"
     if not r.s.ranks.first or r.ours.foreign(STATE) and not read_state(r.ours.folder): return
     r.ours.note(STATE)
     note_state(r.ours.folder, state, step=r.s.step, total=r.total, **why)

@@ -197,7 +197,7 @@ def _flac(f, start, end):
     return _Promise(start, _before_tags(f, end), number%2**36 or None, patches={start+18: unknown})
 
 def _before_tags(f, end):
-    "Where a file ends, without the tags ID3v1 and APE"
+    "Where a file ends, without tags ID3v1 and APE"
     if _bytes(f, end-128, 3)==b'TAG': end -= 128
     if _bytes(f, end-32, 8)!=b'APETAGEX': return end
     has_head = _number(f, end-12, '<I')>>31

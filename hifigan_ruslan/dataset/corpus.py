@@ -342,7 +342,7 @@ def _load(text):
     return [json_value(l, f'line {i}') for i,l in lines]
 
 def _objects(d):
-    "The objects that a manifest holds, each with its name in it"
+    "The objects that a manifest holds, each with its name"
     if isinstance(d, dict):
         if _first(d, _NAME_KEYS): return [d]
         return [dict(id=k) | (o if isinstance(o, dict) else dict(text=o)) for k,o in d.items()]

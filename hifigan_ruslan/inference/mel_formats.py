@@ -1012,7 +1012,7 @@ _STATED = dict(sample_rate='sample_rate sampling_rate samplerate sr fs'.split(),
                hop_length='hop_length hop_size hop'.split())
 
 def _said_of(d):
-    "The rate and the hop that stand beside a mel; None where they do not"
+    "The rate and the hop beside a mel; None where none are"
     found = {k: [_number(d[o]) for o in names if o in d] for k,names in _STATED.items()}
     return {k: next((o for o in numbers if o is not None), None) for k,numbers in found.items()}
 

@@ -1187,7 +1187,7 @@ _WANTED = (r'^(run/(checkpoints/(best|last)\.pt|log\.csv|curves\.png|config\.jso
            r'|index(-\d+)?\.html|session\.json)$')
 
 def _rows(folder):
-    "The log of the run in a folder, line by line"
+    "The log of the run, line by line"
     try:
         with open(folder/'run'/'log.csv', encoding='utf-8', newline='') as f:
             return [r for r in csv.DictReader(f) if (r.get('step') or '').isdecimal()]

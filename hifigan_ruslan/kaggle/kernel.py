@@ -27,7 +27,7 @@ def _modules(package):
     return {name: p.read_bytes().decode().replace('\r\n', '\n') for name,p in found.items()}
 
 def _imported(name, text):
-    "Dotted names that a module may import, those inside functions too"
+    "Dotted names that a module imports, inside functions too"
     for o in ast.walk(ast.parse(text)):
         if isinstance(o, ast.Import): yield from (a.name for a in o.names)
         if isinstance(o, ast.ImportFrom): yield from _imported_from(o, name)

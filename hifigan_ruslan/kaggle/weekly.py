@@ -50,10 +50,9 @@ class _Chain:
     def __init__(self, until, root, out, anyway, options):
         self.until, self.root, self.out, self.anyway = _wanted(until), root, Path(out), anyway
         self.options = {k: v for k,v in options.items() if v not in (None, False, '')}
-        self.over = '' # Why no further session is begun
         self.state() # which says what is wrong with the clone, the login and the name
         self.kernel = json.loads((Path(root)/'kernel-metadata.json').read_text(encoding='utf-8'))['id']
-        self.file = _file_of(self.out)
+        self.file, self.over = _file_of(self.out), '' # And why no further session is begun
         self.sessions = _read(self.file, self.kernel)
 
     @property
@@ -237,8 +236,7 @@ def _refused(self:_Chain, e):
     if 'weekly GPU quota' in text: return self._without_quota(text.splitlines()[0])
     if 'GPU session count' not in text: raise e
     _say(f'{text.splitlines()[0]} Tried again in an hour')
-    _sleep(3600.)
-    return True
+    return _sleep(3600.) or True
 
 @patch
 def _unmended(self:_Chain):

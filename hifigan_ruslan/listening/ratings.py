@@ -56,7 +56,7 @@ def _line(values):
     return f.getvalue().encode('utf-8')
 
 def _before_line(path, size):
-    "What has to stand in the file before another line"
+    "What has to stand before another line"
     if not size: return b'\xef\xbb\xbf'+_line(RATING_COLUMNS) # the mark shows Excel that this is UTF-8
     with open(path, 'rb') as f:
         f.seek(-1, 2)
@@ -206,8 +206,7 @@ class ListeningSession:
         for row in _read_own(self.path):
             t = planned.get(row['trial'])
             mine = (row['test'], row['listener'])==(self.test.id, self.listener)
-            if not mine or t is None or (row['order'], row['x'])!=(t.order, t.x):
-                raise ValueError(_of_another(self.path))
+            if not mine or t is None or (row['order'], row['x'])!=(t.order, t.x): raise ValueError(_of_another(self.path))
             self.answers.setdefault(t.number, row['answer'])
 
     def _begin(self):

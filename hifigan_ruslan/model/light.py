@@ -136,6 +136,12 @@ class LightGenerator(nn.Module):
         "How far it sees: each convolution three frames, and the windows that overlap with a frame"
         return (1+cfg.light_blocks)*(_KERNEL//2) + (cfg.win_length//2-1+cfg.hop_length//2)//cfg.hop_length
 
+    @staticmethod
+    def onnx_graph(cfg:Config # All numbers of the network
+                  )->tuple: # Nodes (operator, inputs, output, attributes); constants by name, as numpy arrays
+        "The operators from `mel` to `wav`, for `onnx_model`"
+        return _onnx_nodes(cfg), _onnx_constants(cfg)
+
 def _small_weights(layer):
     "As ConvNeXt starts"
     if not isinstance(layer, (nn.Conv1d, nn.Linear)): return
@@ -191,13 +197,6 @@ class _Nodes(list):
         return self.add('Add', x, self.add('Mul', self.linear(y, f'{name}.narrow'), f'{name}.share'))
 
 # %% ../../nbs/28_light.ipynb #28a00032
-@patch(cls_method=True)
-def onnx_graph(cls:LightGenerator,
-               cfg:Config # All numbers of the network
-              )->tuple: # Nodes (operator, inputs, output, attributes); constants by name, as numpy arrays
-    "The operators from `mel` to `wav`, for `onnx_model`"
-    return _onnx_nodes(cfg), _onnx_constants(cfg)
-
 def _onnx_nodes(cfg):
     "The operators from `mel` to `wav`; other inputs are weights, and the constants"
     g = _Nodes()

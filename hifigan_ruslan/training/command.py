@@ -38,8 +38,7 @@ def train_cli(
     # In place of the preset's: divides the channels of the discriminators; 8 makes V1 trainable on a CPU
     disc_shrink:int=None,
     mel_input:str=None, # In place of the preset's: what the generator sees: mel, pim (pseudo-inverse mel) or mel+pim
-    # In place of the preset's, with commas: mpd,msd (official), mrd, unet. With mpd,unet and --d_every 2
-    # V1 makes twice as many steps in an hour on a CPU
+    # Names with commas: mpd,msd (official), mrd, unet; mpd,unet with --d_every 2 is twice as fast for V1 on a CPU
     discriminators:str=None,
     d_every:int=None, # In place of the preset's: the discriminators learn at each so many steps only
     cosine_steps:int=None, # Let the learning rate fall along a cosine until this step

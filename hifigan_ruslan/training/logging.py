@@ -65,8 +65,7 @@ def _csv_lines(rows, columns):
 
 def _short(v): return f'{v:.6g}' if isinstance(v, float) else v
 
-def _group(k):
-    "TensorBoard tag: scores and validation in groups of their own"
+def _group(k): # TensorBoard tag: scores and validation in groups of their own
     part, _, rest = k.partition('_')
     return f'{part}/{rest}' if part in ('real','fake','valid','norm') else f'train/{k}'
 
@@ -94,7 +93,7 @@ def _rows(path):
     return good, len(cells)-len(good)
 
 def _no_log(path, columns, missing):
-    "A table of something else"
+    "Another table"
     found = printable(','.join(columns)[:60])
     return (f'{printable(path)} is no log of a run: it has no column {min(missing)}, its first line is {found!r}. '
             'Move it away, or give the run another folder')
@@ -249,7 +248,7 @@ class _Stopwatch:
         self.begin = self.last = time.monotonic()
 
     def waiting(self, batches:Iterable):
-        "The same batches, with the time measured that it took to get each"
+        "The same batches; measures the time to get each"
         batches, end = iter(batches), object()
         while True:
             t = time.monotonic()
