@@ -260,7 +260,8 @@ def resynthesize(self:Vocoder,
     _check_chunk(chunk)
     if chunk: return torch.cat(list(_through(self, [x], int(chunk))), -1)
     whole = F.pad(x, (0, -len(x)%self.cfg.hop_length)) # zeros up to a whole frame, cut off again below
-    return self.vocode(self.mel(whole, self.sample_rate))[:,:len(x)]
+    mel = self.mel(whole, self.sample_rate) # of our own: nothing has to be asked about it
+    return self.generator(mel[None])[0][:,:len(x)]
 
 def _through(v, waves, chunk):
     "Wave to mel to wave in pieces: (T,) at the model's rate to (1, T), the memory bounded by `chunk` frames"

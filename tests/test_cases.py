@@ -229,6 +229,14 @@ def test_prepare_says_that_a_channel_is_late(tmp_path):
     sf.write(tmp_path/'c'/'z.wav', np.stack([SPEECH, np.roll(SPEECH, 90)], 1), 16000)
     assert '1 clips have one sound in two channels, one of them late' in prepared(tmp_path/'c', tmp_path/'o')[1]
 
+@pytest.mark.filterwarnings('error')
+def test_nothing_is_asked_about_a_mel_of_our_own(tmp_path):
+    "Of a recording with noise it was said that its mel might have another rate"
+    x = .8*SPEECH[:40000] + .2*np.random.default_rng(0).standard_normal(40000)*np.abs(SPEECH[:40000]).max()
+    odd = np.clip(np.repeat(x[::2], 2)*3, -1, 1) # whatever it is
+    voice = Vocoder(TINY, random_generator(TINY).state_dict())
+    for wav in (odd, 0*odd, SPEECH[:40000:2].repeat(3)): assert voice.resynthesize(wav.astype('f4'), 16000).shape[0]==1
+
 # names and places
 
 links = pytest.mark.skipif(not hasattr(os, 'symlink') or os.name=='nt', reason='links are those of POSIX')

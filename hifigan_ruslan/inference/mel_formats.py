@@ -640,10 +640,10 @@ def _clear_harmonics(x, steep, cfg):
 
 def _longer_window(height, longer, cfg):
     ms = 1000*cfg.win_length/cfg.sample_rate
+    better = f', and one of {ms*1.378:.0f} ms explains them better' if longer>0 else ''
     return _maybe('another rate or window',
         f'The harmonics of the voice stand out {height:.2f} times as much as those of a voice that does not move would '
-        f'in a window of {ms:.0f} ms, and one of {ms*1.378:.0f} ms explains them better '
-        f'({longer:.2f}, in speech below -0.02): the window was longer, as at 16 kHz',
+        f'in a window of {ms:.0f} ms (in speech 0.6 to 0.8){better}: the window was longer, as at 16 kHz',
         f'{cfg.sample_rate} Hz, n_fft {cfg.n_fft} and a frame each {cfg.hop_length} samples are expected: '
         'set these three in the configuration of the TTS')
 

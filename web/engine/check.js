@@ -566,10 +566,10 @@ function clearHarmonics(x, steep, c) {
   }
   if (!(height > .74 && height + 2 * longer > .84 + 1.5 / n)) return null
   const ms = 1000 * c.win_length / c.sample_rate
+  const better = longer > 0 ? `, and one of ${fixed(ms * 1.378, 0)} ms explains them better` : ''
   return maybe('another rate or window',
     `The harmonics of the voice stand out ${fixed(height, 2)} times as much as those of a voice that does not move ` +
-    `would in a window of ${fixed(ms, 0)} ms, and one of ${fixed(ms * 1.378, 0)} ms explains them better ` +
-    `(${fixed(longer, 2)}, in speech below -0.02): the window was longer, as at 16 kHz`,
+    `would in a window of ${fixed(ms, 0)} ms (in speech 0.6 to 0.8)${better}: the window was longer, as at 16 kHz`,
     `${c.sample_rate} Hz, n_fft ${c.n_fft} and a frame each ${c.hop_length} samples are expected: ` +
     'set these three in the configuration of the TTS')
 }
