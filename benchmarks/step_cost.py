@@ -97,7 +97,7 @@ def read(path, wanted, settings):
         raise SystemExit(f'{path} holds {len(rounds)} rounds of other combinations: give another OUT')
     return [r for own in rounds.values() if has(own)==wanted for r in own]
 
-def quartiles(v): return statistics.quantiles(v, n=4) if len(v)>1 else (v[0],)*3
+def quartiles(v): return statistics.quantiles(v, n=4, method='inclusive') if len(v)>1 else (v[0],)*3
 
 def ratios(rows, name, k, column):
     "How many times as fast as the official recipe, round by round"

@@ -206,7 +206,8 @@ class ListeningSession:
         for row in _read_own(self.path):
             t = planned.get(row['trial'])
             mine = (row['test'], row['listener'])==(self.test.id, self.listener)
-            if not mine or t is None or (row['order'], row['x'])!=(t.order, t.x): raise ValueError(_of_another(self.path))
+            if not mine or t is None or (row['order'], row['x'])!=(t.order, t.x):
+                raise ValueError(_of_another(self.path))
             self.answers.setdefault(t.number, row['answer'])
 
     def _begin(self):
