@@ -2,6 +2,7 @@
 engines, streams, exports, the page, the kernel; and what cannot be is refused by name"""
 import contextlib, importlib, io, json, sys
 from dataclasses import replace
+from pathlib import Path
 from unittest.mock import patch
 import pytest, torch
 from hifigan_ruslan import train
@@ -16,7 +17,8 @@ from hifigan_ruslan.inference.cpu import FastGenerator
 from hifigan_ruslan.inference.hub import export
 from hifigan_ruslan.kaggle import kernel
 from hifigan_ruslan.model.reading import open_checkpoint, start_weights
-from hifigan_ruslan.model.weights import load_generator
+from hifigan_ruslan.model.weights import differing, load_generator
+from hifigan_ruslan.model.weightset import MODEL
 from hifigan_ruslan.step import new_state, train_step
 from hifigan_ruslan.training import command
 from hifigan_ruslan.vocoder import Vocoder
@@ -152,6 +154,10 @@ def test_the_register_imports_the_kind_that_is_asked_for(monkeypatch):
     for wrong in ('wavenet', 'Light'):
         with pytest.raises(ValueError, match=f"no generator '{wrong}'; the known ones are hifigan, light"):
             new_state(replace(TINY, generator=wrong))
+
+def test_the_configuration_to_train_it_with_is_of_it():
+    cfg = load_config(Path(__file__).parent.parent/'nbs'/'runs'/'light'/'config.json')
+    assert not differing(cfg, LIGHT, MODEL) and cfg.cosine_steps>cfg.mel_warmup
 
 def test_files_of_hifigan_do_not_change():
     assert not {'generator', 'light_channels'} & config_dict(V2).keys()

@@ -7,9 +7,9 @@
 
 WAVS is the folder with the 620 recordings. Every 31st of them in sorted order (ru_0017, ru_0058 ...), 20 in all, is
 kept out of everything and laid into WORK/held_out; the other 600 are prepared in WORK/data and trained on, with the
-numbers of nbs/runs/voice/config.json. Started again, it goes on where it was. WORK/run then holds the checkpoints,
-log.csv and curves.png. nbs/runs/voice/log.csv is every fifth row of such a run, on two cores with bf16, in two
-sittings."""
+numbers of nbs/runs/voice/config.json; with --config nbs/runs/light/config.json a LIGHT. Started again, it goes on
+where it was. WORK/run then holds the checkpoints, log.csv and curves.png. nbs/runs/voice/log.csv is every fifth row
+of such a run, on two cores with bf16, in two sittings."""
 import argparse
 from pathlib import Path
 from hifigan_ruslan.config import load_config
