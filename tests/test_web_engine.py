@@ -74,7 +74,8 @@ def foreign_mels(w):
             m.reshape(-1, 80).T, like(n_mels=100), m.T, m.flip(0), m.flip(1), like(**twice), m/8, nan,
             like(sample_rate=16000, **twice), like(sample_rate=48000), like(sample_rate=16000), like(log='log2'), -m,
             torch.nn.functional.pad(m, (200,0), value=-23.03), torch.nn.functional.pad(m, (0,50)), torch.zeros(80, 200),
-            like(n_fft=2048, win_length=2048), torch.nn.functional.pad(torch.stack([m, m]), (0,50)), torch.stack([m, m.flip(1)]), m[0], m[None]]
+            like(n_fft=2048, win_length=2048), torch.nn.functional.pad(torch.stack([m, m]), (0,50)),
+            torch.stack([m, m.flip(1)]), m[0], m[None]]
 
 @needs_node
 def test_faults_are_those_of_python_word_by_word(tmp_path):

@@ -261,7 +261,8 @@ def _no_name_twice(pairs):
     "A dict of names of which none is there twice with different values"
     found = {}
     for k,v in pairs:
-        if repr(found.setdefault(k, v))!=repr(v): raise ValueError(f'{printable(k)[:80]!r} is there twice, with different values')
+        if repr(found.setdefault(k, v))==repr(v): continue
+        raise ValueError(f'{printable(k)[:80]!r} is there twice, with different values')
     return found
 
 def json_dict(path:str|Path # Of a small JSON file
