@@ -204,8 +204,7 @@ class ListeningSession:
         "Take the answers that are in the file already"
         planned = {t.number: t for t in self.trials}
         for row in _read_own(self.path):
-            t = planned.get(row['trial'])
-            mine = (row['test'], row['listener'])==(self.test.id, self.listener)
+            t, mine = planned.get(row['trial']), (row['test'], row['listener'])==(self.test.id, self.listener)
             if not mine or t is None or (row['order'], row['x'])!=(t.order, t.x):
                 raise ValueError(_of_another(self.path))
             self.answers.setdefault(t.number, row['answer'])
