@@ -135,7 +135,7 @@ def _check_kinds(c):
     "Each number by itself"
     _check_counts(c)
     _check_lists(c)
-    _must(c, ['generator'], lambda v: isinstance(v, str) and v, "be a name, such as 'hifigan'")
+    _must(c, ['generator'], lambda v: isinstance(v, str) and v.isidentifier(), "be a name, such as 'hifigan'")
     weights = [f.name for f in fields(c) if f.name.startswith('lambda_')]
     _must(c, ('lr_g','lr_d','lr_decay'), lambda v: _number(v) and 0<v<=1, 'be above 0 and at most 1')
     _must(c, [*weights, 'weight_decay', 'random_gain_db'], _number, 'be a number')
