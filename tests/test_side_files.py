@@ -3,6 +3,7 @@ letter for a name, Ctrl-C: one line that names the file, and nobody's work is lo
 import contextlib, csv, errno, io, json, os, random, shutil, signal, subprocess, sys, tempfile
 from pathlib import Path
 import numpy as np, pytest, soundfile as sf
+from hifigan_ruslan.base import audio
 from hifigan_ruslan.base.files import MARKER, NotWritten, claim, new_file, only_one
 from hifigan_ruslan.config import TINY
 from hifigan_ruslan.data import SpeechData
@@ -292,6 +293,23 @@ def test_ctrl_c_at_the_beginning_leaves_no_traceback(data, tmp_path, when):
     assert p.returncode in (0, 130, -signal.SIGINT) and b'Traceback' not in err, (p.returncode, err.decode())
     begun = any((tmp_path/'out'/n).exists() for n in ('journal.jsonl', 'dataset.json'))
     if p.returncode==130: assert (b'what was saved is whole' in err)==begun, err
+
+@POSIX
+def test_ctrl_c_in_the_middle_of_decoding_is_no_damaged_file(data, monkeypatch, capfd):
+    "What is raised where a decoder asks for bytes is lost, and the file would seem to end there"
+    path, read, asked = next((data/'corpus').rglob('*.wav')), audio._Window.readinto, []
+    def interrupted(self, b):
+        asked.append(1)
+        if len(asked)==at: signal.raise_signal(signal.SIGINT)
+        return read(self, b)
+    monkeypatch.setattr(audio._Window, 'readinto', interrupted)
+    was = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        for at in (1, 3):
+            asked.clear()
+            with pytest.raises(KeyboardInterrupt): audio.read_wav(path)
+    finally: signal.signal(signal.SIGINT, was)
+    assert capfd.readouterr().err==''
 
 # two at once
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 import numpy as np, soundfile as sf, soxr
 from fastcore.basics import patch
-from .files import new_file, printable, sort_of
+from .files import interrupt_after, new_file, printable, sort_of
 
 # %% ../../nbs/03_audio.ipynb #03a10001
 SOUND_SUFFIXES = ('.wav .wave .bwf .rf64 .w64 .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .snd .caf .sph '
@@ -369,7 +369,8 @@ def _opened(path):
     size = _check_file(path)
     with open(path, 'rb') as f:
         promise = _promise(f, size)
-        try: s = _Steady(_Window(f, promise, size), 'r')
+        try:
+            with interrupt_after(): s = _Steady(_Window(f, promise, size), 'r')
         except (sf.LibsndfileError, TypeError) as e: raise SoundError('unreadable', _words(e), path) from e
         with s: yield s, promise
 
@@ -392,7 +393,8 @@ def _next_block(s, n, said, path):
     "The next block; an empty one at the end, also where something that is no sound follows all that was promised"
     size = max(_BLOCK//s.channels, 1)
     if said is not None and n<said: size = min(size, said-n)
-    try: return s.read(size, dtype='float32', always_2d=True).T
+    try:
+        with interrupt_after(): return s.read(size, dtype='float32', always_2d=True).T
     except sf.LibsndfileError as e:
         if n==said: return np.empty((s.channels,0), np.float32)
         raise SoundError('truncated', f'the decoder stops in the middle ({_words(e)})', path) from e

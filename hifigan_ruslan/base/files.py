@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['MARKER', 'FOLDER_KINDS', 'printable', 'sort_of', 'check_file', 'file_bytes', 'text_of', 'new_file', 'write_text',
            'NotWritten', 'explained', 'anything_saved', 'write_through', 'listing', 'composed', 'csv_rows', 'csv_text',
-           'json_value', 'json_dict', 'only_one', 'follow_parent', 'uninterrupted', 'Marker', 'read_marker',
-           'sha256_of', 'Ours', 'claim']
+           'json_value', 'json_dict', 'only_one', 'follow_parent', 'uninterrupted', 'interrupt_after', 'Marker',
+           'read_marker', 'sha256_of', 'Ours', 'claim']
 
 # %% ../../nbs/02_files.ipynb #67e2a6b5
 import csv, errno, hashlib, io, itertools, json, os, platform, re, shutil, stat, threading, time, unicodedata
@@ -327,6 +327,20 @@ def uninterrupted():
     old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try: yield
     finally: signal.pthread_sigmask(signal.SIG_SETMASK, old)
+
+# %% ../../nbs/02_files.ipynb #7356e971
+@contextmanager
+def interrupt_after():
+    "Ctrl-C in the block is raised at its end: for calls of C that call Python back, where it would be lost"
+    import signal
+    own = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not own or threading.current_thread() is not threading.main_thread(): yield; return
+    came = []
+    signal.signal(signal.SIGINT, lambda *_: came.append(True))
+    try: yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if came: raise KeyboardInterrupt
 
 # %% ../../nbs/02_files.ipynb #debea018
 MARKER = '.hifigan_ruslan.json' # Marks a folder of ours
