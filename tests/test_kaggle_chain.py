@@ -80,6 +80,10 @@ def steps_in(run):
     assert steps==sorted(set(steps)), steps
     return int(steps[-1]), read_checkpoint(run/'checkpoints/last.pt', whole=False)['step']
 
+def newest_step(run):
+    "Of the checkpoint to go on from; a kill may have come between an epoch's and last.pt"
+    return max(read_checkpoint(p, whole=False)['step'] for p in (run/'checkpoints').glob('*.pt'))
+
 def kill_the_training(monkeypatch, after):
     "SIGKILL to the child that trains, when it has come so far"
     heard = Session._line
@@ -105,8 +109,7 @@ def test_five_sessions(kaggle, monkeypatch):
     assert two['outcome']=='failed' and two['began_at']==steps[0] and two['preset']=='TINY', (said, two)
     assert two['inputs']==['freezerainml/ruslan', 'alice/hifigan-ruslan-train']
     assert two['next']=='hifigan-kaggle continue'
-    left = (kaggle/'working/run/checkpoints').glob('*.pt') # the kill may have come between two of them
-    steps.append(max(read_checkpoint(p, whole=False)['step'] for p in left))
+    steps.append(newest_step(kaggle/'working/run'))
 
     # two processes, the older layout, and an end that the user has set
     attach(kaggle, OLD)
@@ -245,7 +248,7 @@ def test_five_sessions_under_papermill(python, tmp_path):
     def sat(mount, **settings):
         log, code = in_papermill(python, text, tmp_path, **settings)
         run = tmp_path/'working/run'
-        steps.append(read_checkpoint(run/'checkpoints/last.pt')['step'])
+        steps.append(newest_step(run))
         record = tmp_path/'working/session.json'
         facts = json.loads(record.read_text()) if record.exists() else {}
         return log, code, facts, attach(tmp_path, mount)
