@@ -147,23 +147,18 @@ def _signal(onnx, name, *shape):
     "What enters or leaves"
     return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
 
-def _described(cfg):
-    "The operators of a generator of another kind, and the constants that they take besides the weights"
-    return generator_class(cfg).onnx_graph(cfg)
-
 def _casts(onnx, arrays):
     "A node for each fp16 weight, that makes fp32 of it"
     node, fp32 = onnx.helper.make_node, onnx.TensorProto.FLOAT
     return [node('Cast', [k+'.fp16'], [k], to=fp32) for k,a in arrays.items() if _is_half(a)]
 
-def _operators(onnx, cfg):
-    "The nodes from `mel` to `wav`"
-    nodes = _nodes(cfg) if cfg.generator=='hifigan' else _described(cfg)[0]
-    return [onnx.helper.make_node(op, inputs, [output], **attrs) for op,inputs,output,attrs in nodes]
+def _described(cfg, inverse):
+    "The operators from `mel` to `wav`, and what they take besides the weights; other kinds bring their own"
+    if cfg.generator!='hifigan': return generator_class(cfg).onnx_graph(cfg)
+    return _nodes(cfg), _fixed(cfg, inverse)
 
 def _fixed(cfg, inverse):
     "What is no weight: the number of parallel blocks; where the mel is turned back, the matrix and the least magnitude"
-    if cfg.generator!='hifigan': return _described(cfg)[1]
     blocks = dict(blocks=np.array(len(cfg.resblock_kernel_sizes), '<f4'))
     if cfg.mel_input=='mel': return blocks
     if inverse is None: inverse = mel_inverse(cfg).numpy()
@@ -172,9 +167,10 @@ def _fixed(cfg, inverse):
 def _graph(onnx, cfg, arrays, inverse):
     "The onnx.GraphProto with these weights"
     mel, wav = _signal(onnx, 'mel', 'batch', cfg.n_mels, 'frames'), _signal(onnx, 'wav', 'batch', 1, 'samples')
-    nodes = _casts(onnx, arrays)+_operators(onnx, cfg)
-    tensors = [_tensor(onnx, k, a) for k,a in (arrays|_fixed(cfg, inverse)).items()]
-    return onnx.helper.make_graph(nodes, 'generator', [mel], [wav], tensors)
+    operators, constants = _described(cfg, inverse)
+    nodes = [onnx.helper.make_node(op, inputs, [output], **attrs) for op,inputs,output,attrs in operators]
+    tensors = [_tensor(onnx, k, a) for k,a in (arrays|constants).items()]
+    return onnx.helper.make_graph(_casts(onnx, arrays)+nodes, 'generator', [mel], [wav], tensors)
 
 # %% ../../nbs/27_reading.ipynb #b7d0000c
 def onnx_model(cfg:Config, # The model
