@@ -41,7 +41,6 @@ _found.maxtuple, _found.maxstring = 12, 80
 @dataclass(frozen=True)
 class Config:
     "All numbers of the mel, the generator, the discriminators, the losses and the training"
-    # mel
     sample_rate:int=22050 # Hz
     n_fft:int=1024 # Size of the Fourier transform, samples
     win_length:int=1024 # Hann window, samples
@@ -60,7 +59,7 @@ class Config:
     generator:str='hifigan' # Kind, a name of the register: 'hifigan', or 'light': frames, then an inverse transform
     mel_input:str='mel' # What its first convolution sees: 'mel' (official), 'pim' (pseudo-inverse mel), or 'mel+pim'
     light_channels:int=160 # Of the kind 'light': channels of a frame
-    light_hidden:int=480 # The same: channels inside a block
+    light_hidden:int=448 # The same: channels inside a block
     light_blocks:int=4 # The same: how many blocks
     # discriminators
     discriminators:tuple=('mpd','msd') # Names of the register: mpd, msd (official), mrd (spectrograms), unet (cheap)
@@ -71,6 +70,7 @@ class Config:
     lambda_gen:float=1. # Weight of the adversarial loss
     lambda_fm:float=2. # Weight of the feature matching loss
     lambda_mel:float=45. # Weight of the mel loss
+    lambda_pitch:float=0. # Weight of the pitch loss, of the kind 'light': how wrong is it about the speaker's pitch?
     mel_loss:str='mel' # 'mel' (official, one resolution) or 'multiscale' (seven; weigh it with some 6.5 instead of 45)
     # optimisation
     batch_size:int=16 # Segments in one forward pass
@@ -216,7 +216,8 @@ def _count_light(c):
     "The same of the kind that works on frames"
     ch, hidden, out = c.light_channels, c.light_hidden, 3*(c.n_fft//2+1)
     block = 12*ch + 2*ch*hidden + hidden
-    return 7*ch*c.n_mels + 5*ch + c.light_blocks*block + out*(ch+1)
+    pitch = 64*(5*c.n_mels+1) + 64*(5*64+1) + 65*277
+    return 7*ch*c.n_mels + 6*ch + c.light_blocks*block + out*(ch+1) + pitch
 
 # %% ../nbs/01_config.ipynb #095932d0
 def _check_mel(c):
@@ -255,6 +256,8 @@ def _check_generator(c):
     _check_resblocks(c, c.resblock_kernel_sizes, c.resblock_dilation_sizes)
     _must(c, ['mel_input'], lambda v: v in ('mel','pim','mel+pim'), "be 'mel', 'pim' or 'mel+pim'")
     if c.generator=='light': _check_light(c)
+    else: _need(not c.lambda_pitch, f"lambda_pitch {c.lambda_pitch} is for the generator 'light', which must know the "
+                                    f'pitch: {c.generator!r} has no use for it')
 
 def _check_light(c):
     _need(c.mel_input=='mel', f"the generator 'light' always begins with the pseudo-inverse mel, and takes no "
@@ -292,7 +295,7 @@ V1 = Config()
 V2 = replace(V1, upsample_initial_channel=128)
 V3 = replace(V1, resblock='2', upsample_rates=(8,8,4), upsample_kernel_sizes=(16,16,8), upsample_initial_channel=256,
              resblock_kernel_sizes=(3,5,7), resblock_dilation_sizes=((1,2),(2,6),(3,12)))
-LIGHT = replace(V1, generator='light')
+LIGHT = replace(V1, generator='light', lambda_pitch=1.)
 SEED = replace(V1, batch_size=4, grad_accum=2, epochs=50, grad_clip=1., save_every_epochs=5)
 V1_44K = replace(V1, sample_rate=44100, n_fft=2048, win_length=2048, hop_length=512, n_mels=128, fmax=None,
                  upsample_rates=(8,8,2,2,2), upsample_kernel_sizes=(16,16,4,4,4), segment_size=16384,

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['LRELU_SLOPE', 'GENERATORS', 'ResBlock1', 'ResBlock2', 'mel_inverse', 'MelInput', 'vocoder_network', 'generator_class',
-           'new_generator', 'Generator', 'count_params', 'remove_weight_norm', 'weights_once', 'receptive_field',
-           'random_generator']
+           'new_generator', 'Generator', 'count_params', 'remove_weight_norm', 'weights_once', 'context',
+           'receptive_field', 'random_generator']
 
 # %% ../nbs/21_generator.ipynb #30cf6b2c
 from collections.abc import Callable
@@ -123,7 +123,7 @@ GENERATORS = {} # Name -> class
 _MODULES = dict(light='hifigan_ruslan.model.light')
 
 def vocoder_network(name:str # In `cfg.generator`
-                   )->Callable: # For a class with `__init__(cfg)`, `forward(mel)`, `reach(cfg)`, `to_speech_level(mel)`
+                   )->Callable: # For a class with `__init__(cfg)`, forward(mel), context(cfg), to_speech_level(mel)
     "Enter the class into `GENERATORS`"
     def enter(cls):
         GENERATORS[name] = cls
@@ -174,10 +174,10 @@ class Generator(nn.Module):
         return torch.tanh(self.conv_post(F.leaky_relu(x)))
 
     @staticmethod
-    def reach(cfg:Config # upsample* and resblock* are used
-             )->int: # Mel frames needed on each side of a frame
+    def context(cfg:Config # upsample* and resblock* are used
+               )->tuple: # Mel frames needed before a frame, and behind it
         "How far it sees, by its numbers alone"
-        return _reach_of_convs(cfg)
+        return (_reach_of_convs(cfg),)*2
 
     def to_speech_level(self,
                         mel:Tensor # (B, n_mels, F) of speech
@@ -212,10 +212,15 @@ def _is_normed(layer):
     return is_parametrized(layer, 'weight') and not getattr(layer, 'weight_changes', False)
 
 # %% ../nbs/21_generator.ipynb #abe53b12
-def receptive_field(cfg:Config # The numbers of the network are used
-                   )->int: # Mel frames needed on each side of a frame
+def context(cfg:Config # The numbers of the network are used
+           )->tuple: # Mel frames before a frame, and behind it
     "How many mel frames on each side have any influence on the samples of a frame"
-    return generator_class(cfg).reach(cfg)
+    return generator_class(cfg).context(cfg)
+
+def receptive_field(cfg:Config # The numbers of the network are used
+                   )->int: # Mel frames
+    "The larger of the two numbers of `context`; those of a HiFi-GAN are equal"
+    return max(context(cfg))
 
 def _reach_of_convs(cfg):
     "The same of a HiFi-GAN"

@@ -41,6 +41,8 @@ class GeneratorTurn:
     fmaps_real:tuple=() # Of each the list of its feature maps, the same
     scores_fake:tuple=() # As scores_real, with graph
     fmaps_fake:tuple=() # As fmaps_real, with graph
+    mel:Tensor|None=None # (B, n_mels, F) what the generator got
+    generator:nn.Module|None=None # For losses that ask it more than for the wave
 
 class Loss(NamedTuple):
     "A term of the generator's loss"
@@ -97,6 +99,10 @@ def mel_loss(logmel:LogMel|list, # The mel of the loss: up to cfg.fmax_loss; or 
 
 @generator_loss('mel', always=True)
 def _mel(turn): return mel_loss(turn.logmel, turn.real, turn.fake)
+
+# %% ../nbs/23_losses.ipynb #23a00002
+@generator_loss('pitch')
+def _pitch(turn): return turn.generator.pitch_loss(turn.mel, turn.real)
 
 # %% ../nbs/23_losses.ipynb #87edad75
 # Window (samples) and bands of each

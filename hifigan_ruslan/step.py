@@ -106,7 +106,9 @@ def train_step(batches:list, # `grad_accum` of them, on the state's device: `Bat
     set_lr(s)
     alone, held = s.step<s.cfg.mel_warmup, s.step<s.hold_g  # no discriminators yet; or only they learn
     learn = not alone and disc_learns(s)
-    with weights_once(s.generator), torch.set_grad_enabled(not held): fakes = [_generate(b, s) for b in batches]
+    with weights_once(s.generator), torch.set_grad_enabled(not held):
+        mels = [_input(b, s) for b in batches]
+        fakes = [_generate(m, s) for m in mels]
     if stop(): return {}
 
     if learn: # the discriminators' turn
@@ -122,8 +124,8 @@ def train_step(batches:list, # `grad_accum` of them, on the state's device: `Bat
         s.discriminators.requires_grad_(False)
         s.opt_g.zero_grad(set_to_none=True)
         with weights_once(s.discriminators):
-            for i,wav in enumerate(wavs, 1):
-                _gen_backward(wav, fakes.pop(0), s, logs, len(wavs), last=i==len(wavs), told=learn)
+            for i,(wav,mel) in enumerate(zip(wavs, mels), 1):
+                _gen_backward(wav, mel, fakes.pop(0), s, logs, len(wavs), last=i==len(wavs), told=learn)
         s.discriminators.requires_grad_(True)
         if _update(s, s.opt_g, s.scaler_g, list(s.generator.parameters()), logs, 'norm_g'): update_ema(s)
         else: finite = False
@@ -138,9 +140,9 @@ def _as_batch(x, s):
     b = x if isinstance(x, Batch) else Batch(x)
     return b.each(lambda t: t.double() if t.is_floating_point() else t) if s.precision=='fp64' else b
 
-def _generate(b, s):
+def _generate(mel, s):
     "Generated waves (B, 1, T) in fp32"
-    with s.autocast(): return at_least_fp32(s.generator(_input(b, s)))
+    with s.autocast(): return at_least_fp32(s.generator(mel))
 
 def _input(b, s):
     "The mel that the generator gets: a TTS's where there is one, but the recording's own where that is asked for"
@@ -163,9 +165,9 @@ def _given_up(s, buffers):
     for b,was in zip(s.discriminators.buffers(), buffers): b.copy_(was)
     return {}
 
-def _gen_backward(real, fake, s, logs, n, last, told):
+def _gen_backward(real, mel, fake, s, logs, n, last, told):
     "Losses and gradients of the generator for one of `n` batches; was it told already what D says of them?"
-    turn, weight = GeneratorTurn(real, fake, s.logmel_loss), adv_weight(s)
+    turn, weight = GeneratorTurn(real, fake, s.logmel_loss, mel=mel, generator=s.generator), adv_weight(s)
     losses = turn_losses(turn, s.cfg, needs_d=False)
     total = weighted_sum(losses, s.cfg)
     if weight:

@@ -53,7 +53,7 @@ def main():
     p.add_argument('out', type=Path)
     p.add_argument('--voice', default='universal')
     a = p.parse_args()
-    voice = Vocoder.load(a.voice, precision='bf16')
+    voice = Vocoder.load(a.voice)
     a.out.mkdir(parents=True, exist_ok=True)
     files = [f for f in sorted(a.folder.iterdir()) if f.suffix in ('.wav', '.flac')]
     if not files: raise SystemExit(f'{a.folder} holds no .wav and no .flac')

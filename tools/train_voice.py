@@ -7,7 +7,8 @@
 
 WAVS is the folder with the 620 recordings. Every 31st of them in sorted order (ru_0017, ru_0058 ...), 20 in all, is
 kept out of everything and laid into WORK/held_out; the other 600 are prepared in WORK/data and trained on, with the
-numbers of nbs/runs/voice/config.json; with --config nbs/runs/light/config.json a LIGHT. Started again, it goes on
+numbers of nbs/runs/voice/config.json; with --config nbs/runs/light/config.json a LIGHT. --full_band names a folder with
+some of them as tools/full_band.py makes them, which are taken in place of the plain ones. Started again, it goes on
 where it was. WORK/run then holds the checkpoints, log.csv and curves.png. nbs/runs/voice/log.csv is every fifth row
 of such a run, on two cores with bf16, in two sittings."""
 import argparse
@@ -28,11 +29,14 @@ def recordings(wavs):
                          'give the folder wav/ of msu_ru_nsh_clunits')
     return files
 
-def link(wavs, work):
+def link(wavs, work, full_band=None):
     "Links to the recordings in two folders, train and held_out"
     files = recordings(wavs)
     held = held_out(list(files))
+    fuller = {p.stem: p for p in full_band.glob('*.flac')} if full_band else {}
+    if full_band and not fuller: raise SystemExit(f'{full_band} holds no .flac: tools/full_band.py writes them')
     for id,p in files.items():
+        if id not in held: p = fuller.get(id, p)
         to = work/('held_out' if id in held else 'train')/p.name
         to.parent.mkdir(parents=True, exist_ok=True)
         if not to.exists(): to.symlink_to(p.resolve())
@@ -42,11 +46,12 @@ def main():
     p.add_argument('wavs', type=Path, help='folder with the 620 recordings of festvox-ru, WAV or FLAC')
     p.add_argument('work', type=Path, help='folder to work in')
     p.add_argument('--config', type=Path, default=CONFIG)
+    p.add_argument('--full_band', type=Path, help='folder of tools/full_band.py')
     p.add_argument('--hours', type=float, help='stop within so much time, and go on at the next start')
     p.add_argument('--precision', help='fp32, bf16 or fp16; default: what suits the device')
     a = p.parse_args()
     cfg = load_config(a.config)
-    link(a.wavs, a.work)
+    link(a.wavs, a.work, a.full_band)
     if not (a.work/'data'/'dataset.json').is_file():
         prepare(a.work/'train', a.work/'data', sample_rate=cfg.sample_rate, test=0.)
     fit(SpeechData.open(a.work/'data'), a.work/'run', cfg, steps=cfg.cosine_steps, hours=a.hours, precision=a.precision)

@@ -10,7 +10,7 @@ import torch
 from collections.abc import Callable, Iterator
 from torch import Tensor
 from ..config import Config
-from ..generator import receptive_field
+from ..generator import context
 
 # %% ../../nbs/40_streaming.ipynb #17d5e377
 class Piecewise:
@@ -77,6 +77,6 @@ def flow(nodes:list, # `Piecewise`, one after the other
 def whole_generator(f:Callable, # (B, n_mels, F) mel to (B, 1, F*hop_length) wave
                     cfg:Config # The model
                    )->list: # For `flow`, from (F, n_mels) rows to (T, 1) rows
-    "A generator in one `Piecewise`, which computes the receptive field on both sides anew for each piece"
-    rf = receptive_field(cfg)
-    return [Piecewise(lambda x: f(x.t()[None])[0].t(), rf, rf*cfg.hop_length, cfg.hop_length)]
+    "A generator in one `Piecewise`, which computes its context on both sides anew for each piece"
+    before, behind = context(cfg)
+    return [Piecewise(lambda x: f(x.t()[None])[0].t(), before, behind*cfg.hop_length, cfg.hop_length)]

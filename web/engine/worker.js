@@ -1,5 +1,5 @@
 // The side of the engine that computes: a worker, so that the page answers meanwhile. engine.js speaks to it.
-import { Pieces, frames, receptiveField } from './chunks.js'
+import { Pieces, context, frames } from './chunks.js'
 import { LogMel } from './mel.js'
 import { Resampler } from './resample.js'
 
@@ -140,15 +140,15 @@ async function start({ model, config, runtime, prefer, threads, tile, first, why
 
 /** First runs: what does not fit, or is damaged, is said now and not in the middle of a sound. */
 async function tryOnce(session) {
-  const { config } = state, reach = receptiveField(config), mel = trial(config, 2 * reach + 2)
+  const { config } = state, behind = context(config)[1], mel = trial(config, 2 * behind + 2)
   const no = 'The model and its configuration do not belong together: '
   let wave, part
   try {
     wave = await generate(session, mel)
-    part = await generate(session, frames(mel, 0, reach + 1))
+    part = await generate(session, frames(mel, 0, behind + 1))
   } catch (e) { throw new Error(no + short(e)) }
   const first = wave.subarray(0, config.hop_length)
-  if (first.some((v, i) => Math.abs(v - part[i]) > 1e-4)) throw new Error(`${no}it hears farther than ${reach} frames`)
+  if (first.some((v, i) => Math.abs(v - part[i]) > 1e-4)) throw new Error(`${no}it hears farther than ${behind} frames`)
   if (!wave.every(Number.isFinite)) throw new Error('The model gives no numbers: its weights are damaged')
 }
 
@@ -187,7 +187,7 @@ async function inSlices(id, n, fill) {
   }
 }
 
-const newPieces = () => new Pieces(receptiveField(state.config), state.config.hop_length, state.tile, state.first)
+const newPieces = () => new Pieces(context(state.config), state.config.hop_length, state.tile, state.first)
 
 /** The stream of this number; an Error where it has ended. */
 function streamOf(id) {

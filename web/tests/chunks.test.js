@@ -1,6 +1,6 @@
 import test from 'node:test'
 import assert from 'node:assert/strict'
-import { Pieces, frames, joined, receptiveField } from '../engine/chunks.js'
+import { Pieces, context, frames, joined, receptiveField } from '../engine/chunks.js'
 
 const V1 = {
   hop_length: 256, resblock: '1', upsample_rates: [8, 8, 2, 2], upsample_kernel_sizes: [16, 16, 4, 4],
@@ -12,23 +12,23 @@ const V3 = {
 }
 
 test('the receptive field is that of Python', () => {
-  assert.equal(receptiveField(V1), 13)
+  assert.deepEqual([context(V1), receptiveField(V1)], [[13, 13], 13])
   assert.equal(receptiveField(V3), 11)
   const light = { ...V1, generator: 'light', light_blocks: 4, win_length: 1024 }
-  assert.equal(receptiveField(light), 17)
-  assert.equal(receptiveField({ ...light, light_blocks: 2 }), 11)
+  assert.deepEqual([context(light), receptiveField(light)], [[198, 17], 198])
+  assert.deepEqual(context({ ...light, light_blocks: 2 }), [198, 11])
   assert.throws(() => receptiveField({ ...light, generator: 'wavenet' }), /known ones are hifigan, light/)
 })
 
 /** A mel of one band with these values. */
 const mel = (values) => ({ data: Float32Array.from(values), bands: 1, frames: values.length })
 
-/** A generator that sees exactly `reach` frames on each side, zeros beyond the ends: hop samples of a frame. */
-function wave({ data, frames: n }, reach, hop) {
+/** A generator that sees exactly so many frames before and behind, zeros beyond the ends: hop samples of a frame. */
+function wave({ data, frames: n }, [before, behind], hop) {
   const at = (i) => (i < 0 || i >= n ? 0 : data[i])
   return Float64Array.from({ length: n * hop }, (_, s) => {
     const f = Math.floor(s / hop)
-    return at(f - reach) + 3 * at(f) * (s % hop + 1) + 7 * at(f + reach)
+    return at(f - before) + 3 * at(f) * (s % hop + 1) + 7 * at(f + behind)
   })
 }
 
@@ -58,37 +58,37 @@ function inPieces(values, sizes, { reach, hop, tile, wait }) {
 test('pieces are the whole, to the last bit, however the mel arrives', () => {
   const values = Array.from({ length: 211 }, (_, i) => (i * 37 % 101) / 7)
   const all = [[211], [1], [7, 0, 20], [13, 14, 1]]
-  for (const reach of [1, 3, 13]) for (const tile of [1, 5, 64, 1000]) for (const sizes of all) {
+  for (const reach of [[1, 1], [3, 3], [13, 13], [40, 2], [2, 9]]) for (const tile of [1, 5, 64, 1000]) for (const sizes of all) {
     for (const wait of [false, true]) {
       const { out, windows } = inPieces(values, sizes, { reach, hop: 4, tile, wait })
       assert.deepEqual(out, wave(mel(values), reach, 4), `${reach} ${tile} ${sizes} ${wait}`)
-      assert.ok(Math.max(...windows) <= tile + 2 * reach)
+      assert.ok(Math.max(...windows) <= tile + reach[0] + reach[1])
     }
   }
 })
 
 test('the first window is short, and the next are longer', () => {
-  const values = Array.from({ length: 2000 }, (_, i) => i), { windows } = inPieces(values, [2000], { reach: 3, hop: 1 })
+  const values = Array.from({ length: 2000 }, (_, i) => i), { windows } = inPieces(values, [2000], { reach: [3, 3], hop: 1 })
   assert.deepEqual(windows, [67, 134, 262, 518, 518, 518, 19, 6])
 })
 
 test('one frame less of reach is too little: the test above can fail', () => {
-  const values = Array.from({ length: 50 }, (_, i) => i % 7 + 1), p = new Pieces(2, 1, 8)
+  const values = Array.from({ length: 50 }, (_, i) => i % 7 + 1), p = new Pieces([2, 2], 1, 8)
   p.push(mel(values))
   const w = p.next(false)
-  const got = wave(w.mel, 3, 1).subarray(w.skip, w.skip + w.samples)
-  assert.notDeepEqual(got, wave(mel(values), 3, 1).subarray(0, w.samples))
+  const got = wave(w.mel, [3, 3], 1).subarray(w.skip, w.skip + w.samples)
+  assert.notDeepEqual(got, wave(mel(values), [3, 3], 1).subarray(0, w.samples))
 })
 
 test('short mels, also shorter than the reach', () => {
   for (let n = 1; n < 30; n++) {
     const values = Array.from({ length: n }, (_, i) => i + 1)
-    assert.deepEqual(inPieces(values, [n], { reach: 13, hop: 2, tile: 4 }).out, wave(mel(values), 13, 2))
+    assert.deepEqual(inPieces(values, [n], { reach: [13, 13], hop: 2, tile: 4 }).out, wave(mel(values), [13, 13], 2))
   }
 })
 
 test('no more frames are kept than are needed', () => {
-  const p = new Pieces(3, 1, 10)
+  const p = new Pieces([3, 3], 1, 10)
   let most = 0
   for (let i = 0; i < 5000; i++) {
     p.push(mel([i]))

@@ -6,19 +6,22 @@ function blockReach(resblock, kernel, dilations) {
   return dilations.reduce((sum, d) => sum + per(d), 0)
 }
 
-/** The same as `receptiveField` of a generator that is no HiFi-GAN, as in 28_light. */
-function reachOfKind({ generator, light_blocks: blocks, win_length: window, hop_length: hop }) {
+const MEMORY = 192, PITCH = 4 // Frames that a voiced stretch may last, and that its pitch is heard in: 28_pitch
+
+/** The same as `context` of a generator that is no HiFi-GAN, as in 29_light. */
+function contextOfKind({ generator, light_blocks: blocks, win_length: window, hop_length: hop }) {
   if (generator !== 'light') throw new Error(`There is no generator '${generator}'; the known ones are hifigan, light`)
-  return (1 + blocks) * 3 + Math.floor((Math.floor(window / 2) - 1 + Math.floor(hop / 2)) / hop)
+  const windows = Math.floor((Math.floor(window / 2) - 1 + Math.floor(hop / 2)) / hop)
+  return [MEMORY + PITCH, PITCH].map((n) => Math.max((1 + blocks) * 3, n) + windows)
 }
 
 /**
- * How many mel frames on each side have any influence on the samples of a frame.
+ * How many mel frames before a frame, and behind it, have any influence on its samples.
  * @param {object} config the model's numbers, as in config.json
- * @returns {number} frames
+ * @returns {[number, number]} frames
  */
-export function receptiveField(config) {
-  if ((config.generator ?? 'hifigan') !== 'hifigan') return reachOfKind(config)
+export function context(config) {
+  if ((config.generator ?? 'hifigan') !== 'hifigan') return contextOfKind(config)
   const reach = Math.max(...config.resblock_kernel_sizes.map((k, i) =>
     blockReach(config.resblock, k, config.resblock_dilation_sizes[i])))
   let left = -3, right = config.hop_length - 1 + 3 // conv_post around the samples 0 .. hop-1 of frame 0
@@ -27,8 +30,12 @@ export function receptiveField(config) {
     left = Math.ceil((left - reach + p - k + 1) / u)
     right = Math.floor((right + reach + p) / u)
   }
-  return Math.max(-(left - 3), right + 3) // conv_pre
+  const both = Math.max(-(left - 3), right + 3) // conv_pre
+  return [both, both]
 }
+
+/** The larger of the two numbers of `context`. */
+export const receptiveField = (config) => Math.max(...context(config))
 
 /**
  * @typedef {{data: Float32Array, bands: number, frames: number}} Mel band after band: data[band*frames + frame]
@@ -56,13 +63,13 @@ export function joined(a, b) {
 /** Which windows of a mel to compute, and which of their samples are final. A mel may still arrive. */
 export class Pieces {
   /**
-   * @param {number} reach frames that influence a frame, on each side: `receptiveField`
+   * @param {[number, number]} reach frames before a frame, and behind it, that influence it: `context`
    * @param {number} hop samples of a frame
    * @param {number} tile most new frames in one window: bounds the memory, and long ones compute less twice
    * @param {number} first most new frames in the first window, so that sound comes soon; the next are twice as long
    */
-  constructor(reach, hop, tile = 512, first = 64) {
-    Object.assign(this, { reach, hop, tile, size: Math.min(first, tile), rows: null, start: 0, done: 0 })
+  constructor([before, behind], hop, tile = 512, first = 64) {
+    Object.assign(this, { before, behind, hop, tile, size: Math.min(first, tile), rows: null, start: 0, done: 0 })
   }
 
   /** The next frames of the mel, also none. @param {Mel} mel */
@@ -79,11 +86,11 @@ export class Pieces {
    *   wave; `samples` follow, the first of which is number `first` of the whole
    */
   next(last, wait = false) {
-    const n = this.known, full = this.done + this.size + this.reach
+    const n = this.known, full = this.done + this.size + this.behind
     if (wait && !last && n < full) return null
-    const b = Math.min(n, full), end = last && b === n ? b : b - this.reach
+    const b = Math.min(n, full), end = last && b === n ? b : b - this.behind
     if (end <= this.done) return null
-    const a = Math.max(0, this.done - this.reach), first = this.done
+    const a = Math.max(0, this.done - this.before), first = this.done
     const mel = frames(this.rows, a - this.start, b - this.start)
     this.done = end
     this.size = Math.min(2 * this.size, this.tile)
@@ -93,8 +100,8 @@ export class Pieces {
 
   /** Drop the frames that no later window needs, now and then: each time would copy too much. */
   forget() {
-    const a = Math.max(0, this.done - this.reach)
-    if (a - this.start < 4 * (this.tile + this.reach) && a - this.start < this.rows.frames / 2) return
+    const a = Math.max(0, this.done - this.before)
+    if (a - this.start < 4 * (this.tile + this.before) && a - this.start < this.rows.frames / 2) return
     this.rows = frames(this.rows, a - this.start, this.rows.frames)
     this.start = a
   }
