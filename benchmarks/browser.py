@@ -27,7 +27,7 @@ from hifigan_ruslan.inference.onnx import export_onnx
 from hifigan_ruslan.model.reading import open_checkpoint
 from hifigan_ruslan.vocoder import Vocoder
 
-VOICES = ('festvox-ru-v2', 'universal-ru')
+VOICES = ('festvox-ru-light', 'universal-ru')
 START = """async ([name, o]) => {
   const begun = performance.now()
   engines[name] = await Engine.start(o)

@@ -266,6 +266,7 @@ def _check_light(c):
                                    f'is not a multiple of hop_length {c.hop_length}')
     _need(c.win_length>=2*c.hop_length, f"the generator 'light' joins windows that overlap by half or more: "
                                         f'win_length {c.win_length} is less than twice hop_length {c.hop_length}')
+    _need(c.lambda_pitch, "the generator 'light' must learn the pitch of a voice: lambda_pitch is 0, give it 1")
 
 def _check_stage(u, k):
     _need(k>=u, f'upsample kernel {k} is smaller than its rate {u}: samples would get no input')

@@ -321,7 +321,7 @@ def add_reports(out, cfg):
 def add_vocoder(out):
     "The small voice as a page, in the folder browser; its runtime comes from npm, once"
     from hifigan_ruslan.inference.page import export_page
-    try: export_page('festvox-ru-v2', out/'browser')
+    try: export_page('festvox-ru-light', out/'browser')
     except ValueError as e: # without a network the rest of the site is whole all the same
         print(f'WARNING: the site has no page with a voice: {e}')
         (out/'browser').mkdir(exist_ok=True)
@@ -329,7 +329,7 @@ def add_vocoder(out):
 
 NO_VOICE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>hifigan_ruslan</title>
 <p>This site was built without a network, so the voice in a browser tab is missing. You can make it yourself:
-<code>hifigan-export festvox-ru-v2 page.html</code>"""
+<code>hifigan-export festvox-ru-light page.html</code>"""
 
 def check_names(notebooks, guides, only):
     "Stop at the name of a notebook that is not there, and at a guide that the menu does not have"

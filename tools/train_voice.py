@@ -8,11 +8,13 @@
 WAVS is the folder with the 620 recordings. Every 31st of them in sorted order (ru_0017, ru_0058 ...), 20 in all, is
 kept out of everything and laid into WORK/held_out; the other 600 are prepared in WORK/data and trained on, with the
 numbers of nbs/runs/voice/config.json; with --config nbs/runs/light/config.json a LIGHT. --full_band names a folder with
-some of them as tools/full_band.py makes them, which are taken in place of the plain ones. Started again, it goes on
+some of them as tools/full_band.py makes them, which are taken in place of the plain ones; with
+--mixed every third is there once more, played 1.5 times as fast, as in tools/tune_voice.py. Started again, it goes on
 where it was. WORK/run then holds the checkpoints, log.csv and curves.png. nbs/runs/voice/log.csv is every fifth row
 of such a run, on two cores with bf16, in two sittings."""
 import argparse
 from pathlib import Path
+import soundfile as sf
 from hifigan_ruslan.config import load_config
 from hifigan_ruslan.data import SpeechData
 from hifigan_ruslan.dataset.prepare import prepare
@@ -20,6 +22,7 @@ from hifigan_ruslan.train import fit
 from make_clips import held_out
 
 CONFIG = Path(__file__).parent.parent/'nbs/runs/voice/config.json'
+FASTER, EVERY = 1.5, 3
 
 def recordings(wavs):
     "Path by name of the 620 recordings, in order"
@@ -41,19 +44,43 @@ def link(wavs, work, full_band=None):
         to.parent.mkdir(parents=True, exist_ok=True)
         if not to.exists(): to.symlink_to(p.resolve())
 
+def plain_data(wavs, work, full_band=None):
+    "The prepared recordings, made if they are not there"
+    link(wavs, work, full_band)
+    if not (work/'data'/'dataset.json').is_file(): prepare(work/'train', work/'data', sample_rate=22050, test=0.)
+    return SpeechData.open(work/'data')
+
+def mix(work, plain):
+    "The recordings to train on, and every third of the training part once more, faster"
+    out, part = work/'train_mixed', {u.id for u in plain.split('train')}
+    out.mkdir(exist_ok=True)
+    for i,p in enumerate(sorted((work/'train').glob('*'))):
+        same, fast = out/p.name, out/f'fast_{p.stem}.wav'
+        if not same.exists(): same.symlink_to(p.resolve())
+        if i%EVERY or p.stem not in part or fast.exists(): continue
+        wav, rate = sf.read(p, dtype='int16')
+        sf.write(fast, wav, round(FASTER*rate), subtype='PCM_16')
+    return out
+
+def mixed_data(wavs, work, full_band=None):
+    "The same, and with them every third recording played faster"
+    plain = plain_data(wavs, work, full_band)
+    if not (work/'data_mixed'/'dataset.json').is_file():
+        prepare(mix(work, plain), work/'data_mixed', sample_rate=22050, valid=.0075, test=0.)
+    return SpeechData.open(work/'data_mixed')
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('wavs', type=Path, help='folder with the 620 recordings of festvox-ru, WAV or FLAC')
     p.add_argument('work', type=Path, help='folder to work in')
     p.add_argument('--config', type=Path, default=CONFIG)
     p.add_argument('--full_band', type=Path, help='folder of tools/full_band.py')
+    p.add_argument('--mixed', action='store_true', help='with every third recording once more, 1.5 times as fast')
     p.add_argument('--hours', type=float, help='stop within so much time, and go on at the next start')
     p.add_argument('--precision', help='fp32, bf16 or fp16; default: what suits the device')
     a = p.parse_args()
     cfg = load_config(a.config)
-    link(a.wavs, a.work, a.full_band)
-    if not (a.work/'data'/'dataset.json').is_file():
-        prepare(a.work/'train', a.work/'data', sample_rate=cfg.sample_rate, test=0.)
-    fit(SpeechData.open(a.work/'data'), a.work/'run', cfg, steps=cfg.cosine_steps, hours=a.hours, precision=a.precision)
+    data = (mixed_data if a.mixed else plain_data)(a.wavs, a.work, a.full_band)
+    fit(data, a.work/'run', cfg, steps=cfg.cosine_steps, hours=a.hours, precision=a.precision)
 
 if __name__=='__main__': main()

@@ -11,37 +11,12 @@ where it was. nbs/runs/fine_tune/config.json has the numbers: those of `hifigan-
 of 4 and discriminators at an eighth of their channels. For a GPU give --config with others."""
 import argparse
 from pathlib import Path
-import soundfile as sf
 from hifigan_ruslan.config import load_config
-from hifigan_ruslan.data import SpeechData
-from hifigan_ruslan.dataset.prepare import prepare
 from hifigan_ruslan.model.reading import start_weights
 from hifigan_ruslan.train import fit
-from train_voice import link
+from train_voice import mixed_data
 
 CONFIG = Path(__file__).parent.parent/'nbs/runs/fine_tune/config.json'
-FASTER, EVERY = 1.5, 3
-
-def mix(work, plain):
-    "The recordings to train on, and every third of the training part once more, faster"
-    out, part = work/'train_mixed', {u.id for u in plain.split('train')}
-    out.mkdir(exist_ok=True)
-    for i,p in enumerate(sorted((work/'train').glob('*'))):
-        same, fast = out/p.name, out/f'fast_{p.stem}.wav'
-        if not same.exists(): same.symlink_to(p.resolve())
-        if i%EVERY or p.stem not in part or fast.exists(): continue
-        wav, rate = sf.read(p, dtype='int16')
-        sf.write(fast, wav, round(FASTER*rate), subtype='PCM_16')
-    return out
-
-def prepared(wavs, work):
-    "The mixed data, made if it is not there"
-    link(wavs, work)
-    if not (work/'data'/'dataset.json').is_file(): prepare(work/'train', work/'data', sample_rate=22050, test=0.)
-    if not (work/'data_mixed'/'dataset.json').is_file():
-        prepare(mix(work, SpeechData.open(work/'data')), work/'data_mixed', sample_rate=22050, valid=.0075, test=0.)
-    return SpeechData.open(work/'data_mixed')
-
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('wavs', type=Path, help='folder with the 620 recordings of festvox-ru, WAV or FLAC')
@@ -52,7 +27,7 @@ def main():
     p.add_argument('--hours', type=float, help='stop within so much time, and go on at the next start')
     p.add_argument('--precision', help='fp32, bf16 or fp16; default: what suits the device')
     a = p.parse_args()
-    fit(prepared(a.wavs, a.work), a.work/'tuned', load_config(a.config), steps=a.steps, hours=a.hours,
+    fit(mixed_data(a.wavs, a.work), a.work/'tuned', load_config(a.config), steps=a.steps, hours=a.hours,
         precision=a.precision, init=start_weights(a.init))
 
 if __name__=='__main__': main()
