@@ -80,7 +80,7 @@ def generate_cli(
     # - = float32 mel frames from standard input, 16-bit samples to standard output
     inputs:list[str],
     out:str='generated', # Folder for the WAVs
-    # A voice (universal-ru, universal, ljspeech, festvox-ru-light or -v2), a checkpoint, a run folder, an exported folder
+    # A voice (universal-ru, universal, ljspeech, festvox-ru-light, -v2), a checkpoint, a run folder, an exported folder
     # or .onnx, or an official generator file
     checkpoint:str='universal-ru',
     config:str=None, # config.json of an official generator, where it does not lie beside it
