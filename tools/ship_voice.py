@@ -76,10 +76,10 @@ KINDS = {
         'smaller person, with sound up to 10.5 kHz.'), (
         'It is no HiFi-GAN: it works on frames, takes the phases of voiced sounds from a train of pulses with the '
         'pitch that it reads from the mel, and was trained by the mel loss alone, without discriminators. So it is'
-        ' very fast and small. Its noises (s, sh, breath) are smoother than real ones, a vowel that is held for '
-        'more than two seconds turns hoarse, and two voices at once have one pitch. Other voices than this reader '
-        'and a man of RUSLAN were not measured: for them, and where size does not count, `universal-ru` and '
-        '`universal` are safer.'))}
+        ' very fast and small. Its noises (s, sh, breath) are smoother than real ones, and above 8 kHz, where the '
+        'mel says nothing, they are made of faint tones; a vowel that is held for more than two seconds turns '
+        'hoarse, and two voices at once have one pitch. Other voices than this reader and a man of RUSLAN were not'
+        ' measured: for them, and where size does not count, `universal-ru` and `universal` are safer.'))}
 
 def card(name, about, rows, others):
     "What a reader of the model card should know"
