@@ -378,6 +378,20 @@ def test_chunks_and_streams_are_the_whole(site, page):
         assert np.abs(floats(wave)-waves[0]).max()<1e-5
         assert counts[-1]==len(waves[0]) and sum(counts[:-1])==(mel.shape[1]-13)*256 # the last wait for what may follow
 
+def test_the_light_voice(site, page):
+    "Its phases are whole numbers: the runtime makes the same of them, as a whole, in pieces and in a stream"
+    cfg, weights = open_checkpoint('festvox-ru-light')
+    export_onnx(cfg, weights, site[0]/'light.onnx', half=True)
+    mel = logmel(speech(CLIPS[0], 4.), cfg)
+    want = Vocoder(cfg, weights, engine='torch').vocode(mel).numpy()
+    for tile in (1000, 64):
+        start(page, site[1], 'light.onnx', cfg, tile=tile, first=tile, threads=1)
+        wave, pieces = vocode(page, mel)
+        assert snr(want, wave)>40 and (len(pieces)>1)==(tile==64), tile
+    streamed, counts = page.evaluate(STREAM, dict(mel=b64(mel), bands=80, sizes=[25, 1, 40]))
+    assert np.abs(floats(streamed)-wave).max()<1e-5
+    assert sum(counts[:-1])==(mel.shape[1]-17)*256 # it waits for the frames behind, not for those before
+
 @pytest.mark.parametrize('seen', ['pim', 'mel+pim'])
 def test_a_generator_that_sees_the_pseudo_inverse_mel(site, page, seen):
     "Its graph has a few operators more, which the runtime knows"
