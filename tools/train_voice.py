@@ -44,10 +44,10 @@ def link(wavs, work, full_band=None):
         to.parent.mkdir(parents=True, exist_ok=True)
         if not to.exists(): to.symlink_to(p.resolve())
 
-def plain_data(wavs, work, full_band=None):
+def plain_data(wavs, work, full_band=None, sample_rate=22050):
     "The prepared recordings, made if they are not there"
     link(wavs, work, full_band)
-    if not (work/'data'/'dataset.json').is_file(): prepare(work/'train', work/'data', sample_rate=22050, test=0.)
+    if not (work/'data'/'dataset.json').is_file(): prepare(work/'train', work/'data', sample_rate=sample_rate, test=0.)
     return SpeechData.open(work/'data')
 
 def mix(work, plain):
@@ -62,11 +62,11 @@ def mix(work, plain):
         sf.write(fast, wav, round(FASTER*rate), subtype='PCM_16')
     return out
 
-def mixed_data(wavs, work, full_band=None):
+def mixed_data(wavs, work, full_band=None, sample_rate=22050):
     "The same, and with them every third recording played faster"
-    plain = plain_data(wavs, work, full_band)
+    plain = plain_data(wavs, work, full_band, sample_rate)
     if not (work/'data_mixed'/'dataset.json').is_file():
-        prepare(mix(work, plain), work/'data_mixed', sample_rate=22050, valid=.0075, test=0.)
+        prepare(mix(work, plain), work/'data_mixed', sample_rate=sample_rate, valid=.0075, test=0.)
     return SpeechData.open(work/'data_mixed')
 
 def main():
@@ -80,7 +80,7 @@ def main():
     p.add_argument('--precision', help='fp32, bf16 or fp16; default: what suits the device')
     a = p.parse_args()
     cfg = load_config(a.config)
-    data = (mixed_data if a.mixed else plain_data)(a.wavs, a.work, a.full_band)
+    data = (mixed_data if a.mixed else plain_data)(a.wavs, a.work, a.full_band, cfg.sample_rate)
     fit(data, a.work/'run', cfg, steps=cfg.cosine_steps, hours=a.hours, precision=a.precision)
 
 if __name__=='__main__': main()

@@ -17,6 +17,7 @@ from hifigan_ruslan.train import fit
 from train_voice import mixed_data
 
 CONFIG = Path(__file__).parent.parent/'nbs/runs/fine_tune/config.json'
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('wavs', type=Path, help='folder with the 620 recordings of festvox-ru, WAV or FLAC')
