@@ -213,10 +213,10 @@ def make_page(path, out, cfg, menu, run):
     if path.stem=='index': nb.cells.append(new_markdown_cell(menu))
     nbformat.write(nb, out/f'{page_name(path)}.ipynb')
     said = f'ran {path.name}: {time.monotonic()-start:.0f} s' if run else f'not run: {path.name}'
-    return said, [f'{path.name}: what it keeps of the output is not what this shows now:\n{src}' for src in late]
+    return said, [f'{path.name}: what it keeps of the output is not what this shows now:\n{cell}' for cell in late]
 
 def stale_cells(path, nb):
-    "Sources of the cells of a chapter that keep other outputs than those of its run, `nb`"
+    "The cells of a chapter that keep other outputs than those of its run, `nb`, and in what they differ"
     stored = json.loads(path.read_text(encoding='utf-8'))['cells']
     return stale(stored, json.loads(json.dumps(nb))['cells'])
 
@@ -367,5 +367,5 @@ def main(
     guide_paths = [ROOT/'docs'/'pages'/f'{g}.md' for g in GUIDES]
     (out/'llms.txt').write_text(llms_txt(notebooks, guide_paths, site_of(cfg)), encoding='utf-8')
     check_docs(out)
-    if late: sys.exit('\n\n'.join(late) + '\n\npython tools/outputs.py keeps the outputs of now')
+    if late: sys.exit('\n\n'.join(late) + '\n\n(- kept, + now) python tools/outputs.py keeps the outputs of now')
     print(f'{len(notebooks)+len(guides)} pages: {out}/index.html')
