@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LOWEST', 'CENTS', 'N_PITCHES', 'TURN', 'VOICED_TO', 'PITCH_KERNEL', 'MEMORY', 'pitch_steps', 'pitch_hz', 'harmonics',
-           'measured_pitch', 'PitchNet', 'pitch_context', 'pulse_phases', 'half_turns']
+           'measured_pitch', 'PitchNet', 'pitch_context', 'pulse_phases', 'half_turns', 'stretch_place']
 
 # %% ../../nbs/28_pitch.ipynb #28b00003
 import math, numpy as np, torch, torch.nn.functional as F
@@ -129,17 +129,29 @@ def pulse_phases(pitch:Tensor, # (B, F) int64, numbers of pitches, 0 where there
     "The phases of a train of pulses with these pitches, at the middle of each frame"
     step = steps[pitch]
     passed = step.cumsum(1)                                                  # to the end of each frame
-    frame = torch.arange(1, pitch.shape[1]+1, device=pitch.device)
-    silent = torch.where(pitch==0, frame, 0).float()                         # a frame's number, where there is no voice
-    silent = F.pad(silent, (1,0), value=.5)                                  # nor before the first frame
-    last = F.max_pool1d(F.pad(silent, (MEMORY,0))[:,None], MEMORY+1, 1)[:,0,1:]
+    last = _last(pitch==0)
     known = (pitch>0)&(last>0)
     begin = F.pad(passed, (1,0)).gather(1, last.long())
     turned = torch.where(known, (passed-step//2-begin)%TURN, 0).float()
     phases = harmonics[pitch]*turned[...,None] + half_turns(harmonics.shape[1]).to(turned.device) # (B, F, K)
     return (phases%TURN*(2*math.pi/TURN)).transpose(1, 2), known
 
+def _last(marked):
+    """The number of the last marked frame up to each, from 1; 0 where it lies farther back than the memory. Before the
+    first frame stands a mark too, of number 1/2"""
+    number = torch.where(marked, torch.arange(1, marked.shape[1]+1, device=marked.device), 0).float()
+    number = F.pad(F.pad(number, (1,0), value=.5), (MEMORY,0))
+    return F.max_pool1d(number[:,None], MEMORY+1, 1)[:,0,1:]
+
 def half_turns(bins:int # How many
               )->Tensor: # (bins,) parts of a period, fp32
     "By which a phase at the middle of a frame differs from that at its beginning"
     return torch.arange(bins, device='cpu')%2*(TURN/2)
+
+# %% ../../nbs/28_pitch.ipynb #28b0001f
+def stretch_place(pitch:Tensor # (B, F) int64, numbers of pitches, 0 where there is no voice
+                 )->Tensor: # (B, F) int64, from 1 to MEMORY; 0 where the stretch began farther back
+    "The place of each frame in its stretch with, or without, a voice"
+    last = torch.where(pitch>0, _last(pitch==0), _last(pitch>0))
+    frame = torch.arange(1, pitch.shape[1]+1, device=pitch.device)
+    return torch.where(last>0, frame-last.long(), 0)
