@@ -342,13 +342,16 @@ def _onnx_turned(g, real, imag, phases):
     return g.add('Concat', turned, high, axis=1), g.add('Concat', turned_imag, high_imag, axis=1)
 
 def _onnx_noise(g, pitch):
-    "As `noise_phases` at the places of `stretch_place`: (B, bins above the pulses, F)"
+    "As `noise_phases` at each frame's place: (B, bins above the pulses, F)"
+    return g.swap(g.add('Gather', _onnx_noise_table(g), _onnx_place(g, pitch)))
+
+def _onnx_place(g, pitch):
+    "As `stretch_place`"
     spoken, silent = g.add('Greater', pitch, 'i_0'), g.add('Equal', pitch, 'i_0')
     last = g.add('Where', spoken, _onnx_last(g, silent), _onnx_last(g, spoken))
     frame = g.add('Range', 'i_1', g.add('Add', g.frames(), 'i_1'), 'i_1')
     place = g.add('Sub', frame, g.add('Cast', last, to=7))
-    place = g.add('Where', g.add('Greater', last, 'zero'), place, 'i_0')
-    return g.swap(g.add('Gather', _onnx_noise_table(g), place))
+    return g.add('Where', g.add('Greater', last, 'zero'), place, 'i_0')
 
 def _onnx_noise_table(g):
     "(MEMORY+1, bins above the pulses)"
