@@ -56,7 +56,7 @@ def start(python, text, place, env=None, **settings):
     home = place/'elsewhere'; home.mkdir(exist_ok=True)
     (home/'kernel.ipynb').write_text(text)
     (place/'working').mkdir(exist_ok=True)
-    settings = dict(ROOT=str(place), PRESET='TINY', MINUTES=3., CPU=True, TRAIN='', CONFIG=CONFIG) | settings
+    settings = dict(ROOT=str(place), PRESET='TINY', MINUTES=50., CPU=True, TRAIN='', CONFIG=CONFIG) | settings
     yaml = home/'settings.yaml'; yaml.write_text(json.dumps(settings)) # JSON is YAML
     command = [python, '-m', 'papermill', home/'kernel.ipynb', home/'out.ipynb', '-f', yaml,
                '--log-output', '--no-progress-bar']

@@ -36,7 +36,7 @@ def sitting(root, **kw):
     "All that a session says of itself, its error last; the lines of the training are not its own"
     with contextlib.redirect_stdout(io.StringIO()) as out, pytest.MonkeyPatch.context() as patch:
         patch.setattr(Session, '_line', lambda self, line: setattr(self, '_words', line))
-        try: _all_steps(Session('TINY', minutes=3., config=SMALL, root=root, cpu=True, lang='ru', **kw))
+        try: _all_steps(Session('TINY', minutes=50., config=SMALL, root=root, cpu=True, lang='ru', **kw))
         except SessionFailed as e: print(e)
     return out.getvalue()
 
