@@ -1,7 +1,7 @@
 """Make a small packaged voice of a run of tools/train_voice.py, measure it, and write what the documentation shows
 of it.
 
-    python tools/ship_voice.py work --about 'A LIGHT after 18,000 steps ...' [--name festvox-ru-light]
+    python tools/ship_voice.py work --about 'A LIGHT after 30,000 steps ...' [--name festvox-ru-light]
                                [--checkpoint last.pt] [--ruslan FOLDER]
 
 NAME is festvox-ru-light, stored in half precision, or festvox-ru-v2.
@@ -77,7 +77,7 @@ KINDS = {
         'It is no HiFi-GAN: it works on frames, takes the phases of voiced sounds from a train of pulses with the '
         'pitch that it reads from the mel, and was trained by the mel loss alone, without discriminators. So it is'
         ' very fast and small. Its noises (s, sh, breath) are smoother than real ones, and above 8 kHz, where the '
-        'mel says nothing, they are made of faint tones; a vowel that is held for more than two seconds turns '
+        'mel says nothing, they are guessed; a vowel that is held for more than two seconds turns '
         'hoarse, and two voices at once have one pitch. Other voices than this reader and a man of RUSLAN were not'
         ' measured: for them, and where size does not count, `universal-ru` and `universal` are safer.'))}
 
@@ -149,12 +149,14 @@ def main():
     kind, made = KINDS[a.name], a.work/'run'
     runs, folder = ROOT/'nbs/runs'/kind.runs, FOLDERS/a.name
     cfg, weights = open_checkpoint(made/'checkpoints'/a.checkpoint)
+    shutil.rmtree(folder, ignore_errors=True) # a card that is there would be kept
     export_folder(cfg, weights, folder, half=kind.half)
     best = made/'checkpoints'/'best.pt'
     rows = measure(a.name, kind, a.work/'held_out', cfg, a.work/'eval_held_out',
                    best if a.checkpoint!=best.name else None)
     others = measure(a.name, kind, a.ruslan, cfg, a.work/'eval_ruslan') if a.ruslan else []
     export_folder(cfg, weights, folder, 'other', card(a.name, a.about, rows, others), half=kind.half)
+    for own in folder.glob('.*'): own.unlink() # the package's files need no marker
     shutil.copy(a.work/'eval_held_out'/'clips.csv', runs/'held_out.csv')
     if others: shutil.copy(a.work/'eval_ruslan'/'clips.csv', runs/'ruslan.csv')
     for part in ('held_out', 'ruslan'):

@@ -331,16 +331,6 @@ def _onnx_harmonics(g):
     whole = g.add('Div', g.add('Add', bins, steps), g.add('Mul', steps, 'i_2'))
     return g.add('Cast', whole, to=1)
 
-def _onnx_turned(g, real, imag, phases):
-    "As `_turned`"
-    cos, sin = g.add('Cos', phases), g.add('Sin', phases)
-    (low, high), (low_imag, high_imag) = (
-        [g.add('Slice', x, *ends, 'axis_1') for ends in (('bin_0', 'bin_voiced'), ('bin_voiced', 'bin_1'))]
-        for x in (real, imag))
-    turned = g.add('Sub', g.add('Mul', low, cos), g.add('Mul', low_imag, sin))
-    turned_imag = g.add('Add', g.add('Mul', low, sin), g.add('Mul', low_imag, cos))
-    return g.add('Concat', turned, high, axis=1), g.add('Concat', turned_imag, high_imag, axis=1)
-
 def _onnx_noise(g, pitch):
     "As `noise_phases` at each frame's place: (B, bins above the pulses, F)"
     return g.swap(g.add('Gather', _onnx_noise_table(g), _onnx_place(g, pitch)))

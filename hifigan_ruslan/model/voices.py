@@ -31,7 +31,7 @@ VOICES = { # By name
     'universal-ru': _of_ours('94f029d559841476e8b7c19c10b887952566f1d2871575031896376af056083f'),
     'ljspeech': _official('bb4b0cb7f9df59b8e57bb2e51a1bede57b43e9f0454863e3971c491f255505e4',
                           'generator_LJSpeech.pth.tar'),
-    'festvox-ru-light': _of_ours('0288b8966f663e29254e1f56bcc63af6d51493a78a74fab390546f8461568eb8'),
+    'festvox-ru-light': _of_ours('fe7b1b52578990270684af651a55b392727bd52e991fdc163dcdab938586dca5'),
     'festvox-ru-v2': _of_ours('577d34f19cc6d8810a9fd80e3bf7d7c76bb6decce8ab2efd16ea28a8bd6538d2')}
 VOICE = 'universal-ru' # The one that is used where none is named
 _FOLDERS = Path(__file__).parent.parent/'voices' if '__file__' in globals() else Path('../hifigan_ruslan/voices')
