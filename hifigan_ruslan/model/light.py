@@ -385,8 +385,8 @@ def _onnx_constants(cfg):
     weights[[0,-1] if n%2==0 else [0]] /= 2 # a bin of these has no partner
     floats = dict(zero=0, half=.5, one=1, minus_one=-1, root_2=2**.5, silence=CLAMP, loudest=_LOUDEST, tiny=_TINY,
                   n_fft=n, win_length=win, bins=bins, turn=2*np.pi/n, win_turn=2*np.pi/win, weights=weights,
-                  prime_part=2*np.pi/_PRIME,
-                  turn_parts=TURN, turn_part=2*np.pi/TURN, half_turns=half_turns(voiced).numpy())
+                  prime_part=2*np.pi/_PRIME, turn_parts=TURN, turn_part=2*np.pi/TURN,
+                  half_turns=half_turns(voiced).numpy())
     side = (n-win)//2
     ints = dict(axis_0=[0], axis_1=[1], axis_2=[2], axes_0_1=[0,1], two=[2], three=[3], one_one=[1,1], far=[2**31],
                 one_before=[0,1,0,0], sides=[side, n-win-side], i_0=0, i_1=1, i_2=2, i_turn=TURN, i_n_fft=n,
