@@ -47,9 +47,11 @@ def settled(text):
     for pattern,new in VOLATILE: text = pattern.sub(new, text)
     return text
 
+def opened(png): return Image.open(io.BytesIO(base64.b64decode(png)))
+
 def small_picture(data):
     "A PNG in at most 40 colours, in its own size or at most 640 pixels wide, whichever takes less, as base64"
-    picture = Image.open(io.BytesIO(base64.b64decode(data))).convert('RGB')
+    picture = opened(data).convert('RGB')
     narrow = picture.resize((640, round(640*picture.height/picture.width)), Image.Resampling.LANCZOS)
     sizes = [p for p in (picture, narrow) if p.width<=picture.width]
     return min((as_png(p.quantize(40, dither=Image.Dither.NONE)) for p in sizes), key=len)
@@ -119,7 +121,7 @@ def same_text(a, b, eps=.02):
 
 def same_picture(a, b, trained=False):
     "Of one size, and unless a training drew them, alike but for a shade: a mean difference of 6 of 255"
-    x, y = (np.asarray(Image.open(io.BytesIO(base64.b64decode(o))).convert('RGB'), float) for o in (a, b))
+    x, y = (np.asarray(opened(o).convert('RGB'), float) for o in (a, b))
     return x.shape==y.shape and (trained or np.abs(x-y).mean()<6)
 
 def same_output(a, b, trained=False):
@@ -131,7 +133,7 @@ def same_output(a, b, trained=False):
     if PICTURE in a['data']: return same_picture(a['data'][PICTURE], b['data'][PICTURE], trained)
     return all(same_html(text_of(a['data'][k]), text_of(b['data'][k]), eps) for k in a['data'])
 
-def same_html(a, b, eps=.02):
+def same_html(a, b, eps):
     "As texts; sounds and pictures that are inside only by their size"
     inside = re.compile(r'data:[\w/+-]+;base64,([A-Za-z0-9+/=]+)')
     sizes = [[len(o) for o in inside.findall(s)] for s in (a, b)]
@@ -143,7 +145,7 @@ def same_outputs(old, new, trained):
 
 def in_words(outputs):
     "What outputs say, in lines; a picture as its size"
-    def size(png): return 'a picture of %d x %d' % Image.open(io.BytesIO(base64.b64decode(png))).size
+    def size(png): return 'a picture of %d x %d' % opened(png).size
     def words(o):
         if 'text' in o: return text_of(o['text'])
         return '\n'.join(size(v) if k==PICTURE else text_of(v) for k,v in o['data'].items())

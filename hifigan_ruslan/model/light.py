@@ -176,7 +176,7 @@ def _phases(self:LightGenerator, mel):
     pitch = self.pitch(mel).argmax(1)
     pulses, voiced = pulse_phases(pitch, self.steps, self.harmonics)
     noise = self.noise[stretch_place(pitch)].transpose(1, 2)
-    return torch.cat([pulses, noise.to(pulses.dtype)], 1), voiced
+    return torch.cat([pulses, noise], 1), voiced
 
 def _turned(real, imag, phases):
     "Complex numbers turned by these phases, all of one shape"
@@ -238,6 +238,9 @@ class _Nodes(list):
 
     def frames(self): return self.add('Gather', self.add('Shape', 'mel'), 'i_2') # their number, a scalar
 
+    def frame_numbers(self): # from 1
+        return self.add('Range', 'i_1', self.add('Add', self.frames(), 'i_1'), 'i_1')
+
     def linear(self, x, name):
         "Of frames (B, F, channels)"
         w = self.add('Transpose', f'{name}.weight', perm=(1,0))
@@ -258,8 +261,9 @@ def _onnx_nodes(cfg):
     "The operators from `mel` to `wav`; other inputs are weights, and the constants"
     g = _Nodes()
     pitch = _onnx_pitch(g)
-    phases, voiced = _onnx_phases(g, pitch)
-    phases = g.add('Concat', phases, _onnx_noise(g, pitch), axis=1)
+    silent = _onnx_last(g, g.add('Equal', pitch, 'i_0'))
+    phases, voiced = _onnx_phases(g, pitch, silent)
+    phases = g.add('Concat', phases, _onnx_noise(g, pitch, silent), axis=1)
     x = g.norm(g.swap(g.conv('mel', 'pre')), 'norm_pre')
     x = g.add('Add', x, g.add('Mul', voiced, 'voiced'))
     for i in range(cfg.light_blocks): x = g.block(x, f'blocks.{i}', cfg.light_channels)
@@ -301,17 +305,16 @@ def _onnx_pitch(g):
 
 def _onnx_last(g, marked):
     "As `_last` in pitch: the number of the last marked frame, fp32 (B, F)"
-    frame = g.add('Range', 'i_1', g.add('Add', g.frames(), 'i_1'), 'i_1')
-    number = g.add('Cast', g.add('Where', marked, frame, 'i_0'), to=1)
+    number = g.add('Cast', g.add('Where', marked, g.frame_numbers(), 'i_0'), to=1)
     number = g.add('Unsqueeze', g.add('Pad', number, 'one_before', 'half'), 'axis_1')
     last = g.add('MaxPool', number, kernel_shape=(MEMORY+1,), pads=(MEMORY,0))
     return g.add('Slice', g.add('Squeeze', last, 'axis_1'), 'axis_1', 'far', 'axis_1')
 
-def _onnx_phases(g, pitch):
-    "As `pulse_phases`: the phases (B, K, F), and a 1 for each frame where they are known (B, F, 1)"
+def _onnx_phases(g, pitch, last):
+    """As `pulse_phases`, with the number of the last frame without a voice: the phases (B, K, F), and a 1 for each
+    frame where they are known (B, F, 1)"""
     step = g.add('Gather', 'steps', pitch)
     passed = g.add('CumSum', step, 'i_1')
-    last = _onnx_last(g, g.add('Equal', pitch, 'i_0'))
     known = g.add('And', g.add('Greater', pitch, 'i_0'), g.add('Greater', last, 'zero'))
     begin = g.add('Pad', passed, 'one_before', 'i_0')
     begin = g.add('GatherElements', begin, g.add('Cast', last, to=7), axis=1)
@@ -331,16 +334,15 @@ def _onnx_harmonics(g):
     whole = g.add('Div', g.add('Add', bins, steps), g.add('Mul', steps, 'i_2'))
     return g.add('Cast', whole, to=1)
 
-def _onnx_noise(g, pitch):
+def _onnx_noise(g, pitch, silent):
     "As `noise_phases` at each frame's place: (B, bins above the pulses, F)"
-    return g.swap(g.add('Gather', _onnx_noise_table(g), _onnx_place(g, pitch)))
+    return g.swap(g.add('Gather', _onnx_noise_table(g), _onnx_place(g, pitch, silent)))
 
-def _onnx_place(g, pitch):
-    "As `stretch_place`"
-    spoken, silent = g.add('Greater', pitch, 'i_0'), g.add('Equal', pitch, 'i_0')
-    last = g.add('Where', spoken, _onnx_last(g, silent), _onnx_last(g, spoken))
-    frame = g.add('Range', 'i_1', g.add('Add', g.frames(), 'i_1'), 'i_1')
-    place = g.add('Sub', frame, g.add('Cast', last, to=7))
+def _onnx_place(g, pitch, silent):
+    "As `stretch_place`, with the number of the last frame without a voice"
+    spoken = g.add('Greater', pitch, 'i_0')
+    last = g.add('Where', spoken, silent, _onnx_last(g, spoken))
+    place = g.add('Sub', g.frame_numbers(), g.add('Cast', last, to=7))
     return g.add('Where', g.add('Greater', last, 'zero'), place, 'i_0')
 
 def _onnx_noise_table(g):
